@@ -1,0 +1,345 @@
+//! What can be typed, and what it means. Nothing is read or written here but the environment.
+
+use ckvault::commands::keygen::files;
+use ckvault::commands::{export, import, keygen, list, verify};
+use ckvault::pipeline::open::Where;
+use ckvault::pipeline::plan::Request;
+use ckvault::pipeline::walk::Links;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Carry AI checkpoints across an air gap: encrypted, erasure-coded, signed volumes on removable drives.
+#[derive(Debug, Parser)]
+#[command(name = "ckvault", version, max_term_width = 100, after_help = "Exit codes: 0 success or intact, 1 failure, 2 usage, 3 repairable, 4 lost, 5 untrusted, 6 identity, 7 drives or incomplete, 130 interrupted.\nSee ckvault(1) and, for the format, ckvault-format(5).")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make the keys that this machine needs to send and to receive
+    Keygen(Keygen),
+    /// Pack files into an encrypted, signed set on drives
+    Export(Export),
+    /// Check whether a set is whole; needs no secret
+    Verify(Verify),
+    /// Restore the files of a set, repairing it on the way
+    Import(Import),
+    /// Show what is inside a set; needs an identity
+    List(List),
+    /// Show what anyone can see of a set; needs no secret
+    Inspect(Inspect),
+    /// Show it all: export to three drives, lose one, damage another, import
+    Demo,
+}
+
+/// `keygen`.
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// Write to DIR instead of the directory that holds the defaults
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Files and directories to export [default: the current directory]
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
+    /// Mount point of a drive to write to, or any directory; several times for several drives
+    #[arg(long, value_name = "DRIVE", required = true)]
+    to: Vec<PathBuf>,
+    /// File with those who can open the set, one a line: age1…, ssh-ed25519 …, ssh-rsa … [default: recipients.txt]
+    #[arg(long, value_name = "FILE")]
+    recipients: Vec<PathBuf>,
+    /// One who can open the set
+    #[arg(short, long, value_name = "RECIPIENT")]
+    recipient: Vec<String>,
+    /// OpenSSH private key that signs: ssh-ed25519 or a security key [default: signing_key]
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// Public name of the set: letters, digits, dots, underscores, hyphens
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// K data and M parity volumes in each group [default: 16+2]
+    #[arg(long, value_name = "K+M", value_parser = parse_parity)]
+    parity: Option<(u16, u16)>,
+    /// Choose K+M and the places of volumes so that any N drives may be lost
+    #[arg(long, value_name = "N")]
+    survive_drives: Option<u16>,
+    /// Length of the longest volume, for example 512M or 4G [default: 1G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    volume_size: Option<u64>,
+    /// Take all symbolic links as they are, or follow all [default: keep those that stay inside the source]
+    #[arg(long, value_name = "HOW")]
+    links: Option<LinksArg>,
+    /// Leave out fifos, sockets and devices instead of stopping
+    #[arg(long)]
+    skip_special: bool,
+    /// Do not read everything back from the drives after writing
+    #[arg(long)]
+    no_read_back: bool,
+    /// Print the plan, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `--links` of `export`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LinksArg {
+    Keep,
+    Follow,
+}
+
+/// `--links` of `import`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KeepArg {
+    Keep,
+}
+
+/// Where a set is, and whom to trust.
+#[derive(Debug, Args)]
+struct Place {
+    /// Mount points that hold *.ckvault directories, or such directories [default: the current directory]
+    #[arg(value_name = "DRIVE")]
+    drives: Vec<PathBuf>,
+    /// Choose a set by its label or the first digits of its id
+    #[arg(long, value_name = "ID")]
+    set: Option<String>,
+}
+
+/// Whom to trust.
+#[derive(Debug, Args)]
+struct Signers {
+    /// Trusted signers: an allowed_signers file of OpenSSH, or a .pub [default: allowed_signers]
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
+}
+
+/// Who opens.
+#[derive(Debug, Args)]
+struct Identity {
+    /// age identity file, SSH private key or plugin identity that opens the set [default: identity.txt]
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    signers: Signers,
+    /// Judge only what the drives given should hold
+    #[arg(long)]
+    this_drive: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    #[command(flatten)]
+    place: Place,
+    /// Directory to restore to: empty, or not there yet
+    #[arg(long, value_name = "DIR", required = true)]
+    to: PathBuf,
+    #[command(flatten)]
+    identity: Identity,
+    #[command(flatten)]
+    signers: Signers,
+    /// Restore only what matches, and read only what that needs; several times for several patterns
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// Restore symbolic links that leave DIR too, instead of refusing the set
+    #[arg(long, value_name = "HOW")]
+    links: Option<KeepArg>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    identity: Identity,
+    #[command(flatten)]
+    signers: Signers,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    #[command(flatten)]
+    place: Place,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where defaults lie: `$CKVAULT_HOME`, else `$XDG_CONFIG_HOME/ckvault`, else `~/.config/ckvault`.
+pub struct Home(PathBuf);
+
+impl Home {
+    /// From the environment.
+    pub fn from_env() -> Home {
+        let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let xdg = || var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|h| h.join(".config")));
+        Home(var("CKVAULT_HOME").or_else(|| xdg().map(|d| d.join("ckvault"))).unwrap_or_else(|| ".ckvault".into()))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn or(&self, given: Option<PathBuf>, name: &str) -> PathBuf {
+        given.unwrap_or_else(|| self.file(name))
+    }
+
+    fn or_all(&self, given: Vec<PathBuf>, name: &str) -> Vec<PathBuf> {
+        if given.is_empty() { vec![self.file(name)] } else { given }
+    }
+}
+
+fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
+    if given.is_empty() { vec![".".into()] } else { given }
+}
+
+impl Place {
+    fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
+        Where { drives: or_here(self.drives), set: self.set, signers: home.or(signers, files::ALLOWED_SIGNERS), now: jiff::Timestamp::now() }
+    }
+}
+
+impl Keygen {
+    /// What is meant.
+    pub fn meant(self, home: &Home) -> keygen::Options {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "user".into());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let plain = |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
+        let principal = format!("{}@{}", plain(&user), plain(host.trim()));
+        keygen::Options { out: self.out.unwrap_or_else(|| home.0.clone()), principal }
+    }
+}
+
+impl Export {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (export::Options, bool) {
+        let no_recipient = self.recipients.is_empty() && self.recipient.is_empty();
+        let options = export::Options {
+            sources: or_here(self.sources),
+            drives: self.to,
+            recipients: if no_recipient { vec![home.file(files::RECIPIENTS)] } else { self.recipients },
+            recipient: self.recipient,
+            signing_key: home.or(self.signing_key, files::SIGNING_KEY),
+            label: self.label,
+            request: Request { parity: self.parity, survive: self.survive_drives, volume_bytes: self.volume_size },
+            links: match self.links {
+                None => Links::Auto,
+                Some(LinksArg::Keep) => Links::Keep,
+                Some(LinksArg::Follow) => Links::Follow,
+            },
+            skip_special: self.skip_special,
+            read_back: !self.no_read_back,
+            dry_run: self.dry_run,
+            now: jiff::Timestamp::now(),
+        };
+        (options, self.json)
+    }
+}
+
+impl Verify {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (verify::Options, bool) {
+        (verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive }, self.json)
+    }
+}
+
+impl Import {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (import::Options, bool) {
+        let options = import::Options {
+            place: self.place.meant(self.signers.signers, home),
+            to: self.to,
+            identities: home.or_all(self.identity.identity, files::IDENTITY),
+            only: self.only,
+            keep_links: self.links.is_some(),
+        };
+        (options, self.json)
+    }
+}
+
+impl List {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (list::Options, bool) {
+        let place = self.place.meant(self.signers.signers, home);
+        (list::Options { place, identities: home.or_all(self.identity.identity, files::IDENTITY) }, self.json)
+    }
+}
+
+impl Inspect {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (Where, bool) {
+        (self.place.meant(None, home), self.json)
+    }
+}
+
+/// `16+2`.
+fn parse_parity(text: &str) -> Result<(u16, u16), String> {
+    let parse = |n: &str| n.parse::<u16>().map_err(|_| "K+M looks like 16+2".to_owned());
+    let (k, m) = text.split_once('+').ok_or("K+M looks like 16+2")?;
+    Ok((parse(k)?, parse(m)?))
+}
+
+/// `4194304`, `4096K`, `4M`, `1.5G`, `2T`; powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "sizes look like 512M, 1.5G or 4GiB, in powers of 1024".to_owned();
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
+    let shift = "KMGT".find(bare.chars().next_back().ok_or_else(wrong)?).map_or(0, |i| 10 * (i + 1));
+    let digits = if shift > 0 { &bare[..bare.len() - 1] } else { bare };
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number * (1u64 << shift) as f64;
+    if !bytes.is_finite() || !(1.0..=9e15).contains(&bytes) {
+        return Err(wrong());
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_parities() {
+        for (text, bytes) in [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TB", 2 << 40)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "G", "-1", "1X", "nan", "1e99"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_parity("16+2"), Ok((16, 2)));
+        assert!(parse_parity("16").is_err() && parse_parity("a+b").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

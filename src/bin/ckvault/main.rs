@@ -1,0 +1,85 @@
+//! The command: arguments to options, a verb, its report, an exit code.
+
+#![deny(missing_docs)]
+
+mod cli;
+mod demo;
+mod ui;
+
+use ckvault::commands::{export, import, inspect, keygen, list, verify};
+use ckvault::error::{Error, Result};
+use clap::Parser;
+use cli::{Cli, Home, Verb};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match listen().and_then(|stop| run(cli.verb, &ui::Bars::new(stop))) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The first SIGINT asks the verb to stop and tidy up; the second ends the process at once.
+fn listen() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let set = signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+        set.map_err(|e| Error::Internal(format!("signals: {e}")))?;
+    }
+    Ok(stop)
+}
+
+fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
+    let (home, begun) = (Home::from_env(), Instant::now());
+    match verb {
+        Verb::Keygen(typed) => ui::keygen(&keygen::run(&typed.meant(&home))?),
+        Verb::Export(typed) => {
+            let (options, json) = typed.meant(&home);
+            let report = export::run(&options, ui::Person, bars)?;
+            show(&report, json, |r| ui::export(r, begun.elapsed()))?;
+        }
+        Verb::Verify(typed) => {
+            let (options, json) = typed.meant(&home);
+            let report = verify::run(&options, bars)?;
+            show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
+            return Ok(ExitCode::from(report.exit_code()));
+        }
+        Verb::Import(typed) => {
+            let (options, json) = typed.meant(&home);
+            let report = import::run(&options, ui::Person, bars)?;
+            show(&report, json, |r| ui::import(r, begun.elapsed()))?;
+        }
+        Verb::List(typed) => {
+            let (options, json) = typed.meant(&home);
+            show(&list::run(&options, ui::Person)?, json, ui::list)?;
+        }
+        Verb::Inspect(typed) => {
+            let (place, json) = typed.meant(&home);
+            show(&inspect::run(&place)?, json, ui::inspect)?;
+        }
+        Verb::Demo => demo::run(bars)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show<R: Serialize>(report: &R, json: bool, human: impl FnOnce(&R)) -> Result<()> {
+    if !json {
+        human(report);
+        return Ok(());
+    }
+    let text = serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?;
+    println!("{text}");
+    Ok(())
+}

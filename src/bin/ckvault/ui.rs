@@ -1,0 +1,280 @@
+//! The terminal. House rules: results go to stdout and everything else to stderr; lower case, no full stop; bars only on a
+//! terminal, a line now and then elsewhere; text from a set is shown through `printable`.
+
+use ckvault::commands::{export, import, inspect, keygen, list, verify};
+use ckvault::error::Error;
+use ckvault::format::inventory::printable;
+use ckvault::progress::{Ask, Phase, Progress};
+use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Seconds between lines where there is no terminal.
+const LINES_EVERY: Duration = Duration::from_secs(10);
+
+/// Says what went wrong and what to do.
+pub fn complain(error: &Error) {
+    eprintln!("ckvault: {error}");
+    if !error.hint().is_empty() {
+        eprintln!("hint: {}", error.hint());
+    }
+}
+
+/// Asks on the terminal, nowhere else.
+#[derive(Clone)]
+pub struct Person;
+
+impl Ask for Person {
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
+        rpassword::prompt_password(format!("{prompt}: ")).ok().map(Zeroizing::new)
+    }
+    fn line(&self, prompt: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        eprint!("{prompt} ");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).ok()?;
+        Some(line.trim().to_owned())
+    }
+    fn tell(&self, message: &str) {
+        eprintln!("ckvault: {}", printable(message.as_bytes()));
+    }
+}
+
+/// Bars on a terminal, lines elsewhere.
+pub struct Bars {
+    stop: Arc<AtomicBool>,
+    terminal: bool,
+    shown: Mutex<Option<Shown>>,
+    done: AtomicU64,
+}
+
+struct Shown {
+    phase: Phase,
+    all: MultiProgress,
+    total: ProgressBar,
+    drives: Vec<ProgressBar>,
+    bytes: u64,
+    begun: Instant,
+    last: Instant,
+}
+
+impl Bars {
+    /// Stops when `stop` is set.
+    pub fn new(stop: Arc<AtomicBool>) -> Bars {
+        Bars { stop, terminal: std::io::stderr().is_terminal(), shown: Mutex::default(), done: AtomicU64::new(0) }
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Shown)) {
+        if let Some(shown) = &mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(shown);
+        }
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Export => "exporting",
+        Phase::ReadBack => "reading back",
+        Phase::Verify => "verifying",
+        Phase::Import => "importing",
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Progress for Bars {
+    fn begin(&self, phase: Phase, total: u64, drives: &[String]) {
+        self.done.store(0, Ordering::Relaxed);
+        let all = MultiProgress::new();
+        let (mut bars, total_bar) = match self.terminal {
+            false => (Vec::new(), ProgressBar::hidden()),
+            true => {
+                let drive = |path: &String| {
+                    let bar = all.add(ProgressBar::new_spinner());
+                    bar.set_style(style("  {spinner} {msg}  {bytes} at {binary_bytes_per_sec}"));
+                    bar.with_message(printable(path.as_bytes()))
+                };
+                (drives.iter().map(drive).collect(), all.add(ProgressBar::new(total)))
+            }
+        };
+        total_bar.set_style(style("{msg} {wide_bar} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left"));
+        total_bar.set_message(name(phase));
+        bars.iter_mut().for_each(|b| b.enable_steady_tick(Duration::from_millis(250)));
+        if !self.terminal {
+            eprintln!("ckvault: {} {}", name(phase), HumanBytes(total));
+        }
+        let now = Instant::now();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shown { phase, all, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
+    }
+
+    fn advance(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.with(|shown| {
+            shown.total.set_position(done);
+            if !self.terminal && shown.last.elapsed() >= LINES_EVERY {
+                shown.last = Instant::now();
+                let rate = done as f64 / shown.begun.elapsed().as_secs_f64();
+                eprintln!("ckvault: {} {} of {}, {}/s", name(shown.phase), HumanBytes(done), HumanBytes(shown.bytes), HumanBytes(rate as u64));
+            }
+        });
+    }
+
+    fn drive(&self, drive: usize, bytes: u64) {
+        self.with(|shown| {
+            if let Some(bar) = shown.drives.get(drive) {
+                bar.inc(bytes);
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.with(|shown| {
+            shown.drives.iter().for_each(ProgressBar::finish_and_clear);
+            shown.total.finish_and_clear();
+        });
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note(&self, message: &str) {
+        let line = format!("ckvault: {message}");
+        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shown) if self.terminal => drop(shown.all.println(line)),
+            _ => eprintln!("{line}"),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes over time.
+fn rate(bytes: u64, time: Duration) -> String {
+    format!("{} in {}, {}/s", HumanBytes(bytes), human_time(time), HumanBytes((bytes as f64 / time.as_secs_f64().max(0.001)) as u64))
+}
+
+fn human_time(time: Duration) -> String {
+    if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { HumanDuration(time).to_string() }
+}
+
+fn title(set: &str, label: Option<&str>) -> String {
+    label.map_or_else(|| set.to_owned(), |label| format!("{label} ({set})"))
+}
+
+/// After `keygen`.
+pub fn keygen(report: &keygen::Report) {
+    println!("keys are in {}", report.directory.display());
+    println!("\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}", report.recipient);
+    println!("\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}", report.signing_key, report.fingerprint);
+    println!("\nkeep identity.txt and signing_key to yourself; a copy in a safe place keeps your sets readable");
+}
+
+/// After `export`.
+pub fn export(report: &export::Report, time: Duration) {
+    let drives = report.drives.len();
+    let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
+    if report.dry_run {
+        println!("would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}", HumanBytes(report.bytes_in), report.entries, report.groups.len(), report.k, report.m, HumanBytes(report.volume_bytes));
+        for drive in &report.drives {
+            println!("drive {}: {}: {} volumes of each group, at most {} of {} free", drive.drive, printable(drive.path.as_os_str().as_encoded_bytes()), drive.volumes_per_group, HumanBytes(drive.needed), HumanBytes(drive.free));
+        }
+        println!("the set {}", report.survives);
+        return;
+    }
+    println!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    let ratio = report.bytes_out as f64 / report.bytes_in.max(1) as f64;
+    println!("in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)", HumanBytes(report.bytes_in), report.entries, HumanBytes(report.bytes_out));
+    for drive in &report.drives {
+        println!("drive {}: {}", drive.drive, printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes()));
+    }
+    println!("the set {}", report.survives);
+    match report.read_back {
+        "device" => println!("read back from the drives and compared"),
+        "off" => println!("not read back: run `ckvault verify` before the courier leaves"),
+        _ => println!("read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"),
+    }
+    if !report.skipped.is_empty() {
+        println!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
+    }
+    println!("{}", rate(report.bytes_in, time));
+}
+
+/// After `verify`.
+pub fn verify(report: &verify::Report, time: Duration) {
+    println!("{}", report.verdict);
+    if let Some((message, hint)) = &report.untrusted {
+        complain(&Error::untrusted(message.clone(), hint.clone()));
+        return;
+    }
+    println!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    if let Some(signer) = &report.signer {
+        println!("signed by {} ({}), created {}", signer.name, signer.fingerprint, report.created.as_deref().unwrap_or_default());
+    }
+    for volume in report.volumes.iter().filter(|v| v.state != "ok") {
+        let why = volume.diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+        match volume.state {
+            "missing" => println!("missing  {} (drive {})", volume.name, volume.drive),
+            _ => println!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
+        }
+    }
+    for file in &report.files {
+        println!("{:8} {}", file.state, file.path);
+    }
+    if !report.absent.is_empty() {
+        println!("absent   drive(s) {}", report.absent.iter().map(u16::to_string).collect::<Vec<_>>().join(", "));
+    }
+    match report.verdict {
+        "intact" => println!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
+        "repairable" => println!("everything can be recovered from what is here: `ckvault import` does"),
+        "incomplete" => println!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
+        _ => println!("beyond repair: ask the sender for a new export"),
+    }
+    println!("{}", rate(report.bytes, time));
+}
+
+/// After `import`.
+pub fn import(report: &import::Report, time: Duration) {
+    println!("imported {} to {}", title(&report.set, report.label.as_deref()), printable(report.to.as_os_str().as_encoded_bytes()));
+    println!("signed by {}, created {}", report.signer, report.created);
+    println!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
+    if report.lost_xattrs > 0 {
+        println!("{} extended attribute(s) could not be set: the file system of the target has none", report.lost_xattrs);
+    }
+    println!("{}", rate(report.bytes, time));
+}
+
+/// After `list`.
+pub fn list(report: &list::Report) {
+    use std::io::Write;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for entry in &report.entries {
+        let target = entry.target.as_ref().map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
+        // A closed pipe (`list | head`) is no error.
+        if writeln!(out, "{:8} {} {:>14} {}{target}", entry.kind, entry.mode, entry.size, printable(entry.path.path.as_bytes())).is_err() {
+            return;
+        }
+    }
+}
+
+/// After `inspect`.
+pub fn inspect(report: &inspect::Report) {
+    match (&report.signer, &report.not_verified) {
+        (Some(signer), _) => println!("verified  signed by {} ({})", signer.name, signer.fingerprint),
+        (None, why) => println!("NOT VERIFIED  {}; all of the following may be forged", why.as_deref().unwrap_or_default()),
+    }
+    println!("set       {}", title(&report.set, report.label.as_deref()));
+    println!("created   {} with {}, format {}", printable(report.created.as_bytes()), printable(report.tool.as_bytes()), report.format);
+    println!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
+    println!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
+    for (number, drive) in &report.drives {
+        println!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
+    }
+    println!("whole, it {}", report.survives);
+}

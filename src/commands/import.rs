@@ -1,0 +1,128 @@
+//! `ckvault import`: from a set to files. Nothing is written before the signature holds, and nothing gets its final name
+//! before every byte has been compared.
+
+use crate::error::{Error, Result};
+use crate::format::inventory::{Entry, Name};
+use crate::media::staging::Staging;
+use crate::pipeline::blocks::Blocks;
+use crate::pipeline::contents::{self, Contents};
+use crate::pipeline::open::{self, Where};
+use crate::pipeline::place::{Placed, Placer, choose};
+use crate::pipeline::seal::identities::Identities;
+use crate::pipeline::{self, paths};
+use crate::progress::{Ask, Phase, Progress};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What was typed.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Where the set is, and whom to trust.
+    pub place: Where,
+    /// Where the files go.
+    pub to: PathBuf,
+    /// Files of identities.
+    pub identities: Vec<PathBuf>,
+    /// Place only what matches one of these.
+    pub only: Vec<String>,
+    /// Place links that leave the target too.
+    pub keep_links: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The id.
+    pub set: String,
+    /// The label.
+    pub label: Option<String>,
+    /// Who signed.
+    pub signer: String,
+    /// When it was exported.
+    pub created: String,
+    /// Where it is now.
+    pub to: PathBuf,
+    /// Files placed.
+    pub files: u64,
+    /// Their bytes, without holes.
+    pub bytes: u64,
+    /// Blocks that were reconstructed on the way.
+    pub repaired_blocks: u64,
+    /// Extended attributes that the file system of the target could not take.
+    pub lost_xattrs: u64,
+}
+
+/// Verifies, opens, repairs, places.
+pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
+    let only = globs(&options.only)?;
+    let set = open::open(&options.place)?;
+    let identities = Identities::read(&options.identities, ask)?;
+    let contents = contents::open(&set, &identities)?;
+    paths::check(&contents.inventory.entries, options.keep_links)?;
+    let fate = choose(&contents.inventory.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
+    if only.is_some() && fate.iter().all(|f| *f == pipeline::place::Fate::Skip) {
+        return Err(Error::usage(format!("nothing in the set matches {}", options.only.join(", ")), "`ckvault list` shows what is inside; * matches / too"));
+    }
+    let staging = Staging::begin(&options.to, &set.manifest.set[..8])?;
+    let blocks = Blocks::new(&set)?;
+    match fill(&contents, fate, &blocks, &staging, progress) {
+        Ok(placed) => {
+            let lost_xattrs = staging.xattrs_lost();
+            staging.commit()?;
+            Ok(Report {
+                set: set.manifest.set.clone(),
+                label: set.manifest.label.clone(),
+                signer: set.signer.name.clone(),
+                created: set.manifest.created.clone(),
+                to: options.to.clone(),
+                files: placed.files,
+                bytes: placed.bytes,
+                repaired_blocks: blocks.repaired(),
+                lost_xattrs,
+            })
+        }
+        Err(error) => {
+            staging.abandon();
+            Err(error)
+        }
+    }
+}
+
+fn fill(contents: &Contents, fate: Vec<pipeline::place::Fate>, blocks: &Blocks, staging: &Staging, progress: &dyn Progress) -> Result<Placed> {
+    if staging.folds_case()? {
+        let chosen: Vec<Entry> = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != pipeline::place::Fate::Skip).map(|(e, _)| e.clone()).collect();
+        paths::check_folded(&chosen)?;
+    }
+    let placer = Placer::begin(&contents.inventory, fate, staging, contents.segment_bytes)?;
+    let segments = placer.segments().len() as u64;
+    let total = (segments * u64::from(contents.segment_bytes)).min(contents.inventory.head.tar_bytes);
+    progress.begin(Phase::Import, total, &[]);
+    pipeline::unpack(blocks, contents, &placer, progress)?;
+    progress.end();
+    let placed = placer.finish()?;
+    match progress.cancelled() {
+        true => Err(Error::Interrupted),
+        false => Ok(placed),
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = Glob::new(pattern.trim_end_matches('/'));
+        set.add(glob.map_err(|e| Error::usage(e.to_string(), "patterns look like 'model-*.safetensors' or 'step-100/**'"))?);
+    }
+    set.build().map(Some).map_err(|e| Error::usage(e.to_string(), "use fewer or shorter patterns"))
+}
+
+/// A pattern that matches a directory matches what is in it.
+fn matches(globs: &GlobSet, path: &Name) -> bool {
+    let path = Path::new(OsStr::from_bytes(&path.0));
+    path.ancestors().any(|p| !p.as_os_str().is_empty() && globs.is_match(p))
+}

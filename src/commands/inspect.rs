@@ -1,0 +1,91 @@
+//! `ckvault inspect`: what anyone can see of a set, trusted or not. Needs no secret, and reads no volume.
+
+use crate::error::Result;
+use crate::pipeline::open::{self, Where};
+use crate::pipeline::plan::survives_as_placed;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What can be seen.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether a trusted signer vouches for the rest.
+    pub verified: bool,
+    /// Who signed, if that is so.
+    pub signer: Option<super::verify::ReportedSigner>,
+    /// Why nobody vouches, if nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_verified: Option<String>,
+    /// The id.
+    pub set: String,
+    /// The label.
+    pub label: Option<String>,
+    /// When it was exported.
+    pub created: String,
+    /// The version of the format.
+    pub format: String,
+    /// The program that wrote it.
+    pub tool: String,
+    /// The set's own recipient.
+    pub recipient: String,
+    /// K of each group.
+    pub k: u16,
+    /// M of each group.
+    pub m: u16,
+    /// Groups.
+    pub groups: usize,
+    /// Bytes of all volumes.
+    pub bytes: u64,
+    /// Bytes of the tar stream in a segment.
+    pub segment_bytes: u32,
+    /// No volume is longer.
+    pub volume_bytes: u64,
+    /// Volumes on each drive, by its number.
+    pub drives: BTreeMap<u16, ReportedDrive>,
+    /// What the set survives.
+    pub survives: String,
+    /// The directories that are here.
+    pub directories: Vec<std::path::PathBuf>,
+}
+
+/// What a drive holds.
+#[derive(Debug, Default, Serialize)]
+pub struct ReportedDrive {
+    /// How many volumes.
+    pub volumes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Reads the manifest.
+pub fn run(place: &Where) -> Result<Report> {
+    let seen = open::peek(place)?;
+    let manifest = &seen.manifest;
+    let mut drives: BTreeMap<u16, ReportedDrive> = (1..=manifest.drives).map(|d| (d, ReportedDrive::default())).collect();
+    for (_, _, _, volume) in manifest.volumes() {
+        let drive = drives.entry(volume.drive).or_default();
+        drive.volumes += 1;
+        drive.bytes += volume.bytes;
+    }
+    let signer = seen.signer.as_ref().ok().map(|s| super::verify::ReportedSigner { name: s.name.clone(), fingerprint: s.fingerprint.clone() });
+    Ok(Report {
+        verified: signer.is_some(),
+        signer,
+        not_verified: seen.signer.err(),
+        set: manifest.set.clone(),
+        label: manifest.label.clone(),
+        created: manifest.created.clone(),
+        format: manifest.format.clone(),
+        tool: manifest.tool.clone(),
+        recipient: manifest.recipient.clone(),
+        k: manifest.groups[0].k,
+        m: manifest.groups[0].m,
+        groups: manifest.groups.len(),
+        bytes: drives.values().map(|d| d.bytes).sum(),
+        segment_bytes: manifest.segment_bytes,
+        volume_bytes: manifest.volume_bytes,
+        drives,
+        survives: survives_as_placed(manifest),
+        directories: seen.dirs,
+    })
+}

@@ -1,0 +1,189 @@
+//! What can go wrong, what to do about it, and the exit code that says so.
+
+use crate::format::FormatError;
+use crate::format::signature::TrustError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Success, or an [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The error of every verb: what happened, and where there is something to do, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something that cannot be.
+    #[error("{message}")]
+    Usage {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file that is not on a drive could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source cannot be exported as it is.
+    #[error("{message}")]
+    Source {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What the set asks for is refused, or the target is.
+    #[error("{message}")]
+    Refused {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No trusted pair of manifest and signature.
+    #[error("{message}")]
+    Untrusted {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No identity opens the key slot.
+    #[error("{message}")]
+    Identity {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A drive failed, is full, is the wrong one or is not here.
+    #[error("{message}")]
+    Drive {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Beyond repair, whatever is brought.
+    #[error("{message}")]
+    Lost {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A signed or sealed file breaks a rule of the format.
+    #[error("{file}: {source}")]
+    Format {
+        /// Which file.
+        file: String,
+        /// Which rule.
+        source: FormatError,
+    },
+    /// SIGINT.
+    #[error("interrupted")]
+    Interrupted,
+    /// A thread of ours ended early; never expected.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+macro_rules! constructors {
+    ($($name:ident => $variant:ident),* $(,)?) => {
+        impl Error {
+            $(
+                #[doc = concat!("An [`Error::", stringify!($variant), "`] from its two sentences.")]
+                pub fn $name(message: impl Into<String>, hint: impl Into<String>) -> Error {
+                    Error::$variant { message: message.into(), hint: hint.into() }
+                }
+            )*
+        }
+    };
+}
+
+constructors! {
+    usage => Usage, source => Source, refused => Refused, untrusted => Untrusted, identity => Identity,
+    drive => Drive, lost => Lost,
+}
+
+impl Error {
+    /// For `map_err`: an operation on a file that is not on a drive.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
+    }
+
+    /// For `map_err`: an operation on a file of a drive.
+    pub fn on_drive(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        move |source| {
+            let hint = match source.kind() {
+                io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
+                io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
+                io::ErrorKind::PermissionDenied => "mount the drive so that you may write to it",
+                _ => "check the cable and the drive (dmesg), then run the command again",
+            };
+            Error::drive(format!("cannot {action} {}: {source}", path.as_ref().display()), hint)
+        }
+    }
+
+    /// For `map_err`: a rule of the format that `file` breaks.
+    pub fn format(file: impl Into<String>) -> impl FnOnce(FormatError) -> Error {
+        move |source| Error::Format { file: file.into(), source }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &str {
+        match self {
+            Error::Usage { hint, .. }
+            | Error::Source { hint, .. }
+            | Error::Refused { hint, .. }
+            | Error::Untrusted { hint, .. }
+            | Error::Identity { hint, .. }
+            | Error::Drive { hint, .. }
+            | Error::Lost { hint, .. } => hint,
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "check its permissions, or run as a user who may"
+            }
+            Error::Io { .. } => "",
+            Error::Format { source: FormatError::Version(_) | FormatError::Critical(_), .. } => {
+                "use a newer ckvault, or recover.py beside the set"
+            }
+            Error::Format { .. } => "the sender signed a set that breaks the format: ask for a new export",
+            Error::Interrupted => "",
+            Error::Internal(_) => "please report this with the command line that led to it",
+        }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Io { .. } | Error::Source { .. } | Error::Refused { .. } | Error::Format { .. } | Error::Internal(_) => 1,
+            Error::Usage { .. } => 2,
+            Error::Lost { .. } => 4,
+            Error::Untrusted { .. } => 5,
+            Error::Identity { .. } => 6,
+            Error::Drive { .. } => 7,
+            Error::Interrupted => 130,
+        }
+    }
+}
+
+impl From<TrustError> for Error {
+    fn from(why: TrustError) -> Error {
+        let hint = match why {
+            TrustError::Unknown(_) => {
+                "if you know this key, pass its .pub with --signers, or add it to allowed_signers"
+            }
+            TrustError::Invalid | TrustError::Armour | TrustError::NotCanonical => {
+                "bring another drive of the set, or ask the sender for a new export"
+            }
+            _ => "ask the sender, or whoever keeps your allowed_signers file",
+        };
+        Error::untrusted(why.to_string(), hint)
+    }
+}

@@ -1,0 +1,55 @@
+//! The frame: a sealed segment inside a volume. Sixteen bytes, then one age file.
+
+use super::{FormatError, within};
+
+const MAGIC: &[u8; 4] = b"ckvF";
+
+/// Bytes of a frame before its age file.
+pub const HEADER: usize = 16;
+
+/// The longest age file in a frame: a segment of 1 MiB that did not compress, and ample room for the header of age.
+pub const LONGEST: u32 = (1 << 20) + (1 << 16);
+
+/// The sixteen bytes before the age file of segment `segment`, which has `len` bytes.
+pub fn header(segment: u64, len: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..4].copy_from_slice(MAGIC);
+    bytes[4..8].copy_from_slice(&len.to_le_bytes());
+    bytes[8..].copy_from_slice(&segment.to_le_bytes());
+    bytes
+}
+
+/// The age file in `frame`, which must be that of segment `segment` and end where the frame ends.
+pub fn payload(frame: &[u8], segment: u64) -> Result<&[u8], FormatError> {
+    let payload = frame
+        .get(HEADER..)
+        .ok_or(FormatError::Bytes { offset: 0, what: "a frame header of 16 bytes" })?;
+    within("length of a frame", payload.len() as u64, 1, LONGEST.into())?;
+    if frame[..HEADER] != header(segment, payload.len() as u32) {
+        return Err(FormatError::Bytes { offset: 0, what: "the frame header of this segment" });
+    }
+    Ok(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(segment in any::<u64>(), body in prop::collection::vec(any::<u8>(), 1..300)) {
+            let mut frame = header(segment, body.len() as u32).to_vec();
+            frame.extend_from_slice(&body);
+            prop_assert_eq!(payload(&frame, segment), Ok(&body[..]));
+            prop_assert!(payload(&frame, segment ^ 1).is_err());
+            prop_assert!(payload(&frame[..frame.len() - 1], segment).is_err());
+        }
+    }
+
+    #[test]
+    fn empty_and_short_frames_are_refused() {
+        assert!(payload(&[], 0).is_err());
+        assert!(payload(&header(0, 0), 0).is_err());
+    }
+}

@@ -1,0 +1,299 @@
+//! BLAKE3: roots put together from subtrees, so that any worker can hash any piece of a volume or a file.
+//!
+//! A *value* is the chaining value of one 64 KiB block. [`PAGE`] values fold to a span value, and spans to the root. A node
+//! that covers a whole volume is finalised as the root (rule 30), so that `b3sum` agrees with the manifest.
+
+use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use std::collections::BTreeMap;
+
+/// Bytes in a block.
+pub const BLOCK: usize = 64 << 10;
+/// Values in a page of `hashes.b3`.
+pub const PAGE: usize = 2048;
+/// Bytes of a volume that a page covers.
+pub const SPAN: u64 = (BLOCK * PAGE) as u64;
+
+/// The chaining value of a subtree, or a root.
+pub type Value = [u8; 32];
+
+const CHUNK: u64 = blake3::CHUNK_LEN as u64;
+
+/// The value of the subtree `bytes` that begins `offset` bytes into its file.
+pub fn subtree(offset: u64, bytes: &[u8]) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(offset);
+    hasher.update(bytes);
+    hasher.finalize_non_root()
+}
+
+/// The value of block `index` of a volume of `len` bytes.
+pub fn block(index: u64, bytes: &[u8], len: u64) -> Value {
+    if len <= BLOCK as u64 {
+        return *blake3::hash(bytes).as_bytes();
+    }
+    subtree(index * BLOCK as u64, bytes)
+}
+
+/// How many blocks `len` bytes have.
+pub fn blocks(len: u64) -> u64 {
+    len.div_ceil(BLOCK as u64)
+}
+
+/// Folds subtrees that arrive in order into the node above them.
+#[derive(Default)]
+pub struct Tree {
+    stack: Vec<(Value, u64)>,
+}
+
+impl Tree {
+    /// Adds the next subtree, of `len` bytes. All but the last are complete, and aligned to their own length.
+    pub fn push(&mut self, value: Value, len: u64) {
+        while let [.., (left, a), (right, b)] = self.stack[..] {
+            if a != b {
+                break;
+            }
+            self.stack.truncate(self.stack.len() - 2);
+            self.stack.push((merge_subtrees_non_root(&left, &right, Mode::Hash), a + b));
+        }
+        self.stack.push((value, len));
+    }
+
+    fn fold(&self, top: impl Fn(&Value, &Value) -> Value) -> Option<Value> {
+        let mut values = self.stack.iter().rev().map(|(v, _)| *v);
+        let mut right = values.next()?;
+        let rest: Vec<Value> = values.collect();
+        for (i, left) in rest.iter().enumerate() {
+            right = if i + 1 == rest.len() {
+                top(left, &right)
+            } else {
+                merge_subtrees_non_root(left, &right, Mode::Hash)
+            };
+        }
+        Some(right)
+    }
+
+    /// The root of the whole; a single subtree is taken to be one already. `None` if nothing was pushed.
+    pub fn root(&self) -> Option<Value> {
+        self.fold(|l, r| *merge_subtrees_root(l, r, Mode::Hash).as_bytes())
+    }
+
+    /// The value of the whole as a part of something larger.
+    pub fn node(&self) -> Option<Value> {
+        self.fold(|l, r| merge_subtrees_non_root(l, r, Mode::Hash))
+    }
+}
+
+/// Span values and root of a volume of `len` bytes from its block values.
+pub fn spans_and_root(values: &[Value], len: u64) -> (Vec<Value>, Value) {
+    let single = values.len() <= PAGE;
+    let spans: Vec<Value> = values.chunks(PAGE).map(|page| fold_page(page, single)).collect();
+    let root = root_of_spans(&spans, len);
+    (spans, root)
+}
+
+/// The value of one page; `whole` if it is the only one of its volume, and so its root.
+pub fn fold_page(page: &[Value], whole: bool) -> Value {
+    let mut tree = Tree::default();
+    for value in page {
+        tree.push(*value, BLOCK as u64);
+    }
+    (if whole { tree.root() } else { tree.node() }).unwrap_or_default()
+}
+
+/// The root of a volume of `len` bytes from its span values.
+pub fn root_of_spans(spans: &[Value], len: u64) -> Value {
+    let mut tree = Tree::default();
+    for (i, span) in spans.iter().enumerate() {
+        tree.push(*span, SPAN.min(len - (i as u64 * SPAN).min(len)));
+    }
+    tree.root().unwrap_or_default()
+}
+
+/// What a worker knows of a file after it has seen one stretch of its bytes: complete subtrees, and the ragged ends.
+#[derive(Debug)]
+pub struct Part {
+    offset: u64,
+    head: Vec<u8>,
+    nodes: Vec<(Value, u64)>,
+    tail: Vec<u8>,
+}
+
+impl Part {
+    /// Hashes the stretch that begins `offset` bytes into the file.
+    pub fn new(offset: u64, bytes: &[u8]) -> Part {
+        let ragged = (offset.next_multiple_of(CHUNK) - offset).min(bytes.len() as u64) as usize;
+        let (head, mut rest) = bytes.split_at(ragged);
+        let (mut at, mut nodes) = (offset + ragged as u64, Vec::new());
+        // The last chunk always stays in the tail: it may turn out to be all there is, and then it is the root.
+        while rest.len() as u64 > CHUNK {
+            let len = aligned_subtree(at, rest.len() as u64 - 1);
+            let (now, later) = rest.split_at(len as usize);
+            nodes.push((subtree(at, now), len));
+            (at, rest) = (at + len, later);
+        }
+        Part { offset, head: head.to_vec(), nodes, tail: rest.to_vec() }
+    }
+
+    fn len(&self) -> u64 {
+        let nodes: u64 = self.nodes.iter().map(|(_, len)| len).sum();
+        (self.head.len() + self.tail.len()) as u64 + nodes
+    }
+}
+
+/// The largest complete subtree that begins at `at` and has no more than `available` bytes (at least a chunk).
+fn aligned_subtree(at: u64, available: u64) -> u64 {
+    let chunks = available / CHUNK;
+    let largest = 1 << chunks.ilog2();
+    match at / CHUNK {
+        0 => largest * CHUNK,
+        n => largest.min(1 << n.trailing_zeros()) * CHUNK,
+    }
+}
+
+/// Puts the hash of a file together from its parts, in whatever order they come.
+#[derive(Default)]
+pub struct FileHasher {
+    tree: Tree,
+    carry: Vec<u8>,
+    next: u64,
+    waiting: BTreeMap<u64, Part>,
+}
+
+impl FileHasher {
+    /// Adds a part. Parts must neither overlap nor repeat.
+    pub fn add(&mut self, part: Part) {
+        self.waiting.insert(part.offset, part);
+        while let Some(part) = self.waiting.remove(&self.next) {
+            self.next += part.len();
+            self.absorb(&part.head);
+            for (value, len) in part.nodes {
+                self.flush();
+                self.tree.push(value, len);
+            }
+            self.absorb(&part.tail);
+        }
+    }
+
+    fn absorb(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.carry.len() as u64 == CHUNK {
+                self.flush();
+            }
+            let room = CHUNK as usize - self.carry.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.carry.extend_from_slice(now);
+            bytes = later;
+            if self.carry.len() < CHUNK as usize {
+                return;
+            }
+        }
+    }
+
+    /// Pushes the chunk in hand, which is complete because more follows it.
+    fn flush(&mut self) {
+        if !self.carry.is_empty() {
+            let len = self.carry.len() as u64;
+            let at = self.tree.stack.iter().map(|(_, len)| len).sum();
+            self.tree.push(subtree(at, &self.carry), len);
+            self.carry.clear();
+        }
+    }
+
+    /// The file's hash, if exactly its first `len` bytes have been added.
+    pub fn finish(mut self, len: u64) -> Option<Value> {
+        if self.next != len || !self.waiting.is_empty() {
+            return None;
+        }
+        if self.tree.stack.is_empty() {
+            return Some(*blake3::hash(&self.carry).as_bytes());
+        }
+        self.flush();
+        self.tree.root()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn paint(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn cut(bytes: &[u8], cuts: &[usize]) -> Vec<Part> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|c| c % (bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.windows(2).map(|w| Part::new(w[0] as u64, &bytes[w[0]..w[1]])).collect()
+    }
+
+    #[test]
+    fn volume_roots_equal_blake3_of_the_file() {
+        for len in [1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK, 7 * BLOCK + 13] {
+            let bytes = paint(len);
+            let values: Vec<Value> = bytes
+                .chunks(BLOCK)
+                .enumerate()
+                .map(|(i, b)| block(i as u64, b, len as u64))
+                .collect();
+            let (spans, root) = spans_and_root(&values, len as u64);
+            assert_eq!(&root, blake3::hash(&bytes).as_bytes(), "{len}");
+            assert_eq!(spans, [root]);
+        }
+    }
+
+    #[test]
+    fn roots_over_several_spans() {
+        let len = SPAN as usize * 2 + 3 * BLOCK + 5;
+        let bytes = paint(len);
+        let values: Vec<Value> = bytes
+            .chunks(BLOCK)
+            .enumerate()
+            .map(|(i, b)| block(i as u64, b, len as u64))
+            .collect();
+        let (spans, root) = spans_and_root(&values, len as u64);
+        assert_eq!(spans.len(), 3);
+        assert_eq!(&root, blake3::hash(&bytes).as_bytes());
+    }
+
+    #[test]
+    fn files_at_the_boundaries() {
+        for len in [0usize, 1, 512, 1023, 1024, 1025, 2048, 4096, 65536, 65537] {
+            let bytes = paint(len);
+            for step in [512usize, 1024, 1536, 65536] {
+                let mut hasher = FileHasher::default();
+                for (i, piece) in bytes.chunks(step).enumerate().rev() {
+                    hasher.add(Part::new((i * step) as u64, piece));
+                }
+                let hash = hasher.finish(len as u64).unwrap();
+                assert_eq!(&hash, blake3::hash(&bytes).as_bytes(), "{len} by {step}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn files_from_any_parts_in_any_order(len in 0usize..200_000,
+                cuts in prop::collection::vec(any::<usize>(), 0..12), seed in any::<u64>()) {
+            let bytes = paint(len);
+            let mut parts = cut(&bytes, &cuts);
+            let turn = (seed as usize) % parts.len().max(1);
+            parts.rotate_left(turn);
+            let mut hasher = FileHasher::default();
+            for part in parts { hasher.add(part); }
+            let hash = hasher.finish(len as u64).unwrap();
+            prop_assert_eq!(blake3::Hash::from(hash), blake3::hash(&bytes));
+        }
+
+        #[test]
+        fn a_missing_part_is_noticed(len in 2usize..100_000, at in any::<usize>()) {
+            let bytes = paint(len);
+            let at = 1 + at % (len - 1);
+            let mut hasher = FileHasher::default();
+            hasher.add(Part::new(at as u64, &bytes[at..]));
+            prop_assert!(hasher.finish(len as u64).is_none());
+        }
+    }
+}

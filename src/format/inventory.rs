@@ -1,0 +1,396 @@
+//! The inventory: private JSON lines. First the head, then one line an entry, then one line a segment.
+
+use super::deal::{Dealer, Place};
+use super::hashes::Value;
+use super::{FORMAT, FormatError, hash_hex, within};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::collections::HashMap;
+
+/// The most bytes in one line.
+pub const LONGEST_LINE: u64 = 64 << 20;
+/// The most entries in a set.
+pub const MOST_ENTRIES: u64 = 1 << 24;
+/// The longest path, in bytes (Linux refuses longer ones).
+pub const LONGEST_PATH: usize = 4095;
+/// The most extents of a sparse file.
+pub const MOST_EXTENTS: usize = 1 << 16;
+/// Extents begin, and but for the end of the file end, at multiples of this: tar pads each to its records.
+pub const ALIGNMENT: u64 = 512;
+/// The largest file and the longest tar stream, in bytes.
+pub const LARGEST: u64 = 1 << 56;
+
+/// Bytes that are mostly UTF-8: a JSON string if they are, else `{"base64": "…"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Name(pub Box<[u8]>);
+
+impl Name {
+    /// From bytes.
+    pub fn new(bytes: &[u8]) -> Name {
+        Name(bytes.into())
+    }
+
+    /// As it may be shown on a terminal.
+    pub fn printable(&self) -> String {
+        printable(&self.0)
+    }
+}
+
+/// Text from outside, safe to show: control characters, direction marks and invalid bytes are escaped.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+            if c.is_control() || hidden {
+                shown.extend(c.escape_unicode());
+            } else {
+                shown.push(c);
+            }
+        }
+        chunk.invalid().iter().for_each(|b| shown.push_str(&format!("\\x{b:02x}")));
+    }
+    shown
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Raw {
+            base64: String,
+        }
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => s.serialize_str(text),
+            Err(_) => Raw { base64: STANDARD.encode(&self.0) }.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Raw { base64: String },
+        }
+        match Either::deserialize(d)? {
+            Either::Text(text) => Ok(Name(text.into_bytes().into())),
+            Either::Raw { base64 } => {
+                let bytes = STANDARD.decode(base64).map_err(D::Error::custom)?;
+                Ok(Name(bytes.into()))
+            }
+        }
+    }
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The version of the format.
+    pub inventory: String,
+    /// The set that it belongs to.
+    pub set: String,
+    /// The signer's public key, as OpenSSH writes it without a comment.
+    pub signer: String,
+    /// Bytes of the tar stream.
+    pub tar_bytes: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Segments.
+    pub segments: u64,
+}
+
+/// A stretch of a sparse file that has data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent(pub u64, pub u64);
+
+impl Extent {
+    /// The first byte after it.
+    pub fn end(&self) -> u64 {
+        self.0.saturating_add(self.1)
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Kind {
+    /// A directory.
+    Dir,
+    /// A regular file.
+    File {
+        /// Its length with holes.
+        size: u64,
+        /// Where its data lies, if it has holes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extents: Option<Box<[Extent]>>,
+        /// BLAKE3 of its data: of the whole file, or of its extents one after the other.
+        #[serde(with = "hash_hex")]
+        blake3: Value,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// What it says.
+        target: Name,
+    },
+    /// Another name of a file that stands before it.
+    Hardlink {
+        /// The path of that file.
+        target: Name,
+    },
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Path in the set, components separated by `/`; empty for the directory that was exported itself.
+    pub path: Name,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time: seconds, nanoseconds.
+    pub mtime: (i64, u32),
+    /// Extended attributes in the `user.` namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xattrs: Vec<(Name, Name)>,
+    /// Where its header begins in the tar stream.
+    pub offset: u64,
+}
+
+impl Entry {
+    /// Bytes of its contents in the tar stream.
+    pub fn stored(&self) -> u64 {
+        match &self.kind {
+            Kind::File { extents: Some(extents), .. } => extents.iter().map(|e| e.1).sum(),
+            Kind::File { size, .. } => *size,
+            _ => 0,
+        }
+    }
+
+    fn validate(&self) -> Result<(), FormatError> {
+        within("length of a path", self.path.0.len() as u64, 0, LONGEST_PATH as u64)?;
+        within("mode", self.mode.into(), 0, 0o7777)?;
+        within("nanoseconds", self.mtime.1.into(), 0, 999_999_999)?;
+        match &self.kind {
+            Kind::File { size, extents, .. } => {
+                within("size of a file", *size, 0, LARGEST)?;
+                extents.iter().try_for_each(|e| validate_extents(e, *size))
+            }
+            Kind::Symlink { target } | Kind::Hardlink { target } => {
+                within("length of a link", target.0.len() as u64, 1, LONGEST_PATH as u64)
+            }
+            Kind::Dir => Ok(()),
+        }
+    }
+}
+
+fn validate_extents(extents: &[Extent], size: u64) -> Result<(), FormatError> {
+    within("extents of a file", extents.len() as u64, 0, MOST_EXTENTS as u64)?;
+    let mut end = 0;
+    for extent in extents {
+        if extent.0 % ALIGNMENT != 0 || (extent.1 % ALIGNMENT != 0 && extent.end() != size) {
+            return Err(FormatError::Contradiction("extents are not aligned to the records of tar".into()));
+        }
+        if extent.1 == 0 || extent.0 < end || extent.end() > size {
+            return Err(FormatError::Contradiction("extents are out of order, empty or past the end of the file".into()));
+        }
+        end = extent.end();
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Segment {
+    segment: u64,
+    group: u32,
+    volume: u16,
+    offset: u64,
+    bytes: u32,
+}
+
+/// Everything in a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// The first line.
+    pub head: Head,
+    /// In the order of the tar stream.
+    pub entries: Vec<Entry>,
+    /// Bytes of the frame of each segment.
+    pub frames: Vec<u32>,
+}
+
+impl Inventory {
+    /// The lines, one after the other, each with its end.
+    pub fn lines<'a>(&'a self, k: u16, volume_bytes: u64) -> impl Iterator<Item = Vec<u8>> + 'a {
+        let head = std::iter::once(line(&self.head));
+        let entries = self.entries.iter().map(line);
+        let segments = self.places(k, volume_bytes).enumerate().map(|(n, p)| {
+            line(&Segment { segment: n as u64, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
+        });
+        head.chain(entries).chain(segments)
+    }
+
+    /// Where each segment's frame lies.
+    pub fn places(&self, k: u16, volume_bytes: u64) -> impl Iterator<Item = Place> + '_ {
+        let mut dealer = Dealer::new(k, volume_bytes);
+        self.frames.iter().map(move |bytes| dealer.deal(*bytes))
+    }
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Takes lines in and checks each against those before it, so that nothing is held that has not been bounded.
+pub struct Reader {
+    head: Option<Head>,
+    entries: Vec<Entry>,
+    frames: Vec<u32>,
+    dealer: Dealer,
+}
+
+impl Reader {
+    /// For a set with `k` data volumes a group.
+    pub fn new(k: u16, volume_bytes: u64) -> Reader {
+        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes) }
+    }
+
+    /// Takes the next line.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
+        let Some(head) = &self.head else {
+            self.head = Some(validate_head(parse(line)?)?);
+            return Ok(());
+        };
+        if (self.entries.len() as u64) < head.entries {
+            let entry: Entry = parse(line)?;
+            entry.validate()?;
+            self.entries.push(entry);
+            return Ok(());
+        }
+        let segment: Segment = parse(line)?;
+        within("length of a frame", segment.bytes.into(), 1, u64::from(super::frame::LONGEST))?;
+        let place = self.dealer.deal(segment.bytes);
+        let said = Place { group: segment.group, volume: segment.volume, offset: segment.offset, bytes: segment.bytes };
+        if place != said || segment.segment != self.frames.len() as u64 || segment.segment >= head.segments {
+            return Err(FormatError::Contradiction(format!("segment {} does not lie where dealing puts it", segment.segment)));
+        }
+        self.frames.push(segment.bytes);
+        Ok(())
+    }
+
+    /// The inventory, if all lines that the head promises have come.
+    pub fn finish(self) -> Result<Inventory, FormatError> {
+        let head = self.head.ok_or_else(|| FormatError::Contradiction("the inventory is empty".into()))?;
+        if head.entries != self.entries.len() as u64 || head.segments != self.frames.len() as u64 {
+            return Err(FormatError::Contradiction("the inventory ends before all of its lines have come".into()));
+        }
+        refuse_duplicates(&self.entries)?;
+        Ok(Inventory { head, entries: self.entries, frames: self.frames })
+    }
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, FormatError> {
+    serde_json::from_slice(line).map_err(|e| FormatError::Syntax(e.to_string()))
+}
+
+fn validate_head(head: Head) -> Result<Head, FormatError> {
+    if head.inventory != FORMAT {
+        return Err(FormatError::Version(head.inventory));
+    }
+    within("entries", head.entries, 0, MOST_ENTRIES)?;
+    within("length of the tar stream", head.tar_bytes, 1024, LARGEST)?;
+    within("segments", head.segments, 1, LARGEST >> 16)?;
+    Ok(head)
+}
+
+fn refuse_duplicates(entries: &[Entry]) -> Result<(), FormatError> {
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        if seen.insert(&entry.path, i).is_some() {
+            let path = String::from_utf8_lossy(&entry.path.0).into_owned();
+            return Err(FormatError::Contradiction(format!("{path:?} stands in the inventory twice")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        let name = || prop::collection::vec(any::<u8>(), 1..20).prop_map(|b| Name::new(&b));
+        prop_oneof![
+            Just(Kind::Dir),
+            (0..LARGEST, any::<[u8; 32]>()).prop_map(|(size, blake3)| Kind::File { size, extents: None, blake3 }),
+            (0u64..1000, 1u64..1000, any::<[u8; 32]>()).prop_map(|(a, b, blake3)| (a * ALIGNMENT, b * ALIGNMENT, blake3)).prop_map(|(a, b, blake3)| Kind::File {
+                size: a + b + 7,
+                extents: Some([Extent(a, b)].into()),
+                blake3
+            }),
+            name().prop_map(|target| Kind::Symlink { target }),
+            name().prop_map(|target| Kind::Hardlink { target }),
+        ]
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Name::new(&b));
+        (bytes(), kind(), 0u32..0o10000, any::<i64>(), 0u32..1_000_000_000, prop::collection::vec((bytes(), bytes()), 0..2), any::<u64>())
+            .prop_map(|(path, kind, mode, s, ns, xattrs, offset)| Entry { path, kind, mode, mtime: (s, ns), xattrs, offset })
+    }
+
+    fn read(lines: impl Iterator<Item = Vec<u8>>) -> Result<Inventory, FormatError> {
+        let mut reader = Reader::new(3, 1 << 21);
+        for line in lines {
+            reader.line(&line)?;
+        }
+        reader.finish()
+    }
+
+    fn inventory(mut entries: Vec<Entry>, frames: Vec<u32>) -> Inventory {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        entries.dedup_by(|a, b| a.path == b.path);
+        let head = Head {
+            inventory: FORMAT.into(),
+            set: "x".into(),
+            signer: "y".into(),
+            tar_bytes: 1024,
+            entries: entries.len() as u64,
+            segments: frames.len() as u64,
+        };
+        Inventory { head, entries, frames }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(entries in prop::collection::vec(entry(), 0..20), frames in prop::collection::vec(1u32..1_000_000, 1..40)) {
+            let inventory = inventory(entries, frames);
+            prop_assert_eq!(read(inventory.lines(3, 1 << 21)), Ok(inventory));
+        }
+
+        #[test]
+        fn a_lost_or_moved_line_is_noticed(frames in prop::collection::vec(1u32..1000, 2..40), at in any::<usize>()) {
+            let inventory = inventory(vec![], frames);
+            let mut lines: Vec<_> = inventory.lines(3, 1 << 21).collect();
+            let at = 1 + at % (lines.len() - 1);
+            let lost = lines.remove(at);
+            prop_assert!(read(lines.clone().into_iter()).is_err());
+            lines.push(lost);
+            prop_assert!(at == lines.len() - 1 || read(lines.into_iter()).is_err());
+        }
+    }
+
+    #[test]
+    fn lies_about_extents_are_refused() {
+        for bad in [vec![Extent(0, 0)], vec![Extent(512, 9000)], vec![Extent(1024, 512), Extent(0, 512)], vec![Extent(u64::MAX - 511, 512)], vec![Extent(1, 511)], vec![Extent(0, 100)]] {
+            assert!(validate_extents(&bad, 5000).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The manifest: public, signed JSON. Its bytes are what is signed, so it is parsed only after the signature holds.
+
+use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
+use super::header::Header;
+use super::{FORMAT, FormatError, hash_hex, hex, names, parse_id, valid_label, within};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The most bytes that a manifest may have.
+pub const LONGEST: u64 = 256 << 20;
+/// The least volume size, in bytes.
+pub const LEAST_VOLUME: u64 = 2 << 20;
+/// The most volumes that a set may have.
+pub const MOST_VOLUMES: u64 = 1 << 16;
+/// The most drives that a set may have.
+pub const MOST_DRIVES: u64 = 255;
+const LONGEST_FILE: u64 = 1 << 50;
+
+/// What a set consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of the format.
+    pub format: String,
+    /// Features that a reader must know; unknown fields beside these may be ignored.
+    pub critical: Vec<String>,
+    /// The set's id: 32 hex digits.
+    pub set: String,
+    /// The public label, if one was given.
+    pub label: Option<String>,
+    /// Position in a chain of sets, from 1.
+    pub part: u32,
+    /// Whether this is the last part of the chain.
+    pub last: bool,
+    /// BLAKE3 of the previous part's manifest.
+    pub previous: Option<String>,
+    /// When the export was begun, RFC 3339 in UTC.
+    pub created: String,
+    /// The program that wrote it.
+    pub tool: String,
+    /// The set's own age recipient: segments and inventory are encrypted to it.
+    pub recipient: String,
+    /// How segments are transformed before they are sealed.
+    pub filter: String,
+    /// Bytes of the tar stream in each segment but the last.
+    pub segment_bytes: u32,
+    /// No volume is longer, in bytes.
+    pub volume_bytes: u64,
+    /// How many drives the set was written to.
+    pub drives: u16,
+    /// The groups, in order.
+    pub groups: Vec<Group>,
+    /// Metadata files that are the same on every drive, by name.
+    pub files: BTreeMap<String, Listed>,
+}
+
+/// K data volumes and M parity volumes that protect each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Data volumes.
+    pub k: u16,
+    /// Parity volumes.
+    pub m: u16,
+    /// All of them, data first.
+    pub volumes: Vec<Volume>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The drive it was written to, from 1.
+    pub drive: u16,
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of the whole file.
+    #[serde(with = "hash_hex")]
+    pub blake3: Value,
+    /// The values of its spans of 128 MiB, if it has more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
+}
+
+/// The value of one span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Span(#[serde(with = "hash_hex")] pub Value);
+
+/// One metadata file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of the whole file.
+    #[serde(with = "hash_hex")]
+    pub blake3: Value,
+}
+
+impl Volume {
+    /// The value that page `page` of its block values must fold to.
+    pub fn span(&self, page: usize) -> Value {
+        match self.spans.get(page) {
+            Some(span) => span.0,
+            None => self.blake3,
+        }
+    }
+}
+
+impl Group {
+    /// The longest volume, in bytes.
+    pub fn longest(&self) -> u64 {
+        self.volumes.iter().map(|v| v.bytes).max().unwrap_or(0)
+    }
+
+    /// Rows: blocks of the longest volume after its header page.
+    pub fn rows(&self) -> u64 {
+        blocks(self.longest()).saturating_sub(1)
+    }
+}
+
+/// The file name of a volume.
+pub fn volume_name(group: usize, index: usize, k: u16) -> String {
+    match index.checked_sub(k.into()) {
+        None => format!("g{group:05}-d{index:03}.ckv"),
+        Some(parity) => format!("g{group:05}-p{parity:03}.ckv"),
+    }
+}
+
+/// The name of a set's directory.
+pub fn set_dir_name(label: Option<&str>, set: &str) -> String {
+    let short = set.get(..8).unwrap_or(set);
+    match label {
+        Some(label) => format!("{label}-{short}{}", names::SET_SUFFIX),
+        None => format!("{short}{}", names::SET_SUFFIX),
+    }
+}
+
+impl Manifest {
+    /// The bytes that are signed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads the bytes of a manifest whose signature has been verified, or that is shown as NOT VERIFIED.
+    pub fn parse(bytes: &[u8]) -> Result<Manifest, FormatError> {
+        within("length of the manifest", bytes.len() as u64, 1, LONGEST)?;
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            #[serde(default)]
+            critical: Vec<String>,
+        }
+        let syntax = |e: serde_json::Error| FormatError::Syntax(e.to_string());
+        let version: Version = serde_json::from_slice(bytes).map_err(syntax)?;
+        if version.format != FORMAT {
+            return Err(FormatError::Version(version.format));
+        }
+        if let Some(feature) = version.critical.into_iter().next() {
+            return Err(FormatError::Critical(feature));
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// The id as bytes.
+    pub fn id(&self) -> [u8; 16] {
+        parse_id(&self.set).unwrap_or_default()
+    }
+
+    /// The header page that volume `index` of group `group` must have.
+    pub fn header(&self, group: usize, index: usize) -> Header {
+        let (k, m) = self.groups.get(group).map_or((0, 0), |g| (g.k, g.m));
+        Header {
+            set: self.id(),
+            group: group as u32,
+            index: index as u16,
+            k,
+            m,
+            part: self.part,
+            segment_bytes: self.segment_bytes,
+            volume_bytes: self.volume_bytes,
+        }
+    }
+
+    /// Every volume with its group, index and name.
+    pub fn volumes(&self) -> impl Iterator<Item = (usize, usize, String, &Volume)> {
+        self.groups.iter().enumerate().flat_map(|(g, group)| {
+            let named = move |(i, v)| (g, i, volume_name(g, i, group.k), v);
+            group.volumes.iter().enumerate().map(named)
+        })
+    }
+
+    /// The `B3SUMS` of a drive.
+    pub fn b3sums(&self, drive: u16) -> Vec<u8> {
+        let own = self.volumes().filter(|(_, _, _, v)| v.drive == drive);
+        own.map(|(_, _, name, v)| format!("{}  {name}\n", hex(&v.blake3))).collect::<String>().into_bytes()
+    }
+
+    /// Where the block values of each volume begin in `hashes.b3`, in values; and how many there are.
+    pub fn value_offsets(&self) -> (Vec<Vec<u64>>, u64) {
+        let mut at = 0;
+        let mut next = |v: &Volume| {
+            let here = at;
+            at += blocks(v.bytes);
+            here
+        };
+        let offsets = self.groups.iter().map(|g| g.volumes.iter().map(&mut next).collect()).collect();
+        (offsets, at)
+    }
+
+    fn validate(&self) -> Result<(), FormatError> {
+        let text = |what, value: &str| FormatError::Text { what, value: value.to_owned() };
+        if parse_id(&self.set).is_none() {
+            return Err(text("set id", &self.set));
+        }
+        if self.label.as_deref().is_some_and(|l| !valid_label(l)) {
+            return Err(text("label", self.label.as_deref().unwrap_or_default()));
+        }
+        if self.created.parse::<jiff::Timestamp>().is_err() {
+            return Err(text("creation time", &self.created));
+        }
+        if self.filter != "zstd" {
+            return Err(text("filter", &self.filter));
+        }
+        within("part", self.part.into(), 1, 1 << 16)?;
+        if self.previous.as_deref().is_some_and(|p| hash_hex::parse(p).is_none()) || (self.part > 1) != self.previous.is_some() {
+            return Err(FormatError::Contradiction("part and previous do not agree".into()));
+        }
+        within("drives", self.drives.into(), 1, MOST_DRIVES)?;
+        within("volume size", self.volume_bytes, LEAST_VOLUME, 1 << 46)?;
+        within("segment size", self.segment_bytes.into(), 1 << 16, 1 << 20)?;
+        if !self.segment_bytes.is_power_of_two() {
+            return Err(FormatError::Contradiction("the segment size is not a power of two".into()));
+        }
+        within("groups", self.groups.len() as u64, 1, MOST_VOLUMES)?;
+        within("volumes", self.volumes().count() as u64, 1, MOST_VOLUMES)?;
+        self.groups.iter().try_for_each(|g| self.validate_group(g))?;
+        self.validate_files()
+    }
+
+    fn validate_group(&self, group: &Group) -> Result<(), FormatError> {
+        let first = &self.groups[0];
+        let n = u64::from(group.k) + u64::from(group.m);
+        within("K", group.k.into(), 1, 255)?;
+        within("K+M", n, 1, 255)?;
+        if n != group.volumes.len() as u64 || (group.k, group.m) != (first.k, first.m) {
+            return Err(FormatError::Contradiction("K, M and the number of volumes do not agree".into()));
+        }
+        let (data, parity) = group.volumes.split_at(group.k.into());
+        let longest = data.iter().map(|v| v.bytes).max().unwrap_or(0);
+        if parity.iter().any(|v| v.bytes != longest) {
+            return Err(FormatError::Contradiction("a parity volume is not as long as the longest data volume".into()));
+        }
+        group.volumes.iter().try_for_each(|v| self.validate_volume(v))
+    }
+
+    fn validate_volume(&self, volume: &Volume) -> Result<(), FormatError> {
+        within("drive number", volume.drive.into(), 1, self.drives.into())?;
+        within("length of a volume", volume.bytes, BLOCK as u64, self.volume_bytes)?;
+        let spans = blocks(volume.bytes).div_ceil(PAGE as u64);
+        let values: Vec<Value> = volume.spans.iter().map(|s| s.0).collect();
+        let agree = match spans {
+            1 => values.is_empty(),
+            _ => values.len() as u64 == spans && root_of_spans(&values, volume.bytes) == volume.blake3,
+        };
+        if !agree {
+            return Err(FormatError::Contradiction(format!("the {SPAN}-byte spans of a volume do not fold to its root")));
+        }
+        Ok(())
+    }
+
+    fn validate_files(&self) -> Result<(), FormatError> {
+        for name in names::LISTED {
+            let Some(file) = self.files.get(name) else {
+                return Err(FormatError::Contradiction(format!("{name} is not listed")));
+            };
+            within("length of a metadata file", file.bytes, 1, LONGEST_FILE)?;
+        }
+        if let Some(name) = self.files.keys().find(|n| !names::LISTED.contains(&n.as_str())) {
+            return Err(FormatError::Text { what: "metadata file", value: name.clone() });
+        }
+        let (_, values) = self.value_offsets();
+        if self.files[names::HASHES].bytes != values * 32 {
+            return Err(FormatError::Contradiction("hashes.b3 has not one value for each block".into()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn sample(k: u16, m: u16, groups: usize) -> Manifest {
+        let volume = |i: usize| Volume { drive: 1 + (i % 2) as u16, bytes: BLOCK as u64 * 3, blake3: [i as u8; 32], spans: vec![] };
+        let n = usize::from(k + m);
+        let listed = |name: &&str| {
+            let bytes = if *name == names::HASHES { (n * groups * 3 * 32) as u64 } else { 100 };
+            (name.to_string(), Listed { bytes, blake3: [9; 32] })
+        };
+        Manifest {
+            format: FORMAT.into(),
+            critical: vec![],
+            set: "00112233445566778899aabbccddeeff".into(),
+            label: Some("llama".into()),
+            part: 1,
+            last: true,
+            previous: None,
+            created: "2026-11-23T06:00:00Z".into(),
+            tool: "ckvault 0.1.0".into(),
+            recipient: "age1".into(),
+            filter: "zstd".into(),
+            segment_bytes: 1 << 20,
+            volume_bytes: 1 << 30,
+            drives: 2,
+            groups: (0..groups).map(|_| Group { k, m, volumes: (0..n).map(volume).collect() }).collect(),
+            files: names::LISTED.iter().map(listed).collect(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(k in 1u16..100, m in 0u16..100, groups in 1usize..4) {
+            let manifest = sample(k, m, groups);
+            prop_assert_eq!(Manifest::parse(&manifest.encode()), Ok(manifest));
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut Manifest)) -> FormatError {
+        let mut manifest = sample(4, 2, 2);
+        change(&mut manifest);
+        Manifest::parse(&manifest.encode()).unwrap_err()
+    }
+
+    #[test]
+    fn each_broken_rule_is_named() {
+        use FormatError as E;
+        assert!(matches!(refused(|m| m.format = "draft-0".into()), E::Version(_)));
+        assert!(matches!(refused(|m| m.critical = vec!["x".into()]), E::Critical(_)));
+        assert!(matches!(refused(|m| m.set = "../../etc".into()), E::Text { what: "set id", .. }));
+        assert!(matches!(refused(|m| m.label = Some("../x".into())), E::Text { what: "label", .. }));
+        assert!(matches!(refused(|m| m.filter = "rot13".into()), E::Text { what: "filter", .. }));
+        assert!(matches!(refused(|m| m.groups[1].volumes[0].drive = 3), E::Limit { what: "drive number", .. }));
+        assert!(matches!(refused(|m| m.groups[0].volumes[0].bytes = 1 << 60), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.groups[0].volumes[5].bytes -= 1), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.groups[0].k = 3), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
+        assert!(matches!(refused(|m| drop(m.files.remove("keys.age"))), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.part = 2), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_unless_critical() {
+        let text = String::from_utf8(sample(2, 1, 1).encode()).unwrap();
+        assert!(Manifest::parse(text.replacen('{', "{\"later\":1,", 1).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn names_of_volumes_and_directories() {
+        assert_eq!(volume_name(3, 1, 2), "g00003-d001.ckv");
+        assert_eq!(volume_name(3, 2, 2), "g00003-p000.ckv");
+        assert_eq!(set_dir_name(Some("l"), "0011223344"), "l-00112233.ckvault");
+        assert_eq!(set_dir_name(None, "0011223344"), "00112233.ckvault");
+    }
+}

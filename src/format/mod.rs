@@ -1,0 +1,177 @@
+//! Bytes to structs and back, without I/O: what a set is made of. `ckvault-format(5)` is the normative text; the rule
+//! numbers in this module are its MUSTs.
+
+pub mod deal;
+pub mod frame;
+pub mod hashes;
+pub mod header;
+pub mod inventory;
+pub mod manifest;
+pub mod recovery;
+pub mod signature;
+pub mod signers;
+
+/// The format that this version writes and reads.
+pub const FORMAT: &str = "draft-1";
+
+/// Names of the files in a set's directory.
+pub mod names {
+    /// The public, signed description of the set.
+    pub const MANIFEST: &str = "manifest.json";
+    /// SSHSIG over the bytes of the manifest.
+    pub const SIGNATURE: &str = "manifest.json.sig";
+    /// The set's own age identity, encrypted to the recipients.
+    pub const KEYS: &str = "keys.age";
+    /// The private list of everything in the set.
+    pub const INVENTORY: &str = "inventory.age";
+    /// The block values of all volumes.
+    pub const HASHES: &str = "hashes.b3";
+    /// `b3sum -c` input for the volumes of one drive.
+    pub const B3SUMS: &str = "B3SUMS";
+    /// How to recover without ckvault.
+    pub const RECOVER_TXT: &str = "RECOVER.txt";
+    /// The script that does it.
+    pub const RECOVER_PY: &str = "recover.py";
+    /// The directory with the second copy of each metadata file.
+    pub const COPY: &str = "copy";
+    /// What the name of a set's directory ends with.
+    pub const SET_SUFFIX: &str = ".ckvault";
+    /// What the name of an unfinished file ends with.
+    pub const PARTIAL_SUFFIX: &str = ".partial";
+
+    /// Metadata files whose bytes are the same on every drive and stand in the manifest.
+    pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];
+    /// Every metadata file, in the order in which they are judged.
+    pub const METADATA: [&str; 8] =
+        [MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS, RECOVER_TXT, RECOVER_PY];
+}
+
+/// One variant a broken rule of the format. The file it was found in is added by who read it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// Rule 1: the format version is not one that this program reads.
+    #[error("format {0:?} is not readable by this version (it reads {FORMAT:?})")]
+    Version(String),
+    /// Rule 2: a feature that must be understood is not.
+    #[error("the set needs the feature {0:?}, which this version does not have")]
+    Critical(String),
+    /// Rule 3: JSON or its types.
+    #[error("not well-formed: {0}")]
+    Syntax(String),
+    /// Rule 4: a number outside of its limits.
+    #[error("{what} is {value}, outside of {min}…{max}")]
+    Limit {
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least allowed.
+        min: u64,
+        /// The most allowed.
+        max: u64,
+    },
+    /// Rule 5: a text that does not have the form it must have.
+    #[error("{what} {value:?} is not valid")]
+    Text {
+        /// Which text.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// Rule 6: two statements contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+    /// Rule 7: bytes where others must stand.
+    #[error("wrong bytes at offset {offset}: {what}")]
+    Bytes {
+        /// Where.
+        offset: u64,
+        /// What should be there.
+        what: &'static str,
+    },
+}
+
+/// Checks rule 4 for one number.
+pub(crate) fn within(
+    what: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), FormatError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(FormatError::Limit { what, value, min, max })
+}
+
+/// A label: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
+pub fn valid_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The 16 bytes of a set id written as 32 lower-case hex digits.
+pub fn parse_id(text: &str) -> Option<[u8; 16]> {
+    let mut id = [0; 16];
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    for (i, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(id)
+}
+
+/// 32 bytes as hex in JSON.
+pub mod hash_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    /// Writes 64 lower-case hex digits.
+    pub fn serialize<S: Serializer>(hash: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&super::hex(hash))
+    }
+
+    /// Reads them; upper case is refused, so that every hash has one spelling.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        parse(&text).ok_or_else(|| D::Error::custom("a BLAKE3 hash is 64 lower-case hex digits"))
+    }
+
+    /// 64 lower-case hex digits as bytes.
+    pub fn parse(text: &str) -> Option<[u8; 32]> {
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return None;
+        }
+        blake3::Hash::from_hex(text).ok().map(|h| *h.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels() {
+        for good in ["a", "7B", "llama-3.1_70b", &"x".repeat(64)] {
+            assert!(valid_label(good), "{good}");
+        }
+        for bad in ["", ".a", "-a", "a b", "ü", "a/b", &"x".repeat(65)] {
+            assert!(!valid_label(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        let id = parse_id("000102030405060708090a0b0c0d0eff").unwrap();
+        assert_eq!(hex(&id), "000102030405060708090a0b0c0d0eff");
+        assert!(parse_id("000102030405060708090a0b0c0d0eFF").is_none());
+        assert!(parse_id("00").is_none());
+    }
+}

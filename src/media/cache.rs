@@ -1,0 +1,40 @@
+//! The page cache: what is read back after writing should come from the drive, not from memory.
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::path::Path;
+
+/// Asks the kernel to forget the pages of a file that has been synced.
+pub fn evict(file: &File) {
+    // Advice that is not taken shows in `is_cached`.
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// The same for the device below a FUSE file system, whose server reads through the cache of that device. Needs the
+/// permission to open the device; says whether it had it.
+pub fn evict_device(device: &Path) -> bool {
+    match File::open(device) {
+        Ok(file) if device.is_absolute() => {
+            evict(&file);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether pages of a file of `len` bytes are still in the cache, by asking for some that may not block.
+pub fn is_cached(file: &File, len: u64) -> bool {
+    const SAMPLES: u64 = 8;
+    let mut byte = [0u8; 1];
+    (0..SAMPLES).any(|i| {
+        let offset = len.saturating_sub(1) / SAMPLES * i;
+        let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+        match read {
+            Ok(_) => true,
+            // "not without blocking" is the proof; anything else (no support, for example) proves nothing
+            Err(e) => e != rustix::io::Errno::AGAIN,
+        }
+    })
+}

@@ -1,0 +1,125 @@
+//! What a drive can hold.
+
+use crate::error::{Error, Result};
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const FAT_LONGEST: u64 = u32::MAX as u64;
+
+/// A destination directory and the file system that it is on.
+#[derive(Debug, Clone)]
+pub struct Drive {
+    /// The directory, as given.
+    pub path: PathBuf,
+    /// Bytes free for this user.
+    pub free: u64,
+    /// The device, so that two directories on one file system are recognised.
+    pub device: u64,
+    /// The longest file that its file system can hold, in bytes.
+    pub longest_file: u64,
+    /// The type of its file system, as the kernel names it.
+    pub fs_type: String,
+    /// Where the file system comes from, `/dev/sdb1` for example.
+    pub source: PathBuf,
+}
+
+/// Looks at a destination without writing to it.
+pub fn examine(path: &Path) -> Result<Drive> {
+    let meta = std::fs::metadata(path).map_err(Error::on_drive("use", path))?;
+    if !meta.is_dir() {
+        return Err(Error::usage(format!("{} is not a directory", path.display()), "give the mount point of a drive, or a directory"));
+    }
+    let vfs = statvfs(path).map_err(|e| Error::on_drive("measure", path)(e.into()))?;
+    if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(Error::drive(format!("{} is mounted read-only", path.display()), "mount the drive for writing"));
+    }
+    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| Error::on_drive("write to", path)(e.into()))?;
+    let mount = mount_of(meta.dev());
+    Ok(Drive {
+        path: path.to_owned(),
+        free: vfs.f_bavail.saturating_mul(vfs.f_frsize),
+        device: meta.dev(),
+        longest_file: longest_file(&mount.fs_type),
+        fs_type: mount.fs_type,
+        source: mount.source,
+    })
+}
+
+/// The first file system type with a limit is FAT; exFAT has none that matters.
+fn longest_file(fs_type: &str) -> u64 {
+    let fat = ["msdos", "vfat", "fat"].iter().any(|n| fs_type.contains(n)) && !fs_type.contains("exfat");
+    if fat { FAT_LONGEST } else { u64::MAX >> 1 }
+}
+
+impl Drive {
+    /// Whether a file of `bytes` bytes can exist there. Asked of the file system itself when it is a FUSE one, whose type
+    /// says little, and only for lengths at which FAT ends.
+    pub fn can_hold(&self, bytes: u64) -> bool {
+        bytes <= self.longest_file && (bytes <= FAT_LONGEST || !self.fs_type.starts_with("fuse") || self.probe(bytes))
+    }
+
+    fn probe(&self, bytes: u64) -> bool {
+        let probe = self.path.join(format!(".ckvault-{}.partial", std::process::id()));
+        let Ok(file) = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) else { return false };
+        let fits = file.set_len(bytes).is_ok() && file.metadata().is_ok_and(|m| m.len() == bytes);
+        let _ = std::fs::remove_file(&probe);
+        fits
+    }
+
+    /// Whether its file system is served by a process (exFAT, FAT and NTFS often are), which has a cache of its own.
+    pub fn is_fuse(&self) -> bool {
+        self.fs_type.starts_with("fuse")
+    }
+}
+
+#[derive(Default)]
+struct Mount {
+    fs_type: String,
+    source: PathBuf,
+}
+
+/// Finds a device in `/proc/self/mountinfo` (proc(5)).
+fn mount_of(device: u64) -> Mount {
+    let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table.lines().filter_map(|line| parse_mount(line, &wanted)).next_back().unwrap_or_default()
+}
+
+fn parse_mount(line: &str, wanted: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    if left.split(' ').nth(2)? != wanted {
+        return None;
+    }
+    let mut right = right.split(' ');
+    Some(Mount { fs_type: right.next()?.to_owned(), source: right.next()?.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fat_ends_below_four_gib_and_exfat_does_not() {
+        for fat in ["vfat", "msdos", "fuse.fusefat"] {
+            assert_eq!(longest_file(fat), (4 << 30) - 1, "{fat}");
+        }
+        for large in ["exfat", "fuse.exfat", "ext4", "fuseblk", "tmpfs"] {
+            assert!(longest_file(large) > 1 << 40, "{large}");
+        }
+    }
+
+    #[test]
+    fn mountinfo_lines() {
+        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
+        let mount = parse_mount(line, "98:0").unwrap();
+        assert_eq!((mount.fs_type.as_str(), mount.source.to_str().unwrap()), ("ext3", "/dev/root"));
+        assert!(parse_mount(line, "98:1").is_none());
+    }
+
+    #[test]
+    fn a_missing_drive_is_an_error_of_a_drive() {
+        let error = examine(Path::new("/no/such/drive")).unwrap_err();
+        assert_eq!(error.exit_code(), 7);
+    }
+}

@@ -1,0 +1,117 @@
+//! Finding the directories of sets on the drives given.
+
+use crate::error::{Error, Result};
+use crate::format::names;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The directories that belong together by their name, drive by drive.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The name of the directory.
+    pub name: String,
+    /// One directory for each drive that has one, in the order of the drives.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one.
+pub fn find(drives: &[PathBuf], wanted: Option<&str>) -> Result<Found> {
+    let mut sets = all(drives)?;
+    if let Some(wanted) = wanted {
+        sets.retain(|set| names_set(&set.name, wanted));
+    }
+    let listing = sets.iter().map(|s| format!("  {}", crate::format::inventory::printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
+    match (sets.len(), sets.pop()) {
+        (1, Some(set)) => Ok(set),
+        (0, _) => Err(nothing(drives, wanted)),
+        _ => Err(Error::usage(format!("there are several sets here:\n{listing}"), "choose one with --set and its label or the first digits of its id")),
+    }
+}
+
+fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
+    let places = drives.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
+    let which = wanted.map(|w| format!(" that matches {w:?}")).unwrap_or_default();
+    Error::drive(format!("no set{which} in {places}"), "give the mount point that holds a *.ckvault directory, or that directory itself")
+}
+
+/// Every set on the drives, by the names of the directories.
+pub fn all(drives: &[PathBuf]) -> Result<Vec<Found>> {
+    let mut sets: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut renamed = Vec::new();
+    for drive in drives {
+        for dir in on_drive(drive)? {
+            let name = dir_name(&dir);
+            if name.ends_with(names::SET_SUFFIX) {
+                sets.entry(name).or_default().push(dir);
+            } else {
+                renamed.push(dir);
+            }
+        }
+    }
+    // A directory that was given by itself and has been renamed goes with the only set there is, or stands alone.
+    for dir in renamed {
+        let only = (sets.len() == 1).then(|| sets.keys().next().cloned()).flatten();
+        sets.entry(only.unwrap_or_else(|| "(renamed)".into())).or_default().push(dir);
+    }
+    let unique = |(name, mut dirs): (String, Vec<PathBuf>)| {
+        let mut seen = std::collections::HashSet::new();
+        dirs.retain(|d| seen.insert(d.canonicalize().unwrap_or_else(|_| d.clone())));
+        Found { name, dirs }
+    };
+    Ok(sets.into_iter().map(unique).collect())
+}
+
+fn on_drive(drive: &Path) -> Result<Vec<PathBuf>> {
+    let drive_name = dir_name(drive);
+    if drive_name.ends_with(names::SET_SUFFIX) || looks_like_set(drive) {
+        return Ok(vec![drive.to_owned()]);
+    }
+    let entries = std::fs::read_dir(drive).map_err(Error::on_drive("read", drive))?;
+    let mut dirs = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::on_drive("read", drive))?.path();
+        if dir_name(&path).ends_with(names::SET_SUFFIX) && path.is_dir() {
+            dirs.push(path);
+        }
+    }
+    dirs.sort();
+    Ok(dirs)
+}
+
+fn looks_like_set(dir: &Path) -> bool {
+    dir.join(names::MANIFEST).is_file() || dir.join(names::COPY).join(names::MANIFEST).is_file()
+}
+
+/// `.` has no name until it is resolved.
+fn dir_name(dir: &Path) -> String {
+    let resolved = if dir.file_name().is_some() { dir.to_owned() } else { dir.canonicalize().unwrap_or_default() };
+    resolved.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether a directory's name is that of a set with this label or this beginning of its id.
+fn names_set(name: &str, wanted: &str) -> bool {
+    let stem = name.strip_suffix(names::SET_SUFFIX).unwrap_or(name);
+    let (label, short) = match stem.rsplit_once('-') {
+        Some((label, short)) => (Some(label), short),
+        None => (None, stem),
+    };
+    let id = !wanted.is_empty() && short.starts_with(wanted.get(..8).unwrap_or(wanted));
+    id || label == Some(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_chosen_by_label_or_id() {
+        let name = "llama-3-00112233.ckvault";
+        for yes in ["llama-3", "0011", "00112233", "00112233445566778899aabbccddeeff"] {
+            assert!(names_set(name, yes), "{yes}");
+        }
+        for no in ["llama", "3", "1122", "", "00112234"] {
+            assert!(!names_set(name, no), "{no}");
+        }
+        assert!(names_set("00112233.ckvault", "001"));
+    }
+}

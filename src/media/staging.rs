@@ -1,0 +1,241 @@
+//! Placing files on import: everything is made in a staging directory of our own, and renamed when it is whole.
+
+use crate::error::{Error, Result};
+use crate::format::inventory::Name;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The metadata of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes<'a> {
+    /// Permission bits.
+    pub mode: u32,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Extended attributes.
+    pub xattrs: &'a [(Name, Name)],
+}
+
+/// A directory that becomes the target, or whose contents do.
+pub struct Staging {
+    dir: File,
+    path: PathBuf,
+    target: PathBuf,
+    /// Contents are moved into the target, which stays (a mount point, or in a directory that may not be written to).
+    inside: bool,
+    xattrs_lost: AtomicU64,
+}
+
+/// The beginning of the name of every staging directory.
+pub const PREFIX: &str = ".ckvault-";
+
+impl Staging {
+    /// Prepares the staging directory for a target that does not exist or is an empty directory.
+    pub fn begin(target: &Path, id: &str) -> Result<Staging> {
+        let target = std::path::absolute(target).map_err(Error::io("resolve", target))?;
+        let parent = target.parent().unwrap_or(&target).to_owned();
+        let inside = match std::fs::symlink_metadata(&target) {
+            Ok(_) => must_stay(&target, &parent)?,
+            Err(_) => {
+                std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+                false
+            }
+        };
+        let path = match inside {
+            true => target.join(format!("{PREFIX}{id}.partial")),
+            false => {
+                let name = target.file_name().unwrap_or_default().as_bytes();
+                let tag = blake3::hash(name).to_hex();
+                parent.join(format!("{PREFIX}{id}-{}.partial", &tag[..8]))
+            }
+        };
+        require_empty(&target, &path)?;
+        let dir = own(&path)?;
+        Ok(Staging { dir, path, target, inside, xattrs_lost: AtomicU64::new(0) })
+    }
+
+    /// Whether the file system below takes two spellings of a name for the same.
+    pub fn folds_case(&self) -> Result<bool> {
+        let lower = self.path.join(".ckvault-probe");
+        File::create_new(&lower).map_err(Error::io("create", &lower))?;
+        let folds = self.path.join(".CKVAULT-PROBE").symlink_metadata().is_ok();
+        std::fs::remove_file(&lower).map_err(Error::io("remove", &lower))?;
+        Ok(folds)
+    }
+
+    /// Makes a directory.
+    pub fn make_dir(&self, path: &Name) -> Result<()> {
+        rustix::fs::mkdirat(&self.dir, os(path), Mode::from_raw_mode(0o700)).map_err(self.failed("create", path))
+    }
+
+    /// Makes a file; it must not exist under any spelling that the file system takes for the same.
+    pub fn create_file(&self, path: &Name) -> Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::from_raw_mode(0o600));
+        fd.map(File::from).map_err(self.failed("create", path))
+    }
+
+    /// Opens a file that has been created.
+    pub fn open_file(&self, path: &Name) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::empty());
+        fd.map(File::from).map_err(self.failed("open", path))
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, path: &Name, target: &Name, mtime: (i64, u32)) -> Result<()> {
+        rustix::fs::symlinkat(os(target), &self.dir, os(path)).map_err(self.failed("create", path))?;
+        let times = timestamps(mtime);
+        rustix::fs::utimensat(&self.dir, os(path), &times, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed("set the time of", path))
+    }
+
+    /// Makes a hard link to a file that has been placed.
+    pub fn hardlink(&self, path: &Name, target: &Name) -> Result<()> {
+        rustix::fs::linkat(&self.dir, os(target), &self.dir, os(path), AtFlags::empty()).map_err(self.failed("link", path))
+    }
+
+    /// Gives an open file its metadata; the time last, since the others do not change it.
+    pub fn finish_file(&self, file: &File, path: &Name, attributes: Attributes) -> Result<()> {
+        self.set_xattrs(file, path, attributes.xattrs)?;
+        // Programs that run with another user's rights do not travel.
+        let mode = Mode::from_raw_mode(attributes.mode & 0o1777);
+        rustix::fs::fchmod(file, mode).map_err(self.failed("set the mode of", path))?;
+        rustix::fs::futimens(file, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
+    }
+
+    /// Gives a directory its metadata; the empty path is the staging directory itself.
+    pub fn finish_dir(&self, path: &Name, attributes: Attributes) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = if path.0.is_empty() { OsStr::new(".") } else { os(path) };
+        let dir = rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map_err(self.failed("open", path))?;
+        self.set_xattrs(&dir, path, attributes.xattrs)?;
+        let mode = Mode::from_raw_mode(attributes.mode & 0o3777);
+        rustix::fs::fchmod(&dir, mode).map_err(self.failed("set the mode of", path))?;
+        rustix::fs::futimens(&dir, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
+    }
+
+    fn set_xattrs(&self, fd: impl AsFd, path: &Name, xattrs: &[(Name, Name)]) -> Result<()> {
+        for (name, value) in xattrs {
+            let bad = |_| Error::refused(format!("{} has an attribute with a NUL in its name", path.printable()), "ask the sender for a new export");
+            let c_name = CString::new(&name.0[..]).map_err(bad)?;
+            match rustix::fs::fsetxattr(&fd, &c_name, &value.0, rustix::fs::XattrFlags::empty()) {
+                Err(Errno::NOTSUP) => {
+                    self.xattrs_lost.fetch_add(1, Ordering::Relaxed);
+                }
+                other => other.map_err(self.failed("set an attribute of", path))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many extended attributes the file system could not take.
+    pub fn xattrs_lost(&self) -> u64 {
+        self.xattrs_lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether the target directory stays and only receives contents.
+    pub fn keeps_target(&self) -> bool {
+        self.inside
+    }
+
+    /// Makes everything durable and gives it its final name.
+    pub fn commit(self) -> Result<()> {
+        rustix::fs::syncfs(&self.dir).map_err(|e| Error::io("sync", &self.path)(e.into()))?;
+        if self.inside {
+            self.move_contents()?;
+        } else {
+            std::fs::rename(&self.path, &self.target).map_err(Error::io("rename to", &self.target))?;
+        }
+        let parent = if self.inside { Some(&*self.target) } else { self.target.parent() };
+        match parent {
+            Some(parent) => File::open(parent).and_then(|d| d.sync_all()).map_err(Error::io("sync", parent)),
+            None => Ok(()),
+        }
+    }
+
+    fn move_contents(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
+            let entry = entry.map_err(Error::io("read", &self.path))?;
+            let to = self.target.join(entry.file_name());
+            if to.symlink_metadata().is_ok() {
+                return Err(Error::refused(format!("{} appeared while importing", to.display()), "import into an empty directory"));
+            }
+            std::fs::rename(entry.path(), &to).map_err(Error::io("rename to", &to))?;
+        }
+        std::fs::remove_dir(&self.path).map_err(Error::io("remove", &self.path))
+    }
+
+    /// Removes everything that was placed.
+    pub fn abandon(self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+
+    fn failed<'a>(&'a self, action: &'static str, path: &'a Name) -> impl FnOnce(Errno) -> Error + 'a {
+        move |e| match e {
+            Errno::EXIST => Error::refused(
+                format!("{} clashes with another name on the file system of {}", path.printable(), self.target.display()),
+                "import to a file system that tells such names apart (ext4, for example)",
+            ),
+            Errno::NOSPC => Error::refused(format!("no space left for {} on the file system of {}", path.printable(), self.target.display()), "make room, then import again"),
+            e => Error::io(action, self.target.join(path.printable()))(e.into()),
+        }
+    }
+}
+
+fn os(name: &Name) -> &OsStr {
+    OsStr::from_bytes(&name.0)
+}
+
+fn timestamps(mtime: (i64, u32)) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.0, tv_nsec: mtime.1.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Whether a target that exists is one whose contents alone may be replaced.
+fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
+    let meta = std::fs::metadata(target).map_err(Error::io("read", target))?;
+    if !meta.is_dir() {
+        return Err(Error::refused(format!("{} is not a directory", target.display()), "name a directory that is empty or does not exist"));
+    }
+    let above = std::fs::metadata(parent).map_err(Error::io("read", parent))?;
+    let mount_point = meta.dev() != above.dev() || meta.ino() == above.ino();
+    let link = target.is_symlink();
+    let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+    Ok(mount_point || link || !writable)
+}
+
+fn require_empty(target: &Path, staging: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(Error::io("read", target))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", target))?.path();
+        if path != staging && !path.ends_with("lost+found") {
+            return Err(Error::refused(format!("{} is not empty", target.display()), "import into a directory that is empty or does not exist"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the staging directory and locks it; what an import that was killed left there is removed first.
+fn own(path: &Path) -> Result<File> {
+    let busy = || Error::refused(format!("another import is writing to {}", path.display()), "wait for it, or stop it");
+    if let Ok(old) = File::open(path) {
+        rustix::fs::flock(&old, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
+        std::fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
+    }
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create", path))?;
+    let dir = File::open(path).map_err(Error::io("open", path))?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
+    Ok(dir)
+}

@@ -1,0 +1,173 @@
+//! Reading a source: what its entries are, where their data lies, and whether they have changed. Nothing here writes.
+
+use crate::format::inventory::{ALIGNMENT, Extent, MOST_EXTENTS};
+use rustix::fs::{OFlags, SeekFrom, seek};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// What tells a file from a changed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file with this metadata.
+    pub fn of(meta: &Metadata) -> Stamp {
+        Stamp {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// Device and inode, by which hard links know each other.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+/// Opens a file for reading without touching its access time, where the system lets its owner.
+pub fn open(path: &Path) -> io::Result<File> {
+    let with = |flags: OFlags| {
+        let flags = (flags | OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32;
+        std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+    };
+    match with(OFlags::NOATIME) {
+        Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => with(OFlags::empty()),
+        other => other,
+    }
+}
+
+/// Where the data of a sparse file lies; `None` if it has no hole worth keeping.
+pub fn extents(file: &File, meta: &Metadata) -> io::Result<Option<Vec<Extent>>> {
+    const UNIT: u64 = 512;
+    if meta.blocks() * UNIT >= meta.size() {
+        return Ok(None);
+    }
+    let mut gap = 64 << 10;
+    let mut extents = aligned(data_extents(file, meta.size())?, meta.size());
+    loop {
+        extents = join_near(&extents, gap);
+        if extents.len() <= MOST_EXTENTS {
+            break;
+        }
+        gap *= 2;
+    }
+    let whole = [Extent(0, meta.size())];
+    Ok(if extents == whole { None } else { Some(extents) })
+}
+
+fn data_extents(file: &File, size: u64) -> io::Result<Vec<Extent>> {
+    let mut extents: Vec<Extent> = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(e) => return Err(e.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start))?.min(size);
+        if end <= start {
+            break;
+        }
+        // A file with countless tiny holes must not cost memory: holes below a page's size are not told apart.
+        match extents.last_mut() {
+            Some(last) if extents_near(last, start) => last.1 = end - last.0,
+            _ => extents.push(Extent(start, end - start)),
+        }
+        at = end;
+    }
+    Ok(extents)
+}
+
+/// Some file systems tell of data to the byte; tar needs whole records.
+fn aligned(mut extents: Vec<Extent>, size: u64) -> Vec<Extent> {
+    for extent in &mut extents {
+        let start = extent.0 / ALIGNMENT * ALIGNMENT;
+        let end = extent.end().next_multiple_of(ALIGNMENT).min(size);
+        *extent = Extent(start, end - start);
+    }
+    extents
+}
+
+fn extents_near(last: &Extent, start: u64) -> bool {
+    start - last.end() < 4096
+}
+
+fn join_near(extents: &[Extent], gap: u64) -> Vec<Extent> {
+    let mut joined: Vec<Extent> = Vec::new();
+    for extent in extents {
+        match joined.last_mut() {
+            Some(last) if extent.0 - last.end() < gap => last.1 = extent.end() - last.0,
+            _ => joined.push(*extent),
+        }
+    }
+    joined
+}
+
+/// The `user.` extended attributes of a file or directory, sorted by name.
+pub fn xattrs(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut list = vec![0u8; 64 << 10];
+    let len = match rustix::fs::listxattr(path, &mut list[..]) {
+        Ok(len) => len,
+        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let mut found = Vec::new();
+    for name in list[..len].split(|b| *b == 0).filter(|n| n.starts_with(b"user.")) {
+        let c_name = CString::new(name)?;
+        let mut value = vec![0u8; 64 << 10];
+        let len = rustix::fs::getxattr(path, &c_name, &mut value[..])?;
+        value.truncate(len);
+        found.push((name.to_vec(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The names in a directory, sorted by their bytes.
+pub fn sorted_names(dir: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        names.push(entry?.file_name().as_bytes().to_vec());
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_extents_are_joined() {
+        let far = [Extent(0, 10), Extent(20, 5), Extent(1000, 1)];
+        assert_eq!(join_near(&far, 100), [Extent(0, 25), Extent(1000, 1)]);
+        assert_eq!(join_near(&far, 1), far);
+    }
+
+    #[test]
+    fn holes_are_found_where_the_file_system_has_them() {
+        use std::os::unix::fs::FileExt;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8 << 20).unwrap();
+        file.write_all_at(&[1; 100], 4 << 20).unwrap();
+        let meta = file.metadata().unwrap();
+        if let Some(extents) = extents(&file, &meta).unwrap() {
+            assert!(extents.iter().any(|e| e.0 <= 4 << 20 && e.end() >= (4 << 20) + 100), "{extents:?}");
+            assert!(extents.iter().map(|e| e.1).sum::<u64>() < 8 << 20);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Metadata files on their way out: every one on every drive, twice.
+
+use crate::error::{Error, Result};
+use crate::format::inventory::Inventory;
+use crate::format::manifest::Listed;
+use crate::format::names;
+use crate::media::durable::{self, Partial};
+use crate::pipeline::compress::StreamCompressor;
+use crate::pipeline::drives::SetDirs;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::seal::SetRecipient;
+use std::io::{self, BufWriter, Write};
+
+/// Writes the same small file to every place of a set.
+pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
+    for place in dirs.places() {
+        durable::write(&place, name, bytes)?;
+    }
+    Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+}
+
+/// Writes the `B3SUMS` of each drive, which differ.
+pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
+    for (i, dir) in dirs.dirs.iter().enumerate() {
+        let bytes = of(i as u16 + 1);
+        durable::write(&dir.join(names::COPY), names::B3SUMS, &bytes)?;
+        durable::write(dir, names::B3SUMS, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Compresses and seals the inventory straight into its places.
+pub fn write_inventory(dirs: &SetDirs, inventory: &Inventory, plan: &Plan, to: &SetRecipient) -> Result<Listed> {
+    let files = dirs.places().iter().map(|p| Partial::create(p, names::INVENTORY)).collect::<Result<_>>()?;
+    let everywhere = Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None };
+    let mut out = BufWriter::with_capacity(1 << 20, everywhere);
+    let sealed = seal_lines(&mut out, inventory, plan, to);
+    let mut everywhere = out.into_inner().map_err(|e| Error::Internal(e.error().to_string()))?;
+    if let Some(error) = everywhere.failed.take() {
+        return Err(error);
+    }
+    sealed.map_err(|e| Error::Internal(format!("inventory: {e}")))?;
+    let listed = Listed { bytes: everywhere.written, blake3: *everywhere.hasher.finalize().as_bytes() };
+    everywhere.files.into_iter().try_for_each(Partial::finish)?;
+    Ok(listed)
+}
+
+fn seal_lines(out: &mut impl Write, inventory: &Inventory, plan: &Plan, to: &SetRecipient) -> io::Result<()> {
+    let mut packed = StreamCompressor::new(to.writer(out)?)?;
+    for line in inventory.lines(plan.k, plan.volume_bytes) {
+        packed.write_all(&line)?;
+    }
+    packed.finish()?.finish()?.flush()
+}
+
+/// Writes to several files at once; keeps the error of a drive, which `io::Error` cannot carry.
+struct Everywhere {
+    files: Vec<Partial>,
+    written: u64,
+    hasher: blake3::Hasher,
+    failed: Option<Error>,
+}
+
+impl Write for Everywhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed.is_none() {
+            self.failed = self.files.iter().try_for_each(|f| f.write_at(bytes, self.written)).err();
+        }
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

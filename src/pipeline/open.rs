@@ -1,0 +1,241 @@
+//! Finding and trusting a set: signature before manifest, manifest before everything else. Every verb begins here.
+
+use crate::error::{Error, Result};
+use crate::format::inventory::printable;
+use crate::format::manifest::{self, Manifest};
+use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
+use crate::format::signers::{self, Signers};
+use crate::format::names;
+use crate::media::sets::{self, Found};
+use crate::media::{read_regular, read_text};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where to look, and whom to trust.
+#[derive(Debug, Default)]
+pub struct Where {
+    /// Drives, or directories of sets.
+    pub drives: Vec<PathBuf>,
+    /// Label, or the first digits of the id.
+    pub set: Option<String>,
+    /// A file of trusted signers.
+    pub signers: PathBuf,
+    /// The time at which signers must be valid.
+    pub now: jiff::Timestamp,
+}
+
+/// Who signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The name under which the key is trusted.
+    pub name: String,
+    /// The public key in one line.
+    pub key: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
+/// A set whose manifest is signed by somebody trusted.
+#[derive(Debug)]
+pub struct Set {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Who signed it.
+    pub signer: Signer,
+    /// The directories that are here.
+    pub dirs: Vec<PathBuf>,
+    /// The signers that were asked.
+    pub signers: Signers,
+    /// The time that was asked for.
+    pub now: jiff::Timestamp,
+}
+
+/// Opens a set; [`Error::Untrusted`] if there is no trusted pair.
+pub fn open(place: &Where) -> Result<Set> {
+    let found = sets::find(&place.drives, place.set.as_deref())?;
+    let signers = load_signers(&place.signers)?;
+    let (bytes, signer) = trusted_manifest(&found, &signers, place.now)?;
+    let manifest = Manifest::parse(&bytes).map_err(Error::format(names::MANIFEST))?;
+    confirm(&manifest, place.set.as_deref())?;
+    Ok(Set { manifest, bytes, signer, dirs: found.dirs, signers, now: place.now })
+}
+
+/// Reads the trusted signers; that there are none is an error with the command that helps.
+pub fn load_signers(path: &Path) -> Result<Signers> {
+    let help = "run `ckvault keygen` once, then add the sender's line to allowed_signers; or give --signers with the sender's .pub";
+    if !path.exists() {
+        return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
+    }
+    let signers = Signers::parse(&read_text(path, signers::LONGEST)?);
+    let signers = signers.map_err(|e| Error::usage(format!("{}, {e}", path.display()), "mend the line; its format is that of ssh-keygen(1), ALLOWED SIGNERS"))?;
+    match signers.is_empty() {
+        true => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
+        false => Ok(signers),
+    }
+}
+
+/// All different readable copies of a metadata file.
+fn copies(dirs: &[PathBuf], name: &str, limit: u64) -> Vec<Vec<u8>> {
+    let places = dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
+    let mut copies: Vec<Vec<u8>> = Vec::new();
+    for bytes in places.filter_map(|path| read_regular(&path, limit).ok()) {
+        if !copies.contains(&bytes) {
+            copies.push(bytes);
+        }
+    }
+    copies
+}
+
+fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Signer)> {
+    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST);
+    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST);
+    if manifests.is_empty() || signatures.is_empty() {
+        let what = if manifests.is_empty() { "manifest" } else { "signature" };
+        return Err(Error::untrusted(
+            format!("{} has no {what}: the export was interrupted, or the drive is damaged", printable(found.name.as_bytes())),
+            "bring another drive of the set, or ask the sender for a new export",
+        ));
+    }
+    let mut trusted: Vec<(Vec<u8>, Signer)> = Vec::new();
+    let mut refusal: Option<TrustError> = None;
+    for manifest in manifests {
+        match signatures.iter().map(|s| judge(s, &manifest, signers, now)).fold(None, better) {
+            Some(Ok(signer)) => trusted.push((manifest, signer)),
+            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
+            _ => {}
+        }
+    }
+    match (trusted.len(), trusted.pop()) {
+        (1, Some(pair)) => Ok(pair),
+        (0, _) => Err(refusal.unwrap_or(TrustError::Invalid).into()),
+        _ => Err(Error::untrusted(
+            format!("{} holds different manifests, each signed by a trusted signer", printable(found.name.as_bytes())),
+            "these drives are of different sets: bring those of one, or ask the sender which is right",
+        )),
+    }
+}
+
+fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Result<Signer, TrustError> {
+    let key = Signature::parse(armour)?.verify(manifest)?;
+    let name = signers.judge(&key, now)?;
+    Ok(Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) })
+}
+
+type Judged = Result<Signer, TrustError>;
+
+fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
+    match (best, next) {
+        (Some(Ok(signer)), _) | (_, Ok(signer)) => Some(Ok(signer)),
+        (Some(Err(old)), Err(new)) => Some(Err(if rank(&new) > rank(&old) { new } else { old })),
+        (None, Err(why)) => Some(Err(why)),
+    }
+}
+
+/// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
+fn rank(why: &TrustError) -> u8 {
+    match why {
+        TrustError::Armour | TrustError::NotCanonical => 0,
+        TrustError::Invalid => 1,
+        TrustError::Namespace(_) | TrustError::Algorithm(_) | TrustError::Untouched => 2,
+        TrustError::Unknown(_) => 3,
+        _ => 4,
+    }
+}
+
+/// A set was chosen by the names of directories, which nobody signed.
+fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
+    match wanted {
+        Some(wanted) if !manifest.set.starts_with(wanted) && manifest.label.as_deref() != Some(wanted) => Err(Error::drive(
+            format!("the directory is named like {wanted:?}, but holds the set {}", manifest.set),
+            "the directory was renamed: choose with --set and the id",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What anyone can see, trusted or not.
+pub struct Seen {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Who signed it, if the signature holds and the signer is trusted; else why not.
+    pub signer: Result<Signer, String>,
+    /// The directories that are here.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// Looks at a set without asking that anybody be trusted.
+pub fn peek(place: &Where) -> Result<Seen> {
+    let found = sets::find(&place.drives, place.set.as_deref())?;
+    let refused = match load_signers(&place.signers).and_then(|s| trusted_manifest(&found, &s, place.now)) {
+        Ok((bytes, signer)) => {
+            let manifest = Manifest::parse(&bytes).map_err(Error::format(names::MANIFEST))?;
+            return Ok(Seen { manifest, signer: Ok(signer), dirs: found.dirs });
+        }
+        Err(refused) => refused,
+    };
+    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST);
+    let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
+    match readable {
+        Some(manifest) => Ok(Seen { manifest, signer: Err(refused.to_string()), dirs: found.dirs }),
+        None => Err(Error::untrusted("no manifest here can be read: the export was interrupted, or the drive is damaged", "bring another drive of the set")),
+    }
+}
+
+impl Set {
+    /// The file of a volume, if one of that name is here.
+    pub fn volume_path(&self, group: usize, index: usize) -> Option<PathBuf> {
+        let k = self.manifest.groups.get(group)?.k;
+        let name = manifest::volume_name(group, index, k);
+        self.dirs.iter().map(|d| d.join(&name)).find(|p| p.symlink_metadata().is_ok())
+    }
+
+    /// The drives that each directory holds something of. A directory into which several drives were copied holds several.
+    pub fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
+        let here = |(_, _, name, v): (usize, usize, String, &manifest::Volume)| dir.join(name).symlink_metadata().is_ok().then_some(v.drive);
+        let mut drives: BTreeSet<u16> = self.manifest.volumes().filter_map(here).collect();
+        if drives.is_empty() {
+            let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
+            let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| read_regular(p, manifest::LONGEST).ok()).collect();
+            drives.extend((1..=self.manifest.drives).filter(|d| said.contains(&self.manifest.b3sums(*d))));
+        }
+        drives
+    }
+
+    /// The drives that are here.
+    pub fn present(&self) -> BTreeSet<u16> {
+        self.dirs.iter().flat_map(|d| self.drives_of(d)).collect()
+    }
+
+    /// The drives that the manifest names and that are not here.
+    pub fn absent(&self) -> BTreeSet<u16> {
+        let present = self.present();
+        let named = self.manifest.volumes().map(|(_, _, _, v)| v.drive);
+        named.filter(|d| !present.contains(d)).collect()
+    }
+
+    /// A copy of a listed metadata file that has the hash that the manifest says.
+    pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
+        let listed = self.manifest.files.get(name)?;
+        let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
+        places.into_iter().find(|p| hash_of(p, listed.bytes).is_some_and(|h| h == listed.blake3))
+    }
+}
+
+/// The hash of a file of a set, if it has `len` bytes and can be read.
+pub fn hash_of(path: &Path, len: u64) -> Option<[u8; 32]> {
+    let file = crate::media::open_regular(path).ok()?;
+    if file.metadata().ok()?.len() != len {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).ok()?;
+    Some(*hasher.finalize().as_bytes())
+}
+
+/// How drives are named to people: `drive 2`, `drives 1, 3`.
+pub fn name_drives(drives: &BTreeSet<u16>) -> String {
+    let list = drives.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    format!("drive{} {list}", if drives.len() == 1 { "" } else { "s" })
+}

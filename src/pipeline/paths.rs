@@ -1,0 +1,205 @@
+//! Paths from a set are hostile, even when the signer is trusted: they are checked before anything is placed.
+
+use crate::error::{Error, Result};
+use crate::format::inventory::{Entry, Kind, Name};
+use crate::media::staging;
+use std::collections::{HashMap, VecDeque};
+
+const MOST_HOPS: usize = 40;
+const LONGEST_COMPONENT: usize = 255;
+
+/// Refuses entries that could reach outside of the target, or each other.
+pub fn check(entries: &[Entry], keep_links: bool) -> Result<()> {
+    let mut kinds: HashMap<&[u8], &Kind> = HashMap::with_capacity(entries.len());
+    let mut links: HashMap<&[u8], &[u8]> = HashMap::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let path = &entry.path.0[..];
+        check_path(&entry.path, i, &entry.kind)?;
+        let parent = path.iter().rposition(|b| *b == b'/').map_or(&b""[..], |at| &path[..at]);
+        if !parent.is_empty() && !matches!(kinds.get(parent), Some(Kind::Dir)) {
+            return Err(refuse(&entry.path, "its parent is not a directory of the set"));
+        }
+        match &entry.kind {
+            Kind::Hardlink { target } if !matches!(kinds.get(&target.0[..]), Some(Kind::File { .. })) => {
+                return Err(refuse(&entry.path, "it is a hard link to what is no file of the set before it"));
+            }
+            Kind::Symlink { target } => {
+                if target.0.contains(&0) {
+                    return Err(refuse(&entry.path, "its target has a NUL"));
+                }
+                links.insert(path, &target.0);
+            }
+            _ => {}
+        }
+        if kinds.insert(path, &entry.kind).is_some() {
+            return Err(refuse(&entry.path, "it stands in the set twice"));
+        }
+    }
+    match keep_links {
+        true => Ok(()),
+        false => links.keys().try_for_each(|path| check_link(path, &links)),
+    }
+}
+
+fn check_path(name: &Name, position: usize, kind: &Kind) -> Result<()> {
+    let path = &name.0[..];
+    if path.is_empty() {
+        return match (position, kind) {
+            (0, Kind::Dir) => Ok(()),
+            _ => Err(refuse(name, "the path is empty")),
+        };
+    }
+    if path.contains(&0) {
+        return Err(refuse(name, "the path has a NUL"));
+    }
+    for component in path.split(|b| *b == b'/') {
+        match component {
+            b"" => return Err(refuse(name, "the path is absolute, or has an empty component")),
+            b"." | b".." => return Err(refuse(name, "the path has a component . or ..")),
+            long if long.len() > LONGEST_COMPONENT => return Err(refuse(name, "a component is longer than 255 bytes")),
+            _ => {}
+        }
+    }
+    match path.starts_with(staging::PREFIX.as_bytes()) {
+        true => Err(refuse(name, "the name is reserved for ckvault itself")),
+        false => Ok(()),
+    }
+}
+
+/// Follows a link through the set alone; refuses it if the way leaves the set.
+fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>) -> Result<()> {
+    let leaves = || {
+        let target = links.get(path).map(|t| Name::new(t).printable()).unwrap_or_default();
+        Error::refused(
+            format!("{} is a link that leaves the target (to {target})", Name::new(path).printable()),
+            "import with --links keep if you trust it, or only some files with --only",
+        )
+    };
+    let mut at: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+    let mut ahead: VecDeque<&[u8]> = VecDeque::new();
+    ahead.extend(at.pop());
+    let mut hops = 0;
+    while let Some(component) = ahead.pop_front() {
+        match component {
+            b"" | b"." => continue,
+            b".." => {
+                at.pop().ok_or_else(leaves)?;
+                continue;
+            }
+            name => at.push(name),
+        }
+        let Some(target) = links.get(&at.join(&b'/')[..]) else { continue };
+        hops += 1;
+        if hops > MOST_HOPS {
+            // A loop leads nowhere, so not out either.
+            return Ok(());
+        }
+        if target.starts_with(b"/") {
+            return Err(leaves());
+        }
+        at.pop();
+        for component in target.split(|b| *b == b'/').rev() {
+            ahead.push_front(component);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses names that a file system takes for the same when it does not tell upper from lower case.
+pub fn check_folded(entries: &[Entry]) -> Result<()> {
+    let mut seen: HashMap<String, &Name> = HashMap::with_capacity(entries.len());
+    let mut clashes = Vec::new();
+    for entry in entries {
+        let folded = String::from_utf8_lossy(&entry.path.0).to_lowercase();
+        if let Some(first) = seen.insert(folded, &entry.path) {
+            clashes.push(format!("\n  {} and {}", first.printable(), entry.path.printable()));
+        }
+    }
+    match clashes.is_empty() {
+        true => Ok(()),
+        false => Err(Error::refused(
+            format!("the file system of the target takes these names for the same:{}", clashes.concat()),
+            "import to a file system that tells upper from lower case, or only some files with --only",
+        )),
+    }
+}
+
+fn refuse(path: &Name, why: &str) -> Error {
+    Error::refused(format!("the set holds the path {:?}, which is refused: {why}", path.printable()), "the sender signed a hostile or broken set: ask what happened there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, kind: Kind) -> Entry {
+        Entry { path: Name::new(path.as_bytes()), kind, mode: 0o644, mtime: (0, 0), xattrs: vec![], offset: 0 }
+    }
+
+    fn file(path: &str) -> Entry {
+        entry(path, Kind::File { size: 0, extents: None, blake3: [0; 32] })
+    }
+
+    fn dir(path: &str) -> Entry {
+        entry(path, Kind::Dir)
+    }
+
+    fn link(path: &str, target: &str) -> Entry {
+        entry(path, Kind::Symlink { target: Name::new(target.as_bytes()) })
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        for bad in ["/etc/passwd", "../x", "a/../../x", "./x", "a//b", "x\0y", "..", ".ckvault-1.partial/x", &"n".repeat(256)] {
+            let parent = bad.split_once('/').map(|(p, _)| dir(p));
+            let entries: Vec<Entry> = parent.into_iter().chain([file(bad)]).collect();
+            assert!(check(&entries, true).is_err(), "{bad:?}");
+        }
+        assert!(check(&[file("a"), file("a")], true).is_err());
+        assert!(check(&[file("")], true).is_err());
+        assert!(check(&[dir("d"), dir("")], true).is_err());
+    }
+
+    #[test]
+    fn nothing_is_placed_through_a_link_or_a_file() {
+        assert!(check(&[link("l", "/etc"), file("l/passwd")], true).is_err());
+        assert!(check(&[file("f"), file("f/x")], true).is_err());
+        assert!(check(&[file("missing/x")], true).is_err());
+        assert!(check(&[file("d/x"), dir("d")], true).is_err());
+    }
+
+    #[test]
+    fn hard_links_lead_to_files_before_them() {
+        let hard = |path, target: &str| entry(path, Kind::Hardlink { target: Name::new(target.as_bytes()) });
+        assert!(check(&[file("a"), hard("b", "a")], false).is_ok());
+        for (set, why) in [(vec![hard("b", "/etc/passwd")], "outside"), (vec![hard("b", "a"), file("a")], "after"), (vec![dir("d"), hard("b", "d")], "dir"), (vec![link("l", "x"), hard("b", "l")], "link")] {
+            assert!(check(&set, true).is_err(), "{why}");
+        }
+    }
+
+    #[test]
+    fn links_may_not_leave() {
+        for (entries, ok) in [
+            (vec![dir(""), dir("a"), link("a/l", "../b")], true),
+            (vec![dir("a"), link("a/l", "../../b")], false),
+            (vec![link("l", "/etc")], false),
+            (vec![link("l", "..")], false),
+            (vec![link("l", ".")], true),
+            (vec![link("l", "nowhere/at/all")], true),
+            (vec![link("l", "l")], true),
+            (vec![dir("d"), dir("d/e"), link("d/e/s", "../.."), link("t", "d/e/s/../x")], false),
+            (vec![dir("d"), dir("d/e"), link("d/e/s", "../.."), link("t", "d/e/s/d/x")], true),
+            (vec![dir("d"), link("d/up", ".."), link("x", "d/up/d/up/d/../../..")], false),
+        ] {
+            assert_eq!(check(&entries, false).is_ok(), ok, "{:?}", entries.last());
+            assert!(check(&entries, true).is_ok());
+        }
+    }
+
+    #[test]
+    fn case_clashes_are_listed() {
+        let error = check_folded(&[file("Model.bin"), file("model.bin"), file("x")]).unwrap_err();
+        assert!(error.to_string().contains("Model.bin and model.bin"));
+        assert!(check_folded(&[file("a"), file("b")]).is_ok());
+    }
+}

@@ -1,0 +1,96 @@
+//! Read-back: what was written is read from the drives again and compared, after the last write, so that a drive which wraps
+//! around at a faked capacity is found too.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::format::names;
+use crate::media::cache;
+use crate::media::drive::Drive;
+use crate::pipeline::drives::SetDirs;
+use crate::progress::{Phase, Progress};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Where the bytes came from when they were read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The page cache did not hold them.
+    Drive,
+    /// The page cache may have held some of them.
+    CachePossible,
+}
+
+/// Reads back everything that the manifest names: volumes and metadata.
+pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
+    let names: Vec<String> = drives.iter().map(|d| d.path.display().to_string()).collect();
+    let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
+    let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
+    progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &names);
+    let origins = std::thread::scope(|scope| {
+        let reader = |d| move || one_drive(manifest, d, &drives[d], &dirs.dirs[d], progress);
+        let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
+        let join = |t: std::thread::ScopedJoinHandle<Result<Origin>>| t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())));
+        threads.into_iter().map(join).collect::<Result<Vec<Origin>>>()
+    })?;
+    progress.end();
+    Ok(if origins.iter().all(|o| *o == Origin::Drive) { Origin::Drive } else { Origin::CachePossible })
+}
+
+fn one_drive(manifest: &Manifest, index: usize, drive: &Drive, dir: &Path, progress: &dyn Progress) -> Result<Origin> {
+    let mut from_drive = true;
+    let advance = |bytes| {
+        progress.drive(index, bytes);
+        progress.advance(bytes);
+    };
+    let device_evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
+    let own = |d: u16| usize::from(d) == index + 1;
+    for (_, _, name, volume) in manifest.volumes().filter(|(_, _, _, v)| own(v.drive)) {
+        from_drive &= compare(&dir.join(name), volume.bytes, &volume.blake3, progress, advance)?;
+    }
+    for (name, listed) in &manifest.files {
+        from_drive &= compare(&dir.join(name), listed.bytes, &listed.blake3, progress, advance)?;
+        from_drive &= compare(&dir.join(names::COPY).join(name), listed.bytes, &listed.blake3, progress, advance)?;
+    }
+    let origin = if from_drive && device_evicted { Origin::Drive } else { Origin::CachePossible };
+    Ok(origin)
+}
+
+/// Reads back the files that the manifest does not name, itself among them.
+pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) -> Result<()> {
+    for (i, dir) in dirs.dirs.iter().enumerate() {
+        let bytes = of(i);
+        let hash = *blake3::hash(&bytes).as_bytes();
+        for path in [dir.join(names::COPY).join(name), dir.join(name)] {
+            compare(&path, bytes.len() as u64, &hash, &crate::progress::Silent::default(), |_| {})?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares a file with its hash; says whether the cache can be ruled out.
+fn compare(path: &Path, len: u64, hash: &[u8; 32], progress: &dyn Progress, advance: impl Fn(u64)) -> Result<bool> {
+    let mut file = File::open(path).map_err(Error::on_drive("read back", path))?;
+    cache::evict(&file);
+    let cached = cache::is_cached(&file, len);
+    let (mut hasher, mut buffer, mut read) = (blake3::Hasher::new(), vec![0; 1 << 20], 0u64);
+    loop {
+        if progress.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let n = file.read(&mut buffer).map_err(Error::on_drive("read back", path))?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        advance(n as u64);
+        read += n as u64;
+    }
+    if read != len || hasher.finalize().as_bytes() != hash {
+        return Err(Error::drive(
+            format!("{} does not hold what was written to it", path.display()),
+            "do not use this drive: it is failing, or its capacity is faked; export to another",
+        ));
+    }
+    Ok(!cached)
+}

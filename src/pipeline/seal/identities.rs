@@ -1,0 +1,98 @@
+//! Who opens a set: age identity files (also passphrase-encrypted), SSH private keys, plugin identities.
+
+use super::recipients::AskCallbacks;
+use crate::error::{Error, Result};
+use crate::media::read_small;
+use crate::progress::Ask;
+use age::armor::ArmoredReader;
+use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
+use std::io::{BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+const LONGEST: u64 = 16 << 20;
+const LONGEST_SECRET: u64 = 64 << 10;
+/// Work factor of passphrases: 2^22 is about four seconds, and what rage accepts by default on a fast machine.
+const MOST_WORK: u8 = 22;
+
+/// Identities to try on a key slot.
+pub struct Identities {
+    all: Vec<Box<dyn Identity>>,
+    names: Vec<PathBuf>,
+}
+
+impl Identities {
+    /// Reads identity files.
+    pub fn read(files: &[PathBuf], ask: impl Ask + 'static) -> Result<Identities> {
+        let callbacks = AskCallbacks(Arc::new(ask));
+        let mut all = Vec::new();
+        for file in files {
+            let missing = |e: std::io::Error| Error::identity(format!("cannot read the identity {}: {e}", file.display()), "check the path, or run `ckvault keygen` and have the sender export to its recipient");
+            let bytes = Zeroizing::new(read_small(file, LONGEST).map_err(missing)?);
+            all.extend(parse(&bytes, file, &callbacks)?);
+        }
+        Ok(Identities { all, names: files.to_vec() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn native(identity: age::x25519::Identity) -> Identities {
+        Identities { all: vec![Box::new(identity)], names: vec![] }
+    }
+
+    /// Opens a small age file with whichever identity fits.
+    pub(super) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<String>> {
+        let decryptor = age::Decryptor::new(sealed).map_err(|e| self.refused(e))?;
+        let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
+        let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
+        let mut text = Zeroizing::new(String::new());
+        let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
+        read.map_err(|e| Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set"))?;
+        Ok(text)
+    }
+
+    fn refused(&self, error: DecryptError) -> Error {
+        let tried = self.names.iter().map(|n| n.display().to_string()).collect::<Vec<_>>().join(", ");
+        match error {
+            DecryptError::NoMatchingKeys => Error::identity(
+                format!("none of the identities opens this set (tried: {tried})"),
+                "give --identity FILE, the secret half of a recipient that the sender exported to",
+            ),
+            DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed => {
+                Error::identity(format!("the identity does not open this set: {error} (tried: {tried})"), "check the passphrase, or give another --identity FILE")
+            }
+            other => Error::identity(format!("the key slot cannot be opened: {other}"), "check the identity, and the age plugin that it needs"),
+        }
+    }
+}
+
+fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Vec<Box<dyn Identity>>> {
+    let name = Some(file.display().to_string());
+    if is_age_file(bytes) {
+        let reader = ArmoredReader::new(Cursor::new(bytes.to_vec()));
+        let identity = encrypted::Identity::from_buffer(reader, name, callbacks.clone(), Some(MOST_WORK));
+        return match identity {
+            Ok(Some(identity)) => Ok(vec![Box::new(identity)]),
+            _ => Err(bad(file, "is encrypted, but not with a passphrase")),
+        };
+    }
+    if bytes.windows(11).any(|w| w == b"PRIVATE KEY") {
+        let identity = ssh::Identity::from_buffer(BufReader::new(bytes), name).map_err(|e| bad(file, &e.to_string()))?;
+        if let ssh::Identity::Unsupported(_) = identity {
+            return Err(bad(file, "is an SSH key of a kind that age cannot use"));
+        }
+        return Ok(vec![Box::new(identity.with_callbacks(callbacks.clone()))]);
+    }
+    let parsed = IdentityFile::from_buffer(BufReader::new(bytes)).map_err(|e| bad(file, &e.to_string()))?;
+    let identities = parsed.with_callbacks(callbacks.clone()).into_identities();
+    let identities = identities.map_err(|e| bad(file, &format!("needs a plugin: {e}")))?;
+    Ok(identities.into_iter().map(|i| i as Box<dyn Identity>).collect())
+}
+
+fn is_age_file(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
+}
+
+fn bad(file: &Path, why: &str) -> Error {
+    Error::identity(format!("{} is no usable identity: {why}", file.display()), "give an age identity file, an SSH private key or a plugin identity")
+}

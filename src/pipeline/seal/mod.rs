@@ -1,0 +1,143 @@
+//! age: sealing and opening of segments, of the inventory and of the key slot. Everything that is the age crate's is here.
+
+pub mod identities;
+pub mod recipients;
+
+use crate::error::{Error, Result};
+use age::secrecy::ExposeSecret;
+use age::x25519;
+use std::io::{self, Read, Write};
+use std::iter;
+use zeroize::Zeroizing;
+
+pub use age::stream::StreamWriter;
+
+/// The most bytes that a key slot may have.
+pub const LONGEST_SLOT: u64 = 1 << 20;
+
+/// The public half of a set's own identity: what export seals to.
+#[derive(Clone)]
+pub struct SetRecipient(x25519::Recipient);
+
+/// A set's own identity: what import opens with. The age crate clears it from memory.
+#[derive(Clone)]
+pub struct SetIdentity(x25519::Identity);
+
+impl SetIdentity {
+    /// A new one.
+    pub fn generate() -> SetIdentity {
+        SetIdentity(x25519::Identity::generate())
+    }
+
+    /// Its public half.
+    pub fn recipient(&self) -> SetRecipient {
+        SetRecipient(self.0.to_public())
+    }
+
+    /// Opens an age file that is in memory, into `out`; more than `limit` bytes are an error.
+    pub fn open(&self, sealed: &[u8], limit: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        out.clear();
+        let reader = self.reader(sealed)?;
+        reader.take(limit as u64 + 1).read_to_end(out)?;
+        if out.len() > limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more than a segment can hold"));
+        }
+        Ok(())
+    }
+
+    /// Opens an age file as a stream.
+    pub fn reader<R: Read>(&self, sealed: R) -> io::Result<impl Read + use<R>> {
+        let decryptor = age::Decryptor::new(sealed).map_err(io::Error::other)?;
+        decryptor.decrypt(iter::once(&self.0 as &dyn age::Identity)).map_err(io::Error::other)
+    }
+
+    /// The text of an identity file, as `age -i` takes it.
+    pub fn file(&self) -> Zeroizing<String> {
+        let secret = self.0.to_string();
+        Zeroizing::new(format!("# public key: {}\n{}\n", self.0.to_public(), secret.expose_secret()))
+    }
+
+    /// The key slot: this identity, encrypted to the recipients, as `age -d` and `age -i` take it.
+    pub fn slot(&self, recipients: &recipients::Recipients) -> Result<Vec<u8>> {
+        let text = self.file();
+        let encryptor = age::Encryptor::with_recipients(recipients.iter()).map_err(recipients::cannot_encrypt)?;
+        let mut sealed = Vec::new();
+        let write = |sealed: &mut Vec<u8>| -> io::Result<()> {
+            let mut writer = encryptor.wrap_output(sealed)?;
+            writer.write_all(text.as_bytes())?;
+            writer.finish().map(drop)
+        };
+        write(&mut sealed).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(sealed)
+    }
+
+    /// Opens a key slot; the identity must be that of `recipient`, which the signed manifest names.
+    pub fn from_slot(slot: &[u8], identities: &identities::Identities, recipient: &str) -> Result<SetIdentity> {
+        let text = identities.open(slot)?;
+        let secret = text.lines().find(|l| l.starts_with("AGE-SECRET-KEY-1"));
+        let identity: Option<x25519::Identity> = secret.and_then(|s| s.parse().ok());
+        match identity {
+            Some(identity) if identity.to_public().to_string() == recipient => Ok(SetIdentity(identity)),
+            _ => Err(Error::untrusted(
+                "the key slot opens, but holds the key of another set",
+                "bring another drive of the set, or ask the sender for a new export",
+            )),
+        }
+    }
+}
+
+impl SetRecipient {
+    /// Seals `plain` as an age file at the end of `out`.
+    pub fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let mut writer = self.writer(out)?;
+        writer.write_all(plain)?;
+        writer.finish().map(drop)
+    }
+
+    /// Seals a stream; the writer must be finished.
+    pub fn writer<W: Write>(&self, out: W) -> io::Result<StreamWriter<W>> {
+        let recipients = iter::once(&self.0 as &dyn age::Recipient);
+        age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?.wrap_output(out)
+    }
+}
+
+impl std::fmt::Display for SetRecipient {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_round_trip_at_boundary_lengths() {
+        let identity = SetIdentity::generate();
+        for len in [0usize, 1, 65535, 65536, 65537, 200_000] {
+            let plain: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+            identity.recipient().seal(&plain, &mut sealed).unwrap();
+            identity.open(&sealed, len, &mut opened).unwrap();
+            assert_eq!(opened, plain);
+            assert!(len == 0 || identity.open(&sealed, len - 1, &mut opened).is_err());
+            let cut = &sealed[..sealed.len() - 1];
+            assert!(identity.open(cut, len, &mut opened).is_err());
+        }
+    }
+
+    #[test]
+    fn a_slot_of_another_set_is_refused() {
+        let (mine, other) = (SetIdentity::generate(), SetIdentity::generate());
+        let me = SetIdentity::generate();
+        let to = recipients::Recipients::parse_all(&[me.recipient().to_string()], &[], crate::progress::Nobody).unwrap();
+        let slot = mine.slot(&to).unwrap();
+        let identities = identities::Identities::native(me.0.clone());
+        assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().to_string()).is_ok());
+        let swapped = SetIdentity::from_slot(&slot, &identities, &other.recipient().to_string());
+        assert_eq!(swapped.err().map(|e| e.exit_code()), Some(5));
+        let stranger = identities::Identities::native(x25519::Identity::generate());
+        let closed = SetIdentity::from_slot(&slot, &stranger, &mine.recipient().to_string());
+        assert_eq!(closed.err().map(|e| e.exit_code()), Some(6));
+    }
+}

@@ -1,0 +1,148 @@
+//! Who can open a set: age's `-R` files with native, SSH and plugin recipients.
+
+use crate::error::{Error, Result};
+use crate::media::read_text;
+use crate::progress::Ask;
+use age::{Callbacks, EncryptError, Recipient, plugin, ssh, tag, tagpq, x25519};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const LONGEST: u64 = 16 << 20;
+
+/// Recipients of a key slot.
+pub struct Recipients(Vec<Box<dyn Recipient + Send>>);
+
+/// Lets plugins of age ask through [`Ask`].
+#[derive(Clone)]
+pub(super) struct AskCallbacks(pub Arc<dyn Ask>);
+
+impl Callbacks for AskCallbacks {
+    fn display_message(&self, message: &str) {
+        self.0.tell(message);
+    }
+    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+        let no = no.unwrap_or("no");
+        self.0.line(&format!("{message} [{yes}/{no}]")).map(|answer| answer == yes)
+    }
+    fn request_public_string(&self, description: &str) -> Option<String> {
+        self.0.line(description)
+    }
+    fn request_passphrase(&self, description: &str) -> Option<age::secrecy::SecretString> {
+        self.0.passphrase(description).map(|p| age::secrecy::SecretString::from(p.to_string()))
+    }
+}
+
+impl Recipients {
+    /// From `-r` recipients and `--recipients` files.
+    pub fn parse_all(lone: &[String], files: &[PathBuf], ask: impl Ask + 'static) -> Result<Recipients> {
+        let mut parser = Parser::default();
+        for text in lone {
+            parser.add(text.trim()).map_err(|why| Error::usage(format!("the recipient {text:?} {why}"), "recipients look like age1…, ssh-ed25519 …, ssh-rsa …"))?;
+        }
+        for file in files {
+            for (i, line) in read_text(file, LONGEST)?.lines().map(str::trim).enumerate() {
+                if !line.is_empty() && !line.starts_with('#') {
+                    let place = format!("{}, line {}", file.display(), i + 1);
+                    parser.add(line).map_err(|why| Error::usage(format!("{place}: the recipient {why}"), "one recipient a line: age1…, ssh-ed25519 …, ssh-rsa …; # begins a comment"))?;
+                }
+            }
+        }
+        parser.finish(AskCallbacks(Arc::new(ask)))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn Recipient> {
+        self.0.iter().map(|r| r.as_ref() as &dyn Recipient)
+    }
+
+    /// How many there are (all those of one plugin count as one).
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Default)]
+struct Parser {
+    direct: Vec<Box<dyn Recipient + Send>>,
+    plugins: Vec<plugin::Recipient>,
+}
+
+impl Parser {
+    fn add(&mut self, text: &str) -> std::result::Result<(), String> {
+        if text.starts_with("AGE-SECRET-KEY-") || text.starts_with("AGE-PLUGIN-") || text.contains("PRIVATE KEY") {
+            return Err("is a secret identity; give its public half, and keep this file to yourself".into());
+        }
+        if let Ok(native) = text.parse::<x25519::Recipient>() {
+            self.direct.push(Box::new(native));
+        } else if let Ok(tagged) = text.parse::<tag::Recipient>() {
+            self.direct.push(Box::new(tagged));
+        } else if let Ok(tagged) = text.parse::<tagpq::Recipient>() {
+            self.direct.push(Box::new(tagged));
+        } else if let Ok(plugin) = text.parse::<plugin::Recipient>() {
+            self.plugins.push(plugin);
+        } else {
+            let parsed = text.parse::<ssh::Recipient>();
+            self.direct.push(Box::new(parsed.map_err(|e| explain_ssh(&e).to_owned())?));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, callbacks: AskCallbacks) -> Result<Recipients> {
+        let mut names: Vec<&str> = self.plugins.iter().map(|p| p.plugin()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let found = plugin::RecipientPluginV1::new(name, &self.plugins, &[], callbacks.clone());
+            let missing = |_| Error::usage(format!("the program age-plugin-{name} is not on PATH"), format!("install age-plugin-{name}, or leave its recipients out"));
+            self.direct.push(Box::new(found.map_err(missing)?));
+        }
+        if self.direct.is_empty() {
+            return Err(Error::usage("there is no recipient: nobody could open the set", "give --recipients FILE or -r RECIPIENT; `ckvault keygen` on the receiving machine makes one"));
+        }
+        Ok(Recipients(self.direct))
+    }
+}
+
+fn explain_ssh(error: &ssh::ParseRecipientKeyError) -> &'static str {
+    use ssh::ParseRecipientKeyError as E;
+    match error {
+        E::Ignore | E::Unsupported(_) => "is an SSH key of a type that age cannot encrypt to (only ssh-ed25519 and ssh-rsa)",
+        E::RsaModulusTooLarge => "is an RSA key with more than 4096 bits",
+        E::RsaModulusTooSmall => "is an RSA key with less than 2048 bits",
+        _ => "cannot be read",
+    }
+}
+
+/// What to say when the age crate refuses recipients.
+pub(super) fn cannot_encrypt(error: EncryptError) -> Error {
+    Error::usage(format!("cannot encrypt to these recipients: {error}"), "check the recipients file and the age plugins on PATH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Nobody;
+
+    fn add(text: &str) -> std::result::Result<(), String> {
+        Parser::default().add(text)
+    }
+
+    #[test]
+    fn all_kinds_are_read() {
+        let native = x25519::Identity::generate().to_public().to_string();
+        assert!(add(&native).is_ok());
+        assert!(add("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me").is_ok());
+        assert!(add("age1invalid").is_err());
+        assert!(add("ssh-dss AAAA").is_err());
+    }
+
+    #[test]
+    fn a_secret_is_refused_without_being_repeated() {
+        let why = add("AGE-SECRET-KEY-1QQQ").unwrap_err();
+        assert!(why.contains("secret") && !why.contains("QQQ"));
+    }
+
+    #[test]
+    fn no_recipient_is_a_mistake_of_usage() {
+        assert_eq!(Recipients::parse_all(&[], &[], Nobody).err().map(|e| e.exit_code()), Some(2));
+    }
+}

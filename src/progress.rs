@@ -1,0 +1,80 @@
+//! How the library speaks to whoever runs it: it reports, asks, and lets itself be stopped. It never prints.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use zeroize::Zeroizing;
+
+/// What a verb is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading, sealing and writing segments.
+    Export,
+    /// Reading back what was written.
+    ReadBack,
+    /// Reading and judging volumes.
+    Verify,
+    /// Opening segments and placing files.
+    Import,
+}
+
+/// Where reports go. Called from many threads.
+pub trait Progress: Sync {
+    /// A phase begins: `total` bytes to do, on these drives.
+    fn begin(&self, phase: Phase, total: u64, drives: &[String]);
+    /// So many more of the total are done.
+    fn advance(&self, bytes: u64);
+    /// So many bytes were read from or written to a drive (its position in `begin`'s list).
+    fn drive(&self, drive: usize, bytes: u64);
+    /// The phase ended.
+    fn end(&self);
+    /// Something that the user should know and that is no error.
+    fn note(&self, message: &str);
+    /// Whether to stop as soon as possible.
+    fn cancelled(&self) -> bool;
+}
+
+/// Reports nothing; can be told to stop.
+#[derive(Default)]
+pub struct Silent {
+    stop: AtomicBool,
+}
+
+impl Silent {
+    /// Makes the verb that reports here stop.
+    pub fn cancel(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Progress for Silent {
+    fn begin(&self, _: Phase, _: u64, _: &[String]) {}
+    fn advance(&self, _: u64) {}
+    fn drive(&self, _: usize, _: u64) {}
+    fn end(&self) {}
+    fn note(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Who is asked for what only a person knows. Shared with plugins of age, hence the bounds.
+pub trait Ask: Send + Sync {
+    /// A passphrase; `None` if nobody can be asked.
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// A visible line; `None` if nobody can be asked.
+    fn line(&self, prompt: &str) -> Option<String>;
+    /// Something to do by hand, such as touching a token.
+    fn tell(&self, message: &str);
+}
+
+/// Answers nothing.
+pub struct Nobody;
+
+impl Ask for Nobody {
+    fn passphrase(&self, _: &str) -> Option<Zeroizing<String>> {
+        None
+    }
+    fn line(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn tell(&self, _: &str) {}
+}
