@@ -1,7 +1,5 @@
 //! What can go wrong, what to do about it, and the exit code that says so.
 
-use crate::format::FormatError;
-use crate::format::signature::TrustError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -78,12 +76,12 @@ pub enum Error {
         hint: String,
     },
     /// A signed or sealed file breaks a rule of the format.
-    #[error("{file}: {source}")]
+    #[error("{message}")]
     Format {
-        /// Which file.
-        file: String,
-        /// Which rule.
-        source: FormatError,
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
     },
     /// SIGINT.
     #[error("interrupted")]
@@ -108,7 +106,7 @@ macro_rules! constructors {
 
 constructors! {
     usage => Usage, source => Source, refused => Refused, untrusted => Untrusted, identity => Identity,
-    drive => Drive, lost => Lost,
+    drive => Drive, lost => Lost, format => Format,
 }
 
 impl Error {
@@ -130,11 +128,6 @@ impl Error {
         }
     }
 
-    /// For `map_err`: a rule of the format that `file` breaks.
-    pub fn format(file: impl Into<String>) -> impl FnOnce(FormatError) -> Error {
-        move |source| Error::Format { file: file.into(), source }
-    }
-
     /// What to do next.
     pub fn hint(&self) -> &str {
         match self {
@@ -144,16 +137,13 @@ impl Error {
             | Error::Untrusted { hint, .. }
             | Error::Identity { hint, .. }
             | Error::Drive { hint, .. }
+            | Error::Format { hint, .. }
             | Error::Lost { hint, .. } => hint,
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "check its permissions, or run as a user who may"
             }
             Error::Io { .. } => "",
-            Error::Format { source: FormatError::Version(_) | FormatError::Critical(_), .. } => {
-                "use a newer ckvault, or recover.py beside the set"
-            }
-            Error::Format { .. } => "the sender signed a set that breaks the format: ask for a new export",
             Error::Interrupted => "",
             Error::Internal(_) => "please report this with the command line that led to it",
         }
@@ -170,20 +160,5 @@ impl Error {
             Error::Drive { .. } => 7,
             Error::Interrupted => 130,
         }
-    }
-}
-
-impl From<TrustError> for Error {
-    fn from(why: TrustError) -> Error {
-        let hint = match why {
-            TrustError::Unknown(_) => {
-                "if you know this key, pass its .pub with --signers, or add it to allowed_signers"
-            }
-            TrustError::Invalid | TrustError::Armour | TrustError::NotCanonical => {
-                "bring another drive of the set, or ask the sender for a new export"
-            }
-            _ => "ask the sender, or whoever keeps your allowed_signers file",
-        };
-        Error::untrusted(why.to_string(), hint)
     }
 }

@@ -10,7 +10,7 @@
 //! * Damage is located and repaired in *blocks* of 64 KiB; the blocks at the same place in all volumes of a group are a *row*.
 //!
 //! [`commands`] has a file for each verb. They build on [`pipeline`], which knows the order of the stages; it builds on
-//! [`format`], which is bytes to structs without I/O, and [`media`], which is drives and file systems. The library reports
+//! [`mod@format`], which is bytes to structs without I/O, and [`media`], which is drives and file systems. The library reports
 //! and asks through [`progress`]; it never prints, prompts, reads the environment or exits.
 
 pub mod commands;
@@ -19,3 +19,4 @@ pub mod format;
 pub mod media;
 pub mod pipeline;
 pub mod progress;
+pub mod text;

@@ -3,6 +3,7 @@
 use super::deal::{Dealer, Place};
 use super::hashes::Value;
 use super::{FORMAT, FormatError, hash_hex, within};
+use crate::text::printable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -35,23 +36,6 @@ impl Name {
     pub fn printable(&self) -> String {
         printable(&self.0)
     }
-}
-
-/// Text from outside, safe to show: control characters, direction marks and invalid bytes are escaped.
-pub fn printable(bytes: &[u8]) -> String {
-    let mut shown = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
-            if c.is_control() || hidden {
-                shown.extend(c.escape_unicode());
-            } else {
-                shown.push(c);
-            }
-        }
-        chunk.invalid().iter().for_each(|b| shown.push_str(&format!("\\x{b:02x}")));
-    }
-    shown
 }
 
 impl Serialize for Name {

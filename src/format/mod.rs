@@ -36,8 +36,6 @@ pub mod names {
     pub const COPY: &str = "copy";
     /// What the name of a set's directory ends with.
     pub const SET_SUFFIX: &str = ".ckvault";
-    /// What the name of an unfinished file ends with.
-    pub const PARTIAL_SUFFIX: &str = ".partial";
 
     /// Metadata files whose bytes are the same on every drive and stand in the manifest.
     pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];

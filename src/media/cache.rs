@@ -1,7 +1,7 @@
 //! The page cache: what is read back after writing should come from the drive, not from memory.
 
 use rustix::fs::{Advice, fadvise};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::path::Path;
@@ -26,15 +26,13 @@ pub fn evict_device(device: &Path) -> bool {
 
 /// Whether pages of a file of `len` bytes are still in the cache, by asking for some that may not block.
 pub fn is_cached(file: &File, len: u64) -> bool {
-    const SAMPLES: u64 = 8;
+    /// Asking may start a readahead, so the next question must be out of its reach.
+    const APART: u64 = 8 << 20;
+    const QUESTIONS: u64 = 8;
     let mut byte = [0u8; 1];
-    (0..SAMPLES).any(|i| {
-        let offset = len.saturating_sub(1) / SAMPLES * i;
+    (0..len).step_by(APART.max(len / QUESTIONS) as usize).any(|offset| {
         let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-        match read {
-            Ok(_) => true,
-            // "not without blocking" is the proof; anything else (no support, for example) proves nothing
-            Err(e) => e != rustix::io::Errno::AGAIN,
-        }
+        // "Not without blocking" is the proof; anything else (no support, for example) proves nothing.
+        !matches!(read, Err(Errno::AGAIN))
     })
 }

@@ -1,11 +1,13 @@
 //! Files that are complete or not there: written as `.partial`, fsynced, renamed, the directory fsynced.
 
 use crate::error::{Error, Result};
-use crate::format::names::PARTIAL_SUFFIX;
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// What the name of an unfinished file ends with.
+pub const PARTIAL_SUFFIX: &str = ".partial";
 
 /// A file in the making. Dropped without [`Partial::finish`], it keeps its `.partial` name.
 #[must_use = "an unfinished file keeps its .partial name"]

@@ -1,9 +1,20 @@
 //! Finding the directories of sets on the drives given.
 
 use crate::error::{Error, Result};
-use crate::format::names;
+use crate::text::printable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// What the directory of a set looks like; the format knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// How its name ends.
+    pub suffix: &'static str,
+    /// A file that is in every set.
+    pub mark: &'static str,
+    /// The directory with second copies.
+    pub copies: &'static str,
+}
 
 /// The directories that belong together by their name, drive by drive.
 #[derive(Debug, Clone)]
@@ -15,12 +26,12 @@ pub struct Found {
 }
 
 /// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one.
-pub fn find(drives: &[PathBuf], wanted: Option<&str>) -> Result<Found> {
-    let mut sets = all(drives)?;
+pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result<Found> {
+    let mut sets = all(drives, layout)?;
     if let Some(wanted) = wanted {
-        sets.retain(|set| names_set(&set.name, wanted));
+        sets.retain(|set| names_set(&set.name, wanted, layout));
     }
-    let listing = sets.iter().map(|s| format!("  {}", crate::format::inventory::printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
+    let listing = sets.iter().map(|s| format!("  {}", printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
     match (sets.len(), sets.pop()) {
         (1, Some(set)) => Ok(set),
         (0, _) => Err(nothing(drives, wanted)),
@@ -35,13 +46,13 @@ fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
 }
 
 /// Every set on the drives, by the names of the directories.
-pub fn all(drives: &[PathBuf]) -> Result<Vec<Found>> {
+fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
     let mut sets: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut renamed = Vec::new();
     for drive in drives {
-        for dir in on_drive(drive)? {
+        for dir in on_drive(drive, layout)? {
             let name = dir_name(&dir);
-            if name.ends_with(names::SET_SUFFIX) {
+            if name.ends_with(layout.suffix) {
                 sets.entry(name).or_default().push(dir);
             } else {
                 renamed.push(dir);
@@ -61,16 +72,16 @@ pub fn all(drives: &[PathBuf]) -> Result<Vec<Found>> {
     Ok(sets.into_iter().map(unique).collect())
 }
 
-fn on_drive(drive: &Path) -> Result<Vec<PathBuf>> {
+fn on_drive(drive: &Path, layout: &Layout) -> Result<Vec<PathBuf>> {
     let drive_name = dir_name(drive);
-    if drive_name.ends_with(names::SET_SUFFIX) || looks_like_set(drive) {
+    if drive_name.ends_with(layout.suffix) || looks_like_set(drive, layout) {
         return Ok(vec![drive.to_owned()]);
     }
     let entries = std::fs::read_dir(drive).map_err(Error::on_drive("read", drive))?;
     let mut dirs = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::on_drive("read", drive))?.path();
-        if dir_name(&path).ends_with(names::SET_SUFFIX) && path.is_dir() {
+        if dir_name(&path).ends_with(layout.suffix) && path.is_dir() {
             dirs.push(path);
         }
     }
@@ -78,8 +89,8 @@ fn on_drive(drive: &Path) -> Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
-fn looks_like_set(dir: &Path) -> bool {
-    dir.join(names::MANIFEST).is_file() || dir.join(names::COPY).join(names::MANIFEST).is_file()
+fn looks_like_set(dir: &Path, layout: &Layout) -> bool {
+    dir.join(layout.mark).is_file() || dir.join(layout.copies).join(layout.mark).is_file()
 }
 
 /// `.` has no name until it is resolved.
@@ -89,8 +100,8 @@ fn dir_name(dir: &Path) -> String {
 }
 
 /// Whether a directory's name is that of a set with this label or this beginning of its id.
-fn names_set(name: &str, wanted: &str) -> bool {
-    let stem = name.strip_suffix(names::SET_SUFFIX).unwrap_or(name);
+fn names_set(name: &str, wanted: &str, layout: &Layout) -> bool {
+    let stem = name.strip_suffix(layout.suffix).unwrap_or(name);
     let (label, short) = match stem.rsplit_once('-') {
         Some((label, short)) => (Some(label), short),
         None => (None, stem),
@@ -103,15 +114,17 @@ fn names_set(name: &str, wanted: &str) -> bool {
 mod tests {
     use super::*;
 
+    const LAYOUT: Layout = Layout { suffix: ".ckvault", mark: "manifest.json", copies: "copy" };
+
     #[test]
     fn sets_are_chosen_by_label_or_id() {
         let name = "llama-3-00112233.ckvault";
         for yes in ["llama-3", "0011", "00112233", "00112233445566778899aabbccddeeff"] {
-            assert!(names_set(name, yes), "{yes}");
+            assert!(names_set(name, yes, &LAYOUT), "{yes}");
         }
         for no in ["llama", "3", "1122", "", "00112234"] {
-            assert!(!names_set(name, no), "{no}");
+            assert!(!names_set(name, no, &LAYOUT), "{no}");
         }
-        assert!(names_set("00112233.ckvault", "001"));
+        assert!(names_set("00112233.ckvault", "001", &LAYOUT));
     }
 }

@@ -1,7 +1,7 @@
 //! Placing files on import: everything is made in a staging directory of our own, and renamed when it is whole.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::Name;
+use crate::text::printable;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
@@ -20,8 +20,8 @@ pub struct Attributes<'a> {
     pub mode: u32,
     /// Seconds and nanoseconds.
     pub mtime: (i64, u32),
-    /// Extended attributes.
-    pub xattrs: &'a [(Name, Name)],
+    /// Names and values of extended attributes.
+    pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 /// A directory that becomes the target, or whose contents do.
@@ -72,38 +72,38 @@ impl Staging {
     }
 
     /// Makes a directory.
-    pub fn make_dir(&self, path: &Name) -> Result<()> {
+    pub fn make_dir(&self, path: &[u8]) -> Result<()> {
         rustix::fs::mkdirat(&self.dir, os(path), Mode::from_raw_mode(0o700)).map_err(self.failed("create", path))
     }
 
     /// Makes a file; it must not exist under any spelling that the file system takes for the same.
-    pub fn create_file(&self, path: &Name) -> Result<File> {
+    pub fn create_file(&self, path: &[u8]) -> Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::from_raw_mode(0o600));
         fd.map(File::from).map_err(self.failed("create", path))
     }
 
     /// Opens a file that has been created.
-    pub fn open_file(&self, path: &Name) -> Result<File> {
+    pub fn open_file(&self, path: &[u8]) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::empty());
         fd.map(File::from).map_err(self.failed("open", path))
     }
 
     /// Makes a symbolic link.
-    pub fn symlink(&self, path: &Name, target: &Name, mtime: (i64, u32)) -> Result<()> {
+    pub fn symlink(&self, path: &[u8], target: &[u8], mtime: (i64, u32)) -> Result<()> {
         rustix::fs::symlinkat(os(target), &self.dir, os(path)).map_err(self.failed("create", path))?;
         let times = timestamps(mtime);
         rustix::fs::utimensat(&self.dir, os(path), &times, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed("set the time of", path))
     }
 
     /// Makes a hard link to a file that has been placed.
-    pub fn hardlink(&self, path: &Name, target: &Name) -> Result<()> {
+    pub fn hardlink(&self, path: &[u8], target: &[u8]) -> Result<()> {
         rustix::fs::linkat(&self.dir, os(target), &self.dir, os(path), AtFlags::empty()).map_err(self.failed("link", path))
     }
 
     /// Gives an open file its metadata; the time last, since the others do not change it.
-    pub fn finish_file(&self, file: &File, path: &Name, attributes: Attributes) -> Result<()> {
+    pub fn finish_file(&self, file: &File, path: &[u8], attributes: Attributes) -> Result<()> {
         self.set_xattrs(file, path, attributes.xattrs)?;
         // Programs that run with another user's rights do not travel.
         let mode = Mode::from_raw_mode(attributes.mode & 0o1777);
@@ -112,9 +112,9 @@ impl Staging {
     }
 
     /// Gives a directory its metadata; the empty path is the staging directory itself.
-    pub fn finish_dir(&self, path: &Name, attributes: Attributes) -> Result<()> {
+    pub fn finish_dir(&self, path: &[u8], attributes: Attributes) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = if path.0.is_empty() { OsStr::new(".") } else { os(path) };
+        let name = if path.is_empty() { OsStr::new(".") } else { os(path) };
         let dir = rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map_err(self.failed("open", path))?;
         self.set_xattrs(&dir, path, attributes.xattrs)?;
         let mode = Mode::from_raw_mode(attributes.mode & 0o3777);
@@ -122,11 +122,11 @@ impl Staging {
         rustix::fs::futimens(&dir, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
     }
 
-    fn set_xattrs(&self, fd: impl AsFd, path: &Name, xattrs: &[(Name, Name)]) -> Result<()> {
+    fn set_xattrs(&self, fd: impl AsFd, path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         for (name, value) in xattrs {
-            let bad = |_| Error::refused(format!("{} has an attribute with a NUL in its name", path.printable()), "ask the sender for a new export");
-            let c_name = CString::new(&name.0[..]).map_err(bad)?;
-            match rustix::fs::fsetxattr(&fd, &c_name, &value.0, rustix::fs::XattrFlags::empty()) {
+            let bad = |_| Error::refused(format!("{} has an attribute with a NUL in its name", printable(path)), "ask the sender for a new export");
+            let c_name = CString::new(&name[..]).map_err(bad)?;
+            match rustix::fs::fsetxattr(&fd, &c_name, value, rustix::fs::XattrFlags::empty()) {
                 Err(Errno::NOTSUP) => {
                     self.xattrs_lost.fetch_add(1, Ordering::Relaxed);
                 }
@@ -178,20 +178,20 @@ impl Staging {
         let _ = std::fs::remove_dir_all(&self.path);
     }
 
-    fn failed<'a>(&'a self, action: &'static str, path: &'a Name) -> impl FnOnce(Errno) -> Error + 'a {
+    fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(Errno) -> Error + 'a {
         move |e| match e {
             Errno::EXIST => Error::refused(
-                format!("{} clashes with another name on the file system of {}", path.printable(), self.target.display()),
+                format!("{} clashes with another name on the file system of {}", printable(path), self.target.display()),
                 "import to a file system that tells such names apart (ext4, for example)",
             ),
-            Errno::NOSPC => Error::refused(format!("no space left for {} on the file system of {}", path.printable(), self.target.display()), "make room, then import again"),
-            e => Error::io(action, self.target.join(path.printable()))(e.into()),
+            Errno::NOSPC => Error::refused(format!("no space left for {} on the file system of {}", printable(path), self.target.display()), "make room, then import again"),
+            e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }
 }
 
-fn os(name: &Name) -> &OsStr {
-    OsStr::from_bytes(&name.0)
+fn os(name: &[u8]) -> &OsStr {
+    OsStr::from_bytes(name)
 }
 
 fn timestamps(mtime: (i64, u32)) -> Timestamps {

@@ -1,6 +1,5 @@
 //! Reading a source: what its entries are, where their data lies, and whether they have changed. Nothing here writes.
 
-use crate::format::inventory::{ALIGNMENT, Extent, MOST_EXTENTS};
 use rustix::fs::{OFlags, SeekFrom, seek};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -9,6 +8,16 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// A stretch of a file that has data: where it begins, and its length, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch(pub u64, pub u64);
+
+impl Stretch {
+    fn end(&self) -> u64 {
+        self.0 + self.1
+    }
+}
 
 /// What tells a file from a changed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,27 +59,28 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Where the data of a sparse file lies; `None` if it has no hole worth keeping.
-pub fn extents(file: &File, meta: &Metadata) -> io::Result<Option<Vec<Extent>>> {
+/// Where the data of a sparse file lies, in at most `most` stretches that begin and end at multiples of `alignment`; `None` if
+/// it has no hole worth keeping.
+pub fn extents(file: &File, meta: &Metadata, most: usize, alignment: u64) -> io::Result<Option<Vec<Stretch>>> {
     const UNIT: u64 = 512;
     if meta.blocks() * UNIT >= meta.size() {
         return Ok(None);
     }
     let mut gap = 64 << 10;
-    let mut extents = aligned(data_extents(file, meta.size())?, meta.size());
+    let mut extents = aligned(data_extents(file, meta.size())?, meta.size(), alignment);
     loop {
         extents = join_near(&extents, gap);
-        if extents.len() <= MOST_EXTENTS {
+        if extents.len() <= most {
             break;
         }
         gap *= 2;
     }
-    let whole = [Extent(0, meta.size())];
+    let whole = [Stretch(0, meta.size())];
     Ok(if extents == whole { None } else { Some(extents) })
 }
 
-fn data_extents(file: &File, size: u64) -> io::Result<Vec<Extent>> {
-    let mut extents: Vec<Extent> = Vec::new();
+fn data_extents(file: &File, size: u64) -> io::Result<Vec<Stretch>> {
+    let mut extents: Vec<Stretch> = Vec::new();
     let mut at = 0;
     while at < size {
         let start = match seek(file, SeekFrom::Data(at)) {
@@ -85,7 +95,7 @@ fn data_extents(file: &File, size: u64) -> io::Result<Vec<Extent>> {
         // A file with countless tiny holes must not cost memory: holes below a page's size are not told apart.
         match extents.last_mut() {
             Some(last) if extents_near(last, start) => last.1 = end - last.0,
-            _ => extents.push(Extent(start, end - start)),
+            _ => extents.push(Stretch(start, end - start)),
         }
         at = end;
     }
@@ -93,21 +103,21 @@ fn data_extents(file: &File, size: u64) -> io::Result<Vec<Extent>> {
 }
 
 /// Some file systems tell of data to the byte; tar needs whole records.
-fn aligned(mut extents: Vec<Extent>, size: u64) -> Vec<Extent> {
+fn aligned(mut extents: Vec<Stretch>, size: u64, alignment: u64) -> Vec<Stretch> {
     for extent in &mut extents {
-        let start = extent.0 / ALIGNMENT * ALIGNMENT;
-        let end = extent.end().next_multiple_of(ALIGNMENT).min(size);
-        *extent = Extent(start, end - start);
+        let start = extent.0 / alignment * alignment;
+        let end = extent.end().next_multiple_of(alignment).min(size);
+        *extent = Stretch(start, end - start);
     }
     extents
 }
 
-fn extents_near(last: &Extent, start: u64) -> bool {
+fn extents_near(last: &Stretch, start: u64) -> bool {
     start - last.end() < 4096
 }
 
-fn join_near(extents: &[Extent], gap: u64) -> Vec<Extent> {
-    let mut joined: Vec<Extent> = Vec::new();
+fn join_near(extents: &[Stretch], gap: u64) -> Vec<Stretch> {
+    let mut joined: Vec<Stretch> = Vec::new();
     for extent in extents {
         match joined.last_mut() {
             Some(last) if extent.0 - last.end() < gap => last.1 = extent.end() - last.0,
@@ -153,8 +163,8 @@ mod tests {
 
     #[test]
     fn near_extents_are_joined() {
-        let far = [Extent(0, 10), Extent(20, 5), Extent(1000, 1)];
-        assert_eq!(join_near(&far, 100), [Extent(0, 25), Extent(1000, 1)]);
+        let far = [Stretch(0, 10), Stretch(20, 5), Stretch(1000, 1)];
+        assert_eq!(join_near(&far, 100), [Stretch(0, 25), Stretch(1000, 1)]);
         assert_eq!(join_near(&far, 1), far);
     }
 
@@ -165,7 +175,7 @@ mod tests {
         file.set_len(8 << 20).unwrap();
         file.write_all_at(&[1; 100], 4 << 20).unwrap();
         let meta = file.metadata().unwrap();
-        if let Some(extents) = extents(&file, &meta).unwrap() {
+        if let Some(extents) = extents(&file, &meta, 100, 512).unwrap() {
             assert!(extents.iter().any(|e| e.0 <= 4 << 20 && e.end() >= (4 << 20) + 100), "{extents:?}");
             assert!(extents.iter().map(|e| e.1).sum::<u64>() < 8 << 20);
         }

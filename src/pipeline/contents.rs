@@ -8,6 +8,7 @@ use crate::format::inventory::{Inventory, LONGEST_LINE, Reader};
 use crate::format::names;
 use crate::media::{open_regular, read_regular};
 use crate::pipeline::open::{Set, name_drives};
+use crate::pipeline::refusal::breaks;
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::seal::{LONGEST_SLOT, SetIdentity};
 use crate::pipeline::{compress, tar};
@@ -35,7 +36,7 @@ pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
     let inventory = read_inventory(set, &identity)?;
     let k = set.manifest.groups[0].k;
     let places: Vec<Place> = inventory.places(k, set.manifest.volume_bytes).collect();
-    check(set, &inventory, &places).map_err(Error::format(names::INVENTORY))?;
+    check(set, &inventory, &places).map_err(breaks(names::INVENTORY))?;
     if inventory.head.set != set.manifest.set || inventory.head.signer != set.signer.key {
         return Err(Error::untrusted(
             "the inventory names another set or another signer: somebody signed what is not theirs",
@@ -62,7 +63,7 @@ fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
     let path = required(set, names::INVENTORY)?;
     let file = open_regular(&path).map_err(Error::on_drive("read", &path))?;
     let sealed = BufReader::with_capacity(1 << 17, file);
-    let unreadable = |e: std::io::Error| Error::Format { file: names::INVENTORY.into(), source: FormatError::Syntax(e.to_string()) };
+    let unreadable = |e: std::io::Error| breaks(names::INVENTORY)(FormatError::Syntax(e.to_string()));
     let plain = identity.reader(sealed).map_err(unreadable)?;
     let mut lines = compress::reader(plain).map_err(unreadable)?;
     let mut reader = Reader::new(set.manifest.groups[0].k, set.manifest.volume_bytes);
@@ -75,9 +76,9 @@ fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
         }
         crate::format::within("length of a line", line.len() as u64, 1, LONGEST_LINE)
             .and_then(|()| reader.line(&line))
-            .map_err(Error::format(names::INVENTORY))?;
+            .map_err(breaks(names::INVENTORY))?;
     }
-    reader.finish().map_err(Error::format(names::INVENTORY))
+    reader.finish().map_err(breaks(names::INVENTORY))
 }
 
 /// Segments, tar stream and volumes must agree to the byte.

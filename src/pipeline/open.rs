@@ -1,15 +1,19 @@
 //! Finding and trusting a set: signature before manifest, manifest before everything else. Every verb begins here.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::printable;
 use crate::format::manifest::{self, Manifest};
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::format::names;
-use crate::media::sets::{self, Found};
+use crate::text::printable;
+use crate::media::sets::{self, Found, Layout};
 use crate::media::{read_regular, read_text};
+use crate::pipeline::refusal::breaks;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// What the directory of a set looks like.
+const LAYOUT: Layout = Layout { suffix: names::SET_SUFFIX, mark: names::MANIFEST, copies: names::COPY };
 
 /// Where to look, and whom to trust.
 #[derive(Debug, Default)]
@@ -54,10 +58,10 @@ pub struct Set {
 
 /// Opens a set; [`Error::Untrusted`] if there is no trusted pair.
 pub fn open(place: &Where) -> Result<Set> {
-    let found = sets::find(&place.drives, place.set.as_deref())?;
+    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let signers = load_signers(&place.signers)?;
     let (bytes, signer) = trusted_manifest(&found, &signers, place.now)?;
-    let manifest = Manifest::parse(&bytes).map_err(Error::format(names::MANIFEST))?;
+    let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
     confirm(&manifest, place.set.as_deref())?;
     Ok(Set { manifest, bytes, signer, dirs: found.dirs, signers, now: place.now })
 }
@@ -167,10 +171,10 @@ pub struct Seen {
 
 /// Looks at a set without asking that anybody be trusted.
 pub fn peek(place: &Where) -> Result<Seen> {
-    let found = sets::find(&place.drives, place.set.as_deref())?;
+    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let refused = match load_signers(&place.signers).and_then(|s| trusted_manifest(&found, &s, place.now)) {
         Ok((bytes, signer)) => {
-            let manifest = Manifest::parse(&bytes).map_err(Error::format(names::MANIFEST))?;
+            let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
             return Ok(Seen { manifest, signer: Ok(signer), dirs: found.dirs });
         }
         Err(refused) => refused,

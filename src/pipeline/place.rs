@@ -38,14 +38,14 @@ impl<'a> Placer<'a> {
     pub fn begin(inventory: &'a Inventory, fate: Vec<Fate>, staging: &'a Staging, segment_bytes: u32) -> Result<Placer<'a>> {
         let placer = Placer { inventory, staging, segment_bytes, fate, hashes: FileHashes::default(), placed: AtomicU64::new(0) };
         for (_, entry) in placer.wanted().filter(|(_, e)| e.kind == Kind::Dir && !e.path.0.is_empty()) {
-            staging.make_dir(&entry.path)?;
+            staging.make_dir(&entry.path.0)?;
         }
         for (index, entry) in placer.wanted() {
             match &entry.kind {
                 Kind::File { size, .. } if entry.stored() == 0 => placer.make_empty(index, entry, *size)?,
                 Kind::File { size, .. } if !placer.within_one_segment(entry) => {
                     let name = placer.name(index);
-                    staging.create_file(name)?.set_len(*size).map_err(Error::io("extend", name.printable()))?;
+                    staging.create_file(&name.0)?.set_len(*size).map_err(Error::io("extend", name.printable()))?;
                 }
                 _ => {}
             }
@@ -68,9 +68,9 @@ impl<'a> Placer<'a> {
     fn make_empty(&self, index: usize, entry: &Entry, size: u64) -> Result<()> {
         let name = self.name(index);
         self.compare_hash(entry, *blake3::hash(b"").as_bytes())?;
-        let file = self.staging.create_file(name)?;
+        let file = self.staging.create_file(&name.0)?;
         file.set_len(size).map_err(Error::io("extend", name.printable()))?;
-        self.staging.finish_file(&file, name, attributes(entry))
+        self.staging.finish_file(&file, &name.0, attributes(entry, &xattrs(entry)))
     }
 
     fn within_one_segment(&self, entry: &Entry) -> bool {
@@ -138,7 +138,7 @@ impl<'a> Placer<'a> {
             self.placed.fetch_add(1, Ordering::Relaxed);
         }
         let name = self.name(index);
-        let file = if whole { self.staging.create_file(name)? } else { self.staging.open_file(name)? };
+        let file = if whole { self.staging.create_file(&name.0)? } else { self.staging.open_file(&name.0)? };
         let mut at = 0;
         for (to, len) in tar::file_ranges(entry, offset, bytes.len()) {
             file.write_all_at(&bytes[at..at + len], to).map_err(Error::io("write", name.printable()))?;
@@ -150,7 +150,7 @@ impl<'a> Placer<'a> {
         if let Kind::File { size, extents: Some(_), .. } = entry.kind {
             file.set_len(size).map_err(Error::io("extend", name.printable()))?;
         }
-        self.staging.finish_file(&file, name, attributes(entry))
+        self.staging.finish_file(&file, &name.0, attributes(entry, &xattrs(entry)))
     }
 
     fn compare_hash(&self, entry: &Entry, hash: [u8; 32]) -> Result<()> {
@@ -177,13 +177,13 @@ impl<'a> Placer<'a> {
                     placed.bytes += entry.stored();
                     if entry.stored() > 0 && !self.within_one_segment(entry) {
                         let name = self.name(index);
-                        self.staging.finish_file(&self.staging.open_file(name)?, name, attributes(entry))?;
+                        self.staging.finish_file(&self.staging.open_file(&name.0)?, &name.0, attributes(entry, &xattrs(entry)))?;
                     }
                 }
-                (Kind::Symlink { target }, _) => self.staging.symlink(&entry.path, target, entry.mtime)?,
+                (Kind::Symlink { target }, _) => self.staging.symlink(&entry.path.0, &target.0, entry.mtime)?,
                 (Kind::Hardlink { .. }, Fate::LinkTo(target)) => {
                     placed.files += 1;
-                    self.staging.hardlink(&entry.path, target)?;
+                    self.staging.hardlink(&entry.path.0, &target.0)?;
                 }
                 _ => {}
             }
@@ -191,7 +191,7 @@ impl<'a> Placer<'a> {
         let dirs: Vec<&Entry> = self.wanted().map(|(_, e)| e).filter(|e| e.kind == Kind::Dir).collect();
         for entry in dirs.iter().rev() {
             if !(entry.path.0.is_empty() && self.staging.keeps_target()) {
-                self.staging.finish_dir(&entry.path, attributes(entry))?;
+                self.staging.finish_dir(&entry.path.0, attributes(entry, &xattrs(entry)))?;
             }
         }
         Ok(placed)
@@ -207,8 +207,12 @@ pub struct Placed {
     pub bytes: u64,
 }
 
-fn attributes(entry: &Entry) -> Attributes<'_> {
-    Attributes { mode: entry.mode, mtime: entry.mtime, xattrs: &entry.xattrs }
+fn attributes<'a>(entry: &Entry, xattrs: &'a [(Vec<u8>, Vec<u8>)]) -> Attributes<'a> {
+    Attributes { mode: entry.mode, mtime: entry.mtime, xattrs }
+}
+
+fn xattrs(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
+    entry.xattrs.iter().map(|(name, value)| (name.0.to_vec(), value.0.to_vec())).collect()
 }
 
 fn differs(offset: u64, what: &str) -> Error {

@@ -2,8 +2,9 @@
 //! that cannot travel is found before the first byte is written.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::{Entry, Kind, LONGEST_PATH, MOST_ENTRIES, Name, printable};
+use crate::format::inventory::{ALIGNMENT, Entry, Extent, Kind, LONGEST_PATH, MOST_ENTRIES, MOST_EXTENTS, Name};
 use crate::media::tree::{self, Stamp};
+use crate::text::printable;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -162,9 +163,10 @@ impl Walker {
             self.closed.push(printable(path.as_os_str().as_bytes()));
             return Ok(());
         };
-        let extents = tree::extents(&file, meta).map_err(Error::io("read", path))?;
+        let stretches = tree::extents(&file, meta, MOST_EXTENTS, ALIGNMENT).map_err(Error::io("read", path))?;
+        let extents = stretches.map(|all| all.iter().map(|s| Extent(s.0, s.1)).collect());
         let blake3 = *blake3::hash(b"").as_bytes();
-        self.push(name, Kind::File { size: meta.size(), extents: extents.map(Into::into), blake3 }, meta, path)
+        self.push(name, Kind::File { size: meta.size(), extents, blake3 }, meta, path)
     }
 
     fn dir(&mut self, path: &Path, name: &[u8], meta: &Metadata) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use ckvault::commands::{export, import, inspect, keygen, list, verify};
 use ckvault::error::Error;
-use ckvault::format::inventory::printable;
+use ckvault::text::printable;
 use ckvault::progress::{Ask, Phase, Progress};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;

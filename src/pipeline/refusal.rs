@@ -1,0 +1,31 @@
+//! What the rules of the format and of trust, once broken, mean to the user.
+
+use crate::error::Error;
+use crate::format::FormatError;
+use crate::format::signature::TrustError;
+
+/// For `map_err`: a rule of the format that `file` breaks.
+pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error {
+    move |rule| {
+        let hint = match rule {
+            FormatError::Version(_) | FormatError::Critical(_) => "use a newer ckvault, or recover.py beside the set",
+            _ => "the sender signed a set that breaks the format: ask for a new export",
+        };
+        Error::format(format!("{file}: {rule}"), hint)
+    }
+}
+
+impl From<TrustError> for Error {
+    fn from(why: TrustError) -> Error {
+        let hint = match why {
+            TrustError::Unknown(_) => {
+                "if you know this key, pass its .pub with --signers, or add it to allowed_signers"
+            }
+            TrustError::Invalid | TrustError::Armour | TrustError::NotCanonical => {
+                "bring another drive of the set, or ask the sender for a new export"
+            }
+            _ => "ask the sender, or whoever keeps your allowed_signers file",
+        };
+        Error::untrusted(why.to_string(), hint)
+    }
+}
