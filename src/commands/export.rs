@@ -131,6 +131,7 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
     let key = sign::load(&options.signing_key, &ask)?;
     let mut walked = walk(&options.sources, options.links, options.skip_special)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
+    check_destinations(&options.sources, &options.drives)?;
     let drives = options.drives.iter().map(|d| drive::examine(d)).collect::<Result<Vec<Drive>>>()?;
     let plan = plan(&options.request, &drives, tar_bytes, metadata_estimate(&walked, tar_bytes))?;
     let totals = Totals::of(&walked);
@@ -270,6 +271,24 @@ fn check_label(label: Option<&str>) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// A destination must not be given twice, nor lie in what is exported.
+fn check_destinations(sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
+    let resolve = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
+    let mut seen = Vec::new();
+    for drive in drives {
+        let resolved = resolve(drive);
+        if sources.iter().any(|s| resolved.starts_with(s)) {
+            return Err(Error::usage(format!("the destination {} lies in what is exported", drive.display()), "export to a directory outside of the source, or name the sources"));
+        }
+        if seen.contains(&resolved) {
+            return Err(Error::usage(format!("the destination {} is given twice", drive.display()), "give each drive once"));
+        }
+        seen.push(resolved);
+    }
+    Ok(())
 }
 
 /// An upper bound for the inventory, which is compressed, and for what lies beside it.

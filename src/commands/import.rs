@@ -7,7 +7,7 @@ use crate::media::staging::Staging;
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::contents::{self, Contents};
 use crate::pipeline::open::{self, Where};
-use crate::pipeline::place::{Placed, Placer, choose};
+use crate::pipeline::place::{Fate, Placed, Placer, choose};
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{self, paths};
 use crate::progress::{Ask, Phase, Progress};
@@ -63,12 +63,13 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let contents = contents::open(&set, &identities)?;
     paths::check(&contents.inventory.entries, options.keep_links)?;
     let fate = choose(&contents.inventory.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
-    if only.is_some() && fate.iter().all(|f| *f == pipeline::place::Fate::Skip) {
+    if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
         return Err(Error::usage(format!("nothing in the set matches {}", options.only.join(", ")), "`ckvault list` shows what is inside; * matches / too"));
     }
     let staging = Staging::begin(&options.to, &set.manifest.set[..8])?;
     let blocks = Blocks::new(&set)?;
-    match fill(&contents, fate, &blocks, &staging, progress) {
+    let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
+    match fill(&contents, fate, &blocks, &staging, &drives, progress) {
         Ok(placed) => {
             let lost_xattrs = staging.xattrs_lost();
             staging.commit()?;
@@ -91,15 +92,17 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     }
 }
 
-fn fill(contents: &Contents, fate: Vec<pipeline::place::Fate>, blocks: &Blocks, staging: &Staging, progress: &dyn Progress) -> Result<Placed> {
+fn fill(contents: &Contents, fate: Vec<Fate>, blocks: &Blocks, staging: &Staging, drives: &[String], progress: &dyn Progress) -> Result<Placed> {
     if staging.folds_case()? {
-        let chosen: Vec<Entry> = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != pipeline::place::Fate::Skip).map(|(e, _)| e.clone()).collect();
+        let chosen: Vec<Entry> = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.clone()).collect();
         paths::check_folded(&chosen)?;
     }
+    let needed = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.stored()).sum();
+    staging.require_room(needed)?;
     let placer = Placer::begin(&contents.inventory, fate, staging, contents.segment_bytes)?;
     let segments = placer.segments().len() as u64;
     let total = (segments * u64::from(contents.segment_bytes)).min(contents.inventory.head.tar_bytes);
-    progress.begin(Phase::Import, total, &[]);
+    progress.begin(Phase::Import, total, drives);
     pipeline::unpack(blocks, contents, &placer, progress)?;
     progress.end();
     let placed = placer.finish()?;

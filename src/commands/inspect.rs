@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 pub struct Report {
     /// Whether a trusted signer vouches for the rest.
     pub verified: bool,
-    /// Who signed, if that is so.
-    pub signer: Option<super::verify::ReportedSigner>,
+    /// Who signed, if that is so: the name under which the key is trusted.
+    pub signer: Option<String>,
+    /// The fingerprint of that key.
+    pub signer_fingerprint: Option<String>,
     /// Why nobody vouches, if nobody does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_verified: Option<String>,
@@ -67,10 +69,11 @@ pub fn run(place: &Where) -> Result<Report> {
         drive.volumes += 1;
         drive.bytes += volume.bytes;
     }
-    let signer = seen.signer.as_ref().ok().map(|s| super::verify::ReportedSigner { name: s.name.clone(), fingerprint: s.fingerprint.clone() });
+    let signer = seen.signer.as_ref().ok();
     Ok(Report {
         verified: signer.is_some(),
-        signer,
+        signer: signer.map(|s| s.name.clone()),
+        signer_fingerprint: signer.map(|s| s.fingerprint.clone()),
         not_verified: seen.signer.err(),
         set: manifest.set.clone(),
         label: manifest.label.clone(),

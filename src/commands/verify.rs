@@ -26,8 +26,10 @@ pub struct Report {
     pub label: Option<String>,
     /// `intact`, `repairable`, `incomplete`, `lost` or `untrusted`.
     pub verdict: &'static str,
-    /// Who signed.
-    pub signer: Option<ReportedSigner>,
+    /// Who signed: the name under which the key is trusted.
+    pub signer: Option<String>,
+    /// The fingerprint of that key.
+    pub signer_fingerprint: Option<String>,
     /// When it was exported.
     pub created: Option<String>,
     /// Drives that are here.
@@ -45,15 +47,6 @@ pub struct Report {
     /// Why nobody vouches for the set, if nobody does; and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untrusted: Option<(String, String)>,
-}
-
-/// Who signed.
-#[derive(Debug, Serialize)]
-pub struct ReportedSigner {
-    /// The name under which the key is trusted.
-    pub name: String,
-    /// Its fingerprint.
-    pub fingerprint: String,
 }
 
 /// A volume.
@@ -110,6 +103,7 @@ fn untrusted(message: String, hint: String) -> Report {
         label: None,
         verdict: "untrusted",
         signer: None,
+        signer_fingerprint: None,
         created: None,
         present: Vec::new(),
         absent: Vec::new(),
@@ -146,7 +140,8 @@ fn report(set: &Set, found: &Audit) -> Report {
             Verdict::Incomplete => "incomplete",
             Verdict::Lost => "lost",
         },
-        signer: Some(ReportedSigner { name: set.signer.name.clone(), fingerprint: set.signer.fingerprint.clone() }),
+        signer: Some(set.signer.name.clone()),
+        signer_fingerprint: Some(set.signer.fingerprint.clone()),
         created: Some(set.manifest.created.clone()),
         present: found.present.iter().copied().collect(),
         absent: set.absent().into_iter().collect(),

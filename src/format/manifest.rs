@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The most bytes that a manifest may have.
-pub const LONGEST: u64 = 256 << 20;
+pub const LONGEST: u64 = 64 << 20;
 /// The least volume size, in bytes.
 pub const LEAST_VOLUME: u64 = 2 << 20;
 /// The most volumes that a set may have.

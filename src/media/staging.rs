@@ -71,6 +71,19 @@ impl Staging {
         Ok(folds)
     }
 
+    /// Whether there is room for so many bytes of files.
+    pub fn require_room(&self, needed: u64) -> Result<()> {
+        let vfs = rustix::fs::fstatvfs(&self.dir).map_err(|e| Error::io("measure", &self.path)(e.into()))?;
+        let free = vfs.f_bavail.saturating_mul(vfs.f_frsize);
+        match needed <= free {
+            true => Ok(()),
+            false => Err(Error::drive(
+                format!("{} bytes are free for {}, and the files need {needed}", free, self.target.display()),
+                "make room, import to a larger disk, or only some files with --only",
+            )),
+        }
+    }
+
     /// Makes a directory.
     pub fn make_dir(&self, path: &[u8]) -> Result<()> {
         rustix::fs::mkdirat(&self.dir, os(path), Mode::from_raw_mode(0o700)).map_err(self.failed("create", path))

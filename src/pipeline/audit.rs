@@ -61,6 +61,8 @@ pub struct FileState {
 
 /// What the audit found.
 pub struct Audit {
+    /// Parity volumes in each group.
+    pub m: u16,
     /// Volumes by group.
     pub volumes: Vec<Vec<VolumeState>>,
     /// Metadata files of the drives that are here.
@@ -124,7 +126,7 @@ pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Aud
     let wanted = |drive: u16| !this_drive || present.contains(&drive);
     let volumes = read_volumes(set, &blocks, &wanted, progress)?;
     let volumes = volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
-    Ok(Audit { volumes, files: judge_files(set), present, absent: if this_drive { BTreeSet::new() } else { absent } })
+    Ok(Audit { m: set.manifest.groups[0].m, volumes, files: judge_files(set), present, absent: if this_drive { BTreeSet::new() } else { absent } })
 }
 
 struct Reading {
@@ -153,8 +155,7 @@ fn read_volumes(set: &Set, blocks: &Blocks, wanted: &dyn Fn(u16) -> bool, progre
             queues[usize::from(volume.drive) - 1].extend(runs);
         }
     }
-    queues.retain(|q| !q.is_empty());
-    let names: Vec<String> = set.dirs.iter().map(|d| d.display().to_string()).collect();
+    let names: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
     progress.begin(Phase::Verify, total, &names);
     let bad = check_all(blocks, &queues, progress)?;
     for (at, block) in bad {
@@ -178,6 +179,7 @@ fn check_all(blocks: &Blocks, queues: &[Vec<(At, std::ops::Range<u64>)>], progre
                     return Err(Error::Interrupted);
                 }
                 let good = blocks.check(*at, range.clone(), &mut buffer);
+                progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
                 let found = (range.clone()).zip(good).filter(|(_, good)| !good).map(|(block, _)| (*at, block));
                 bad.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
@@ -310,7 +312,7 @@ impl Audit {
     pub fn verdict(&self) -> Verdict {
         let (mut lost, mut incomplete) = (false, false);
         for group in &self.volumes {
-            let m = group.iter().filter(|v| v.name.contains("-p")).count();
+            let m = usize::from(self.m);
             let longest = group.iter().map(|v| v.bad.len).max().unwrap_or(0);
             for row in 1..longest {
                 let bad = group.iter().filter(|v| v.bad.contains(row));

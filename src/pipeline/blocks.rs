@@ -82,6 +82,11 @@ impl<'a> Blocks<'a> {
         &self.set.manifest.groups[at.group].volumes[at.index]
     }
 
+    /// The position of a volume's drive among the drives of the set.
+    pub fn drive(&self, at: At) -> usize {
+        usize::from(self.volume(at).drive) - 1
+    }
+
     /// The file of a volume, if it is here and can be opened.
     pub fn file(&self, at: At) -> Option<Arc<File>> {
         let key = (at.group, at.index);

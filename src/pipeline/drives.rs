@@ -6,7 +6,7 @@ use crate::format::hashes::{BLOCK, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
-use crate::media::durable::Partial;
+use crate::media::durable::{Partial, sync_dir};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
@@ -158,9 +158,10 @@ impl SetDirs {
                 return Err(Error::on_drive("create", &dir)(e));
             }
             made.dirs.push(dir.clone());
-            if let Err(e) = std::fs::create_dir(dir.join(names::COPY)) {
+            let copy = std::fs::create_dir(dir.join(names::COPY)).map_err(Error::on_drive("create", &dir));
+            if let Err(e) = copy.and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(drive)) {
                 made.remove();
-                return Err(Error::on_drive("create", dir)(e));
+                return Err(e);
             }
         }
         Ok(made)

@@ -157,6 +157,7 @@ impl Opening<'_> {
             let at = At { group: place.group as usize, index: place.volume.into() };
             let end = place.offset + u64::from(place.bytes);
             let range = self.blocks.read(at, place.offset, end, &mut sealed)?;
+            self.progress.drive(self.blocks.drive(at), place.bytes.into());
             let frame = &sealed[range];
             let payload = frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
             let opened = self.contents.identity.open(payload, compress::longest(limit), &mut packed);

@@ -2,8 +2,8 @@
 //! is decided before the first byte is written.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, blocks};
-use crate::format::manifest::{Group, LEAST_VOLUME, MOST_DRIVES, MOST_VOLUMES, Manifest};
+use crate::format::hashes::{BLOCK, SPAN, blocks};
+use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
 use crate::format::{frame, names};
 use crate::media::drive::Drive;
 use crate::pipeline::compress;
@@ -156,7 +156,7 @@ impl Plan {
         let in_group = in_volume * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
-        if volumes > MOST_VOLUMES {
+        if volumes > MOST_VOLUMES || volumes * 200 + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64 > LONGEST {
             return Err(Error::usage(format!("the set would have up to {volumes} volumes"), "choose a larger --volume-size"));
         }
         let last = segments - (self.most_groups - 1) * in_group;

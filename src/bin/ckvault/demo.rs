@@ -1,7 +1,7 @@
 //! `ckvault demo`: the whole journey on simulated drives, told with the command lines that a user would type, each of which
 //! is really run by this very program.
 
-use crate::ui::Bars;
+use crate::ui::{Bars, say};
 use ckvault::error::{Error, Result};
 use ckvault::progress::Progress;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ pub fn run(progress: &Bars) -> Result<()> {
     let place = tempfile::Builder::new().prefix("ckvault-demo-").tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let stage = Stage { root: place.path().to_owned(), progress };
     stage.act()?;
-    println!("\n# done: nothing of this remains in {}", place.path().display());
+    say!("\n# done: nothing of this remains in {}", place.path().display());
     place.close().map_err(Error::io("remove", "the demo's directory"))
 }
 
@@ -31,31 +31,31 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn act(&self) -> Result<()> {
-        println!("# The machine in the air gap makes its keys, and so does the sender. Only public halves are exchanged.");
+        say!("# The machine in the air gap makes its keys, and so does the sender. Only public halves are exchanged.");
         self.ckvault("receiver", ".", &["keygen"], 0)?;
         self.ckvault("sender", ".", &["keygen"], 0)?;
         self.copy("keys/receiver/recipients.txt", "keys.txt")?;
         self.copy("keys/sender/signing_key.pub", "sender.pub")?;
 
-        println!("\n# A checkpoint: bf16 safetensors, config, tokenizer, optimizer state.");
+        say!("\n# A checkpoint: bf16 safetensors, config, tokenizer, optimizer state.");
         make_checkpoint(&self.root.join("checkpoint"))?;
         for drive in ["usb1", "usb2", "usb3"] {
             self.make_dir(drive)?;
         }
-        println!("\n# The sender exports it to three drives, so that any one of them may get lost.");
+        say!("\n# The sender exports it to three drives, so that any one of them may get lost.");
         let export = ["export", "checkpoint", "--to", "usb1", "--to", "usb2", "--to", "usb3", "--recipients", "keys.txt", "--survive-drives", "1", "--label", "demo"];
         self.ckvault("sender", ".", &export, 0)?;
-        println!("\n# The gate officer checks the drives without any secret: whose they are, and whether they are whole.");
+        say!("\n# The gate officer checks the drives without any secret: whose they are, and whether they are whole.");
         self.ckvault("gate", ".", &["verify", "usb1", "usb2", "usb3", "--signers", "sender.pub"], 0)?;
 
-        println!("\n# On the road, drive 2 is lost, and a megabyte of drive 3 is wiped.");
+        say!("\n# On the road, drive 2 is lost, and a megabyte of drive 3 is wiped.");
         fs::remove_dir_all(self.root.join("usb2")).map_err(Error::io("remove", "usb2"))?;
         self.wipe_some("usb3")?;
         self.ckvault("receiver", ".", &["verify", "usb1", "usb3", "--signers", "sender.pub"], 3)?;
-        println!("\n# What is left suffices. Import repairs it in passing, and restores only what has been proven.");
+        say!("\n# What is left suffices. Import repairs it in passing, and restores only what has been proven.");
         self.ckvault("receiver", ".", &["import", "usb1", "usb3", "--to", "restored", "--signers", "sender.pub"], 0)?;
         let (files, bytes) = compare(&self.root.join("checkpoint"), &self.root.join("restored"))?;
-        println!("\n# Compared with the original: {files} files, {bytes} bytes, all equal.");
+        say!("\n# Compared with the original: {files} files, {bytes} bytes, all equal.");
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Stage<'_> {
         if self.progress.cancelled() {
             return Err(Error::Interrupted);
         }
-        println!("\n{who}$ ckvault {}", arguments.join(" "));
+        say!("\n{who}$ ckvault {}", arguments.join(" "));
         let program = std::env::current_exe().map_err(Error::io("find", "ckvault"))?;
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(self.root.join(dir)).env("CKVAULT_HOME", self.root.join("keys").join(who));

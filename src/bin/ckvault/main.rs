@@ -11,6 +11,7 @@ use ckvault::error::{Error, Result};
 use clap::Parser;
 use cli::{Cli, Home, Verb};
 use serde::Serialize;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -80,6 +81,6 @@ fn show<R: Serialize>(report: &R, json: bool, human: impl FnOnce(&R)) -> Result<
         return Ok(());
     }
     let text = serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?;
-    println!("{text}");
+    ui::say!("{text}");
     Ok(())
 }

@@ -6,20 +6,36 @@ use ckvault::error::Error;
 use ckvault::text::printable;
 use ckvault::progress::{Ask, Phase, Progress};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
+
+/// A line of a result. Who closes the pipe (`ckvault list | head`) wants no more; that is no error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// A line for the person at the terminal.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+pub(crate) use say;
 
 /// Seconds between lines where there is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(10);
 
 /// Says what went wrong and what to do.
 pub fn complain(error: &Error) {
-    eprintln!("ckvault: {error}");
+    tell!("ckvault: {error}");
     if !error.hint().is_empty() {
-        eprintln!("hint: {}", error.hint());
+        tell!("hint: {}", error.hint());
     }
 }
 
@@ -35,13 +51,13 @@ impl Ask for Person {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        eprint!("{prompt} ");
+        let _ = write!(std::io::stderr(), "{prompt} ");
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).ok()?;
         Some(line.trim().to_owned())
     }
     fn tell(&self, message: &str) {
-        eprintln!("ckvault: {}", printable(message.as_bytes()));
+        tell!("ckvault: {}", printable(message.as_bytes()));
     }
 }
 
@@ -108,7 +124,7 @@ impl Progress for Bars {
         total_bar.set_message(name(phase));
         bars.iter_mut().for_each(|b| b.enable_steady_tick(Duration::from_millis(250)));
         if !self.terminal {
-            eprintln!("ckvault: {} {}", name(phase), HumanBytes(total));
+            tell!("ckvault: {} {}", name(phase), HumanBytes(total));
         }
         let now = Instant::now();
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shown { phase, all, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
@@ -121,7 +137,7 @@ impl Progress for Bars {
             if !self.terminal && shown.last.elapsed() >= LINES_EVERY {
                 shown.last = Instant::now();
                 let rate = done as f64 / shown.begun.elapsed().as_secs_f64();
-                eprintln!("ckvault: {} {} of {}, {}/s", name(shown.phase), HumanBytes(done), HumanBytes(shown.bytes), HumanBytes(rate as u64));
+                tell!("ckvault: {} {} of {}, {}/s", name(shown.phase), HumanBytes(done), HumanBytes(shown.bytes), HumanBytes(rate as u64));
             }
         });
     }
@@ -146,7 +162,7 @@ impl Progress for Bars {
         let line = format!("ckvault: {message}");
         match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(shown) if self.terminal => drop(shown.all.println(line)),
-            _ => eprintln!("{line}"),
+            _ => tell!("{line}"),
         }
     }
 
@@ -170,10 +186,10 @@ fn title(set: &str, label: Option<&str>) -> String {
 
 /// After `keygen`.
 pub fn keygen(report: &keygen::Report) {
-    println!("keys are in {}", report.directory.display());
-    println!("\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}", report.recipient);
-    println!("\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}", report.signing_key, report.fingerprint);
-    println!("\nkeep identity.txt and signing_key to yourself; a copy in a safe place keeps your sets readable");
+    say!("keys are in {}", report.directory.display());
+    say!("\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}", report.recipient);
+    say!("\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}", report.signing_key, report.fingerprint);
+    say!("\nkeep identity.txt and signing_key to yourself; a copy in a safe place keeps your sets readable");
 }
 
 /// After `export`.
@@ -181,78 +197,77 @@ pub fn export(report: &export::Report, time: Duration) {
     let drives = report.drives.len();
     let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
     if report.dry_run {
-        println!("would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}", HumanBytes(report.bytes_in), report.entries, report.groups.len(), report.k, report.m, HumanBytes(report.volume_bytes));
+        say!("would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}", HumanBytes(report.bytes_in), report.entries, report.groups.len(), report.k, report.m, HumanBytes(report.volume_bytes));
         for drive in &report.drives {
-            println!("drive {}: {}: {} volumes of each group, at most {} of {} free", drive.drive, printable(drive.path.as_os_str().as_encoded_bytes()), drive.volumes_per_group, HumanBytes(drive.needed), HumanBytes(drive.free));
+            say!("drive {}: {}: {} volumes of each group, at most {} of {} free", drive.drive, printable(drive.path.as_os_str().as_encoded_bytes()), drive.volumes_per_group, HumanBytes(drive.needed), HumanBytes(drive.free));
         }
-        println!("the set {}", report.survives);
+        say!("the set {}", report.survives);
         return;
     }
-    println!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
     let ratio = report.bytes_out as f64 / report.bytes_in.max(1) as f64;
-    println!("in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)", HumanBytes(report.bytes_in), report.entries, HumanBytes(report.bytes_out));
+    say!("in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)", HumanBytes(report.bytes_in), report.entries, HumanBytes(report.bytes_out));
     for drive in &report.drives {
-        println!("drive {}: {}", drive.drive, printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes()));
+        say!("drive {}: {}", drive.drive, printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes()));
     }
-    println!("the set {}", report.survives);
+    say!("the set {}", report.survives);
     match report.read_back {
-        "device" => println!("read back from the drives and compared"),
-        "off" => println!("not read back: run `ckvault verify` before the courier leaves"),
-        _ => println!("read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"),
+        "device" => say!("read back from the drives and compared"),
+        "off" => say!("not read back: run `ckvault verify` before the courier leaves"),
+        _ => say!("read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"),
     }
     if !report.skipped.is_empty() {
-        println!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
+        say!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
     }
-    println!("{}", rate(report.bytes_in, time));
+    say!("{}", rate(report.bytes_in, time));
 }
 
 /// After `verify`.
 pub fn verify(report: &verify::Report, time: Duration) {
-    println!("{}", report.verdict);
+    say!("{}", report.verdict);
     if let Some((message, hint)) = &report.untrusted {
         complain(&Error::untrusted(message.clone(), hint.clone()));
         return;
     }
-    println!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
-    if let Some(signer) = &report.signer {
-        println!("signed by {} ({}), created {}", signer.name, signer.fingerprint, report.created.as_deref().unwrap_or_default());
+    say!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    if let (Some(signer), Some(fingerprint)) = (&report.signer, &report.signer_fingerprint) {
+        say!("signed by {signer} ({fingerprint}), created {}", report.created.as_deref().unwrap_or_default());
     }
     for volume in report.volumes.iter().filter(|v| v.state != "ok") {
         let why = volume.diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
         match volume.state {
-            "missing" => println!("missing  {} (drive {})", volume.name, volume.drive),
-            _ => println!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
+            "missing" => say!("missing  {} (drive {})", volume.name, volume.drive),
+            _ => say!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
         }
     }
     for file in &report.files {
-        println!("{:8} {}", file.state, file.path);
+        say!("{:8} {}", file.state, file.path);
     }
     if !report.absent.is_empty() {
-        println!("absent   drive(s) {}", report.absent.iter().map(u16::to_string).collect::<Vec<_>>().join(", "));
+        say!("absent   drive(s) {}", report.absent.iter().map(u16::to_string).collect::<Vec<_>>().join(", "));
     }
     match report.verdict {
-        "intact" => println!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
-        "repairable" => println!("everything can be recovered from what is here: `ckvault import` does"),
-        "incomplete" => println!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
-        _ => println!("beyond repair: ask the sender for a new export"),
+        "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
+        "repairable" => say!("everything can be recovered from what is here: `ckvault import` does"),
+        "incomplete" => say!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
+        _ => say!("beyond repair: ask the sender for a new export"),
     }
-    println!("{}", rate(report.bytes, time));
+    say!("{}", rate(report.bytes, time));
 }
 
 /// After `import`.
 pub fn import(report: &import::Report, time: Duration) {
-    println!("imported {} to {}", title(&report.set, report.label.as_deref()), printable(report.to.as_os_str().as_encoded_bytes()));
-    println!("signed by {}, created {}", report.signer, report.created);
-    println!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
+    say!("imported {} to {}", title(&report.set, report.label.as_deref()), printable(report.to.as_os_str().as_encoded_bytes()));
+    say!("signed by {}, created {}", report.signer, report.created);
+    say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
     if report.lost_xattrs > 0 {
-        println!("{} extended attribute(s) could not be set: the file system of the target has none", report.lost_xattrs);
+        say!("{} extended attribute(s) could not be set: the file system of the target has none", report.lost_xattrs);
     }
-    println!("{}", rate(report.bytes, time));
+    say!("{}", rate(report.bytes, time));
 }
 
 /// After `list`.
 pub fn list(report: &list::Report) {
-    use std::io::Write;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for entry in &report.entries {
         let target = entry.target.as_ref().map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
@@ -266,15 +281,15 @@ pub fn list(report: &list::Report) {
 /// After `inspect`.
 pub fn inspect(report: &inspect::Report) {
     match (&report.signer, &report.not_verified) {
-        (Some(signer), _) => println!("verified  signed by {} ({})", signer.name, signer.fingerprint),
-        (None, why) => println!("NOT VERIFIED  {}; all of the following may be forged", why.as_deref().unwrap_or_default()),
+        (Some(signer), _) => say!("verified  signed by {signer} ({})", report.signer_fingerprint.as_deref().unwrap_or_default()),
+        (None, why) => say!("NOT VERIFIED  {}; all of the following may be forged", why.as_deref().unwrap_or_default()),
     }
-    println!("set       {}", title(&report.set, report.label.as_deref()));
-    println!("created   {} with {}, format {}", printable(report.created.as_bytes()), printable(report.tool.as_bytes()), report.format);
-    println!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
-    println!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
+    say!("set       {}", title(&report.set, report.label.as_deref()));
+    say!("created   {} with {}, format {}", printable(report.created.as_bytes()), printable(report.tool.as_bytes()), report.format);
+    say!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
+    say!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
     for (number, drive) in &report.drives {
-        println!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
+        say!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
     }
-    println!("whole, it {}", report.survives);
+    say!("whole, it {}", report.survives);
 }
