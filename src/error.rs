@@ -152,7 +152,11 @@ impl Error {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Io { .. } | Error::Source { .. } | Error::Refused { .. } | Error::Format { .. } | Error::Internal(_) => 1,
+            Error::Io { .. }
+            | Error::Source { .. }
+            | Error::Refused { .. }
+            | Error::Format { .. }
+            | Error::Internal(_) => 1,
             Error::Usage { .. } => 2,
             Error::Lost { .. } => 4,
             Error::Untrusted { .. } => 5,

@@ -215,7 +215,12 @@ impl Job<'_> {
         Inventory { head, entries, frames }
     }
 
-    fn manifest(&self, groups: Vec<crate::format::manifest::Group>, files: BTreeMap<String, crate::format::manifest::Listed>, recipient: String) -> Manifest {
+    fn manifest(
+        &self,
+        groups: Vec<crate::format::manifest::Group>,
+        files: BTreeMap<String, crate::format::manifest::Listed>,
+        recipient: String,
+    ) -> Manifest {
         let seconds = jiff::Timestamp::from_second(self.options.now.as_second()).unwrap_or(self.options.now);
         Manifest {
             format: FORMAT.into(),
@@ -281,10 +286,16 @@ fn check_destinations(sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
     for drive in drives {
         let resolved = resolve(drive);
         if sources.iter().any(|s| resolved.starts_with(s)) {
-            return Err(Error::usage(format!("the destination {} lies in what is exported", drive.display()), "export to a directory outside of the source, or name the sources"));
+            return Err(Error::usage(
+                format!("the destination {} lies in what is exported", drive.display()),
+                "export to a directory outside of the source, or name the sources",
+            ));
         }
         if seen.contains(&resolved) {
-            return Err(Error::usage(format!("the destination {} is given twice", drive.display()), "give each drive once"));
+            return Err(Error::usage(
+                format!("the destination {} is given twice", drive.display()),
+                "give each drive once",
+            ));
         }
         seen.push(resolved);
     }
@@ -356,7 +367,15 @@ fn reported_drives(plan: &Plan, drives: &[Drive], dirs: Option<&SetDirs>) -> Vec
     drives.iter().enumerate().map(drive).collect()
 }
 
-fn report(options: &Options, manifest: &Manifest, plan: &Plan, drives: &[Drive], dirs: &SetDirs, totals: Totals, origin: Option<Origin>) -> Report {
+fn report(
+    options: &Options,
+    manifest: &Manifest,
+    plan: &Plan,
+    drives: &[Drive],
+    dirs: &SetDirs,
+    totals: Totals,
+    origin: Option<Origin>,
+) -> Report {
     let group = |(g, group): (usize, &crate::format::manifest::Group)| {
         let volume = |(i, v): (usize, &crate::format::manifest::Volume)| ReportedVolume {
             name: volume_name(g, i, group.k),

@@ -64,7 +64,10 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     paths::check(&contents.inventory.entries, options.keep_links)?;
     let fate = choose(&contents.inventory.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
     if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
-        return Err(Error::usage(format!("nothing in the set matches {}", options.only.join(", ")), "`ckvault list` shows what is inside; * matches / too"));
+        return Err(Error::usage(
+            format!("nothing in the set matches {}", options.only.join(", ")),
+            "`ckvault list` shows what is inside; * matches / too",
+        ));
     }
     let staging = Staging::begin(&options.to, &set.manifest.set[..8])?;
     let blocks = Blocks::new(&set)?;
@@ -92,12 +95,27 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     }
 }
 
-fn fill(contents: &Contents, fate: Vec<Fate>, blocks: &Blocks, staging: &Staging, drives: &[String], progress: &dyn Progress) -> Result<Placed> {
+fn fill(
+    contents: &Contents,
+    fate: Vec<Fate>,
+    blocks: &Blocks,
+    staging: &Staging,
+    drives: &[String],
+    progress: &dyn Progress,
+) -> Result<Placed> {
     if staging.folds_case()? {
-        let chosen: Vec<Entry> = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.clone()).collect();
+        let chosen: Vec<Entry> = contents
+            .inventory
+            .entries
+            .iter()
+            .zip(&fate)
+            .filter(|(_, f)| **f != Fate::Skip)
+            .map(|(e, _)| e.clone())
+            .collect();
         paths::check_folded(&chosen)?;
     }
-    let needed = contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.stored()).sum();
+    let needed =
+        contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.stored()).sum();
     staging.require_room(needed)?;
     let placer = Placer::begin(&contents.inventory, fate, staging, contents.segment_bytes)?;
     let segments = placer.segments().len() as u64;
@@ -119,7 +137,9 @@ fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let glob = Glob::new(pattern.trim_end_matches('/'));
-        set.add(glob.map_err(|e| Error::usage(e.to_string(), "patterns look like 'model-*.safetensors' or 'step-100/**'"))?);
+        set.add(
+            glob.map_err(|e| Error::usage(e.to_string(), "patterns look like 'model-*.safetensors' or 'step-100/**'"))?,
+        );
     }
     set.build().map(Some).map_err(|e| Error::usage(e.to_string(), "use fewer or shorter patterns"))
 }

@@ -63,7 +63,8 @@ pub struct ReportedDrive {
 pub fn run(place: &Where) -> Result<Report> {
     let seen = open::peek(place)?;
     let manifest = &seen.manifest;
-    let mut drives: BTreeMap<u16, ReportedDrive> = (1..=manifest.drives).map(|d| (d, ReportedDrive::default())).collect();
+    let mut drives: BTreeMap<u16, ReportedDrive> =
+        (1..=manifest.drives).map(|d| (d, ReportedDrive::default())).collect();
     for (_, _, _, volume) in manifest.volumes() {
         let drive = drives.entry(volume.drive).or_default();
         drive.volumes += 1;

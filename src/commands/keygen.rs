@@ -49,7 +49,10 @@ pub fn run(options: &Options) -> Result<Report> {
     let dir = &options.out;
     let all = [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
     if let Some(there) = all.iter().map(|f| dir.join(f)).find(|p| p.symlink_metadata().is_ok()) {
-        return Err(Error::usage(format!("{} exists and is not overwritten", there.display()), "these keys are ready to use; for others, name another directory with --out"));
+        return Err(Error::usage(
+            format!("{} exists and is not overwritten", there.display()),
+            "these keys are ready to use; for others, name another directory with --out",
+        ));
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))?;
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
@@ -60,8 +63,14 @@ pub fn run(options: &Options) -> Result<Report> {
     write_secret(&dir.join(files::IDENTITY), identity.file().as_bytes())?;
     write_secret(&dir.join(files::SIGNING_KEY), key.to_openssh().map_err(|e| internal(&e))?.as_bytes())?;
     write_public(&dir.join(files::SIGNING_KEY_PUB), public.as_bytes())?;
-    let signer = format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);
+    let signer =
+        format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);
     write_public(&dir.join(files::ALLOWED_SIGNERS), signer.as_bytes())?;
     write_public(&dir.join(files::RECIPIENTS), format!("# {}\n{recipient}\n", options.principal).as_bytes())?;
-    Ok(Report { directory: dir.clone(), recipient, signing_key: public.trim_end().to_owned(), fingerprint: fingerprint(&key.public()) })
+    Ok(Report {
+        directory: dir.clone(),
+        recipient,
+        signing_key: public.trim_end().to_owned(),
+        fingerprint: fingerprint(&key.public()),
+    })
 }

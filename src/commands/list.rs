@@ -82,5 +82,14 @@ fn entry(entry: &Entry) -> ReportedEntry {
         Kind::Hardlink { target } => ("hardlink", 0, None, false, Some(ReportedPath::new(target))),
     };
     let path = if entry.path.0.is_empty() { crate::format::inventory::Name::new(b".") } else { entry.path.clone() };
-    ReportedEntry { path: ReportedPath::new(&path), kind, size, blake3, sparse, target, mode: format!("{:04o}", entry.mode), mtime: entry.mtime }
+    ReportedEntry {
+        path: ReportedPath::new(&path),
+        kind,
+        size,
+        blake3,
+        sparse,
+        target,
+        mode: format!("{:04o}", entry.mode),
+        mtime: entry.mtime,
+    }
 }

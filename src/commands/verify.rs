@@ -1,11 +1,11 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::text::printable;
 use crate::pipeline::audit::{Audit, State, Verdict, audit};
 use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::plan::survives_as_placed;
 use crate::progress::Progress;
+use crate::text::printable;
 use serde::Serialize;
 
 /// What was typed.

@@ -21,9 +21,7 @@ pub fn header(segment: u64, len: u32) -> [u8; HEADER] {
 
 /// The age file in `frame`, which must be that of segment `segment` and end where the frame ends.
 pub fn payload(frame: &[u8], segment: u64) -> Result<&[u8], FormatError> {
-    let payload = frame
-        .get(HEADER..)
-        .ok_or(FormatError::Bytes { offset: 0, what: "a frame header of 16 bytes" })?;
+    let payload = frame.get(HEADER..).ok_or(FormatError::Bytes { offset: 0, what: "a frame header of 16 bytes" })?;
     within("length of a frame", payload.len() as u64, 1, LONGEST.into())?;
     if frame[..HEADER] != header(segment, payload.len() as u32) {
         return Err(FormatError::Bytes { offset: 0, what: "the frame header of this segment" });

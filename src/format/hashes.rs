@@ -63,11 +63,8 @@ impl Tree {
         let mut right = values.next()?;
         let rest: Vec<Value> = values.collect();
         for (i, left) in rest.iter().enumerate() {
-            right = if i + 1 == rest.len() {
-                top(left, &right)
-            } else {
-                merge_subtrees_non_root(left, &right, Mode::Hash)
-            };
+            right =
+                if i + 1 == rest.len() { top(left, &right) } else { merge_subtrees_non_root(left, &right, Mode::Hash) };
         }
         Some(right)
     }
@@ -233,11 +230,8 @@ mod tests {
     fn volume_roots_equal_blake3_of_the_file() {
         for len in [1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK, 7 * BLOCK + 13] {
             let bytes = paint(len);
-            let values: Vec<Value> = bytes
-                .chunks(BLOCK)
-                .enumerate()
-                .map(|(i, b)| block(i as u64, b, len as u64))
-                .collect();
+            let values: Vec<Value> =
+                bytes.chunks(BLOCK).enumerate().map(|(i, b)| block(i as u64, b, len as u64)).collect();
             let (spans, root) = spans_and_root(&values, len as u64);
             assert_eq!(&root, blake3::hash(&bytes).as_bytes(), "{len}");
             assert_eq!(spans, [root]);
@@ -248,11 +242,7 @@ mod tests {
     fn roots_over_several_spans() {
         let len = SPAN as usize * 2 + 3 * BLOCK + 5;
         let bytes = paint(len);
-        let values: Vec<Value> = bytes
-            .chunks(BLOCK)
-            .enumerate()
-            .map(|(i, b)| block(i as u64, b, len as u64))
-            .collect();
+        let values: Vec<Value> = bytes.chunks(BLOCK).enumerate().map(|(i, b)| block(i as u64, b, len as u64)).collect();
         let (spans, root) = spans_and_root(&values, len as u64);
         assert_eq!(spans.len(), 3);
         assert_eq!(&root, blake3::hash(&bytes).as_bytes());

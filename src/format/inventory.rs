@@ -180,7 +180,9 @@ fn validate_extents(extents: &[Extent], size: u64) -> Result<(), FormatError> {
             return Err(FormatError::Contradiction("extents are not aligned to the records of tar".into()));
         }
         if extent.1 == 0 || extent.0 < end || extent.end() > size {
-            return Err(FormatError::Contradiction("extents are out of order, empty or past the end of the file".into()));
+            return Err(FormatError::Contradiction(
+                "extents are out of order, empty or past the end of the file".into(),
+            ));
         }
         end = extent.end();
     }
@@ -262,7 +264,10 @@ impl Reader {
         let place = self.dealer.deal(segment.bytes);
         let said = Place { group: segment.group, volume: segment.volume, offset: segment.offset, bytes: segment.bytes };
         if place != said || segment.segment != self.frames.len() as u64 || segment.segment >= head.segments {
-            return Err(FormatError::Contradiction(format!("segment {} does not lie where dealing puts it", segment.segment)));
+            return Err(FormatError::Contradiction(format!(
+                "segment {} does not lie where dealing puts it",
+                segment.segment
+            )));
         }
         self.frames.push(segment.bytes);
         Ok(())
@@ -314,11 +319,13 @@ mod tests {
         prop_oneof![
             Just(Kind::Dir),
             (0..LARGEST, any::<[u8; 32]>()).prop_map(|(size, blake3)| Kind::File { size, extents: None, blake3 }),
-            (0u64..1000, 1u64..1000, any::<[u8; 32]>()).prop_map(|(a, b, blake3)| (a * ALIGNMENT, b * ALIGNMENT, blake3)).prop_map(|(a, b, blake3)| Kind::File {
-                size: a + b + 7,
-                extents: Some([Extent(a, b)].into()),
-                blake3
-            }),
+            (0u64..1000, 1u64..1000, any::<[u8; 32]>())
+                .prop_map(|(a, b, blake3)| (a * ALIGNMENT, b * ALIGNMENT, blake3))
+                .prop_map(|(a, b, blake3)| Kind::File {
+                    size: a + b + 7,
+                    extents: Some([Extent(a, b)].into()),
+                    blake3
+                }),
             name().prop_map(|target| Kind::Symlink { target }),
             name().prop_map(|target| Kind::Hardlink { target }),
         ]
@@ -326,8 +333,23 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Name::new(&b));
-        (bytes(), kind(), 0u32..0o10000, any::<i64>(), 0u32..1_000_000_000, prop::collection::vec((bytes(), bytes()), 0..2), any::<u64>())
-            .prop_map(|(path, kind, mode, s, ns, xattrs, offset)| Entry { path, kind, mode, mtime: (s, ns), xattrs, offset })
+        (
+            bytes(),
+            kind(),
+            0u32..0o10000,
+            any::<i64>(),
+            0u32..1_000_000_000,
+            prop::collection::vec((bytes(), bytes()), 0..2),
+            any::<u64>(),
+        )
+            .prop_map(|(path, kind, mode, s, ns, xattrs, offset)| Entry {
+                path,
+                kind,
+                mode,
+                mtime: (s, ns),
+                xattrs,
+                offset,
+            })
     }
 
     fn read(lines: impl Iterator<Item = Vec<u8>>) -> Result<Inventory, FormatError> {
@@ -373,7 +395,14 @@ mod tests {
 
     #[test]
     fn lies_about_extents_are_refused() {
-        for bad in [vec![Extent(0, 0)], vec![Extent(512, 9000)], vec![Extent(1024, 512), Extent(0, 512)], vec![Extent(u64::MAX - 511, 512)], vec![Extent(1, 511)], vec![Extent(0, 100)]] {
+        for bad in [
+            vec![Extent(0, 0)],
+            vec![Extent(512, 9000)],
+            vec![Extent(1024, 512), Extent(0, 512)],
+            vec![Extent(u64::MAX - 511, 512)],
+            vec![Extent(1, 511)],
+            vec![Extent(0, 100)],
+        ] {
             assert!(validate_extents(&bad, 5000).is_err(), "{bad:?}");
         }
     }

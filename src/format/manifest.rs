@@ -224,7 +224,9 @@ impl Manifest {
             return Err(text("filter", &self.filter));
         }
         within("part", self.part.into(), 1, 1 << 16)?;
-        if self.previous.as_deref().is_some_and(|p| hash_hex::parse(p).is_none()) || (self.part > 1) != self.previous.is_some() {
+        if self.previous.as_deref().is_some_and(|p| hash_hex::parse(p).is_none())
+            || (self.part > 1) != self.previous.is_some()
+        {
             return Err(FormatError::Contradiction("part and previous do not agree".into()));
         }
         within("drives", self.drives.into(), 1, MOST_DRIVES)?;
@@ -265,7 +267,9 @@ impl Manifest {
             _ => values.len() as u64 == spans && root_of_spans(&values, volume.bytes) == volume.blake3,
         };
         if !agree {
-            return Err(FormatError::Contradiction(format!("the {SPAN}-byte spans of a volume do not fold to its root")));
+            return Err(FormatError::Contradiction(format!(
+                "the {SPAN}-byte spans of a volume do not fold to its root"
+            )));
         }
         Ok(())
     }
@@ -294,7 +298,12 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     pub(crate) fn sample(k: u16, m: u16, groups: usize) -> Manifest {
-        let volume = |i: usize| Volume { drive: 1 + (i % 2) as u16, bytes: BLOCK as u64 * 3, blake3: [i as u8; 32], spans: vec![] };
+        let volume = |i: usize| Volume {
+            drive: 1 + (i % 2) as u16,
+            bytes: BLOCK as u64 * 3,
+            blake3: [i as u8; 32],
+            spans: vec![],
+        };
         let n = usize::from(k + m);
         let listed = |name: &&str| {
             let bytes = if *name == names::HASHES { (n * groups * 3 * 32) as u64 } else { 100 };

@@ -40,8 +40,7 @@ pub mod names {
     /// Metadata files whose bytes are the same on every drive and stand in the manifest.
     pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];
     /// Every metadata file, in the order in which they are judged.
-    pub const METADATA: [&str; 8] =
-        [MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS, RECOVER_TXT, RECOVER_PY];
+    pub const METADATA: [&str; 8] = [MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS, RECOVER_TXT, RECOVER_PY];
 }
 
 /// One variant a broken rule of the format. The file it was found in is added by who read it.
@@ -90,12 +89,7 @@ pub enum FormatError {
 }
 
 /// Checks rule 4 for one number.
-pub(crate) fn within(
-    what: &'static str,
-    value: u64,
-    min: u64,
-    max: u64,
-) -> Result<(), FormatError> {
+pub(crate) fn within(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), FormatError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

@@ -264,7 +264,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error_with_its_line() {
-        for bad in ["me", "me no-such-option ssh-ed25519 AAAA", "me valid-after=\"2026\" ssh-ed25519 A", "me ssh-ed25519 AAAA"] {
+        for bad in
+            ["me", "me no-such-option ssh-ed25519 AAAA", "me valid-after=\"2026\" ssh-ed25519 A", "me ssh-ed25519 AAAA"]
+        {
             let file = format!("# fine\n{bad}\n");
             assert_eq!(Signers::parse(&file).unwrap_err().line, 2, "{bad}");
         }

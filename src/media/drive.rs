@@ -28,7 +28,10 @@ pub struct Drive {
 pub fn examine(path: &Path) -> Result<Drive> {
     let meta = std::fs::metadata(path).map_err(Error::on_drive("use", path))?;
     if !meta.is_dir() {
-        return Err(Error::usage(format!("{} is not a directory", path.display()), "give the mount point of a drive, or a directory"));
+        return Err(Error::usage(
+            format!("{} is not a directory", path.display()),
+            "give the mount point of a drive, or a directory",
+        ));
     }
     let vfs = statvfs(path).map_err(|e| Error::on_drive("measure", path)(e.into()))?;
     if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {

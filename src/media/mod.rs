@@ -26,7 +26,8 @@ pub fn read_small(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
 /// The text of a small file of the user's.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_small(path, limit).map_err(Error::io("read", path))?;
-    String::from_utf8(bytes).map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
+    String::from_utf8(bytes)
+        .map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
 }
 
 /// Opens a file of a set. What lies on a drive may be anything: only regular files are opened, and no link is followed.

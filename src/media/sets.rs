@@ -35,14 +35,20 @@ pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result
     match (sets.len(), sets.pop()) {
         (1, Some(set)) => Ok(set),
         (0, _) => Err(nothing(drives, wanted)),
-        _ => Err(Error::usage(format!("there are several sets here:\n{listing}"), "choose one with --set and its label or the first digits of its id")),
+        _ => Err(Error::usage(
+            format!("there are several sets here:\n{listing}"),
+            "choose one with --set and its label or the first digits of its id",
+        )),
     }
 }
 
 fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
     let places = drives.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
     let which = wanted.map(|w| format!(" that matches {w:?}")).unwrap_or_default();
-    Error::drive(format!("no set{which} in {places}"), "give the mount point that holds a *.ckvault directory, or that directory itself")
+    Error::drive(
+        format!("no set{which} in {places}"),
+        "give the mount point that holds a *.ckvault directory, or that directory itself",
+    )
 }
 
 /// Every set on the drives, by the names of the directories.

@@ -107,12 +107,14 @@ impl Staging {
     pub fn symlink(&self, path: &[u8], target: &[u8], mtime: (i64, u32)) -> Result<()> {
         rustix::fs::symlinkat(os(target), &self.dir, os(path)).map_err(self.failed("create", path))?;
         let times = timestamps(mtime);
-        rustix::fs::utimensat(&self.dir, os(path), &times, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed("set the time of", path))
+        rustix::fs::utimensat(&self.dir, os(path), &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(self.failed("set the time of", path))
     }
 
     /// Makes a hard link to a file that has been placed.
     pub fn hardlink(&self, path: &[u8], target: &[u8]) -> Result<()> {
-        rustix::fs::linkat(&self.dir, os(target), &self.dir, os(path), AtFlags::empty()).map_err(self.failed("link", path))
+        rustix::fs::linkat(&self.dir, os(target), &self.dir, os(path), AtFlags::empty())
+            .map_err(self.failed("link", path))
     }
 
     /// Gives an open file its metadata; the time last, since the others do not change it.
@@ -137,7 +139,12 @@ impl Staging {
 
     fn set_xattrs(&self, fd: impl AsFd, path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         for (name, value) in xattrs {
-            let bad = |_| Error::refused(format!("{} has an attribute with a NUL in its name", printable(path)), "ask the sender for a new export");
+            let bad = |_| {
+                Error::refused(
+                    format!("{} has an attribute with a NUL in its name", printable(path)),
+                    "ask the sender for a new export",
+                )
+            };
             let c_name = CString::new(&name[..]).map_err(bad)?;
             match rustix::fs::fsetxattr(&fd, &c_name, value, rustix::fs::XattrFlags::empty()) {
                 Err(Errno::NOTSUP) => {
@@ -179,7 +186,10 @@ impl Staging {
             let entry = entry.map_err(Error::io("read", &self.path))?;
             let to = self.target.join(entry.file_name());
             if to.symlink_metadata().is_ok() {
-                return Err(Error::refused(format!("{} appeared while importing", to.display()), "import into an empty directory"));
+                return Err(Error::refused(
+                    format!("{} appeared while importing", to.display()),
+                    "import into an empty directory",
+                ));
             }
             std::fs::rename(entry.path(), &to).map_err(Error::io("rename to", &to))?;
         }
@@ -194,10 +204,17 @@ impl Staging {
     fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(Errno) -> Error + 'a {
         move |e| match e {
             Errno::EXIST => Error::refused(
-                format!("{} clashes with another name on the file system of {}", printable(path), self.target.display()),
+                format!(
+                    "{} clashes with another name on the file system of {}",
+                    printable(path),
+                    self.target.display()
+                ),
                 "import to a file system that tells such names apart (ext4, for example)",
             ),
-            Errno::NOSPC => Error::refused(format!("no space left for {} on the file system of {}", printable(path), self.target.display()), "make room, then import again"),
+            Errno::NOSPC => Error::refused(
+                format!("no space left for {} on the file system of {}", printable(path), self.target.display()),
+                "make room, then import again",
+            ),
             e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }
@@ -216,7 +233,10 @@ fn timestamps(mtime: (i64, u32)) -> Timestamps {
 fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
     let meta = std::fs::metadata(target).map_err(Error::io("read", target))?;
     if !meta.is_dir() {
-        return Err(Error::refused(format!("{} is not a directory", target.display()), "name a directory that is empty or does not exist"));
+        return Err(Error::refused(
+            format!("{} is not a directory", target.display()),
+            "name a directory that is empty or does not exist",
+        ));
     }
     let above = std::fs::metadata(parent).map_err(Error::io("read", parent))?;
     let mount_point = meta.dev() != above.dev() || meta.ino() == above.ino();
@@ -233,7 +253,10 @@ fn require_empty(target: &Path, staging: &Path) -> Result<()> {
     for entry in entries {
         let path = entry.map_err(Error::io("read", target))?.path();
         if path != staging && !path.ends_with("lost+found") {
-            return Err(Error::refused(format!("{} is not empty", target.display()), "import into a directory that is empty or does not exist"));
+            return Err(Error::refused(
+                format!("{} is not empty", target.display()),
+                "import into a directory that is empty or does not exist",
+            ));
         }
     }
     Ok(())

@@ -125,8 +125,15 @@ pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Aud
     let absent = set.absent();
     let wanted = |drive: u16| !this_drive || present.contains(&drive);
     let volumes = read_volumes(set, &blocks, &wanted, progress)?;
-    let volumes = volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
-    Ok(Audit { m: set.manifest.groups[0].m, volumes, files: judge_files(set), present, absent: if this_drive { BTreeSet::new() } else { absent } })
+    let volumes =
+        volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
+    Ok(Audit {
+        m: set.manifest.groups[0].m,
+        volumes,
+        files: judge_files(set),
+        present,
+        absent: if this_drive { BTreeSet::new() } else { absent },
+    })
 }
 
 struct Reading {
@@ -137,7 +144,12 @@ struct Reading {
     bad: Bits,
 }
 
-fn read_volumes(set: &Set, blocks: &Blocks, wanted: &dyn Fn(u16) -> bool, progress: &dyn Progress) -> Result<Vec<Vec<Reading>>> {
+fn read_volumes(
+    set: &Set,
+    blocks: &Blocks,
+    wanted: &dyn Fn(u16) -> bool,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<Reading>>> {
     let mut readings: Vec<Vec<Reading>> = Vec::new();
     let mut queues: Vec<Vec<(At, std::ops::Range<u64>)>> = vec![Vec::new(); set.manifest.drives.into()];
     let mut total = 0;
@@ -166,7 +178,11 @@ fn read_volumes(set: &Set, blocks: &Blocks, wanted: &dyn Fn(u16) -> bool, progre
 }
 
 /// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(blocks: &Blocks, queues: &[Vec<(At, std::ops::Range<u64>)>], progress: &dyn Progress) -> Result<Vec<(At, u64)>> {
+fn check_all(
+    blocks: &Blocks,
+    queues: &[Vec<(At, std::ops::Range<u64>)>],
+    progress: &dyn Progress,
+) -> Result<Vec<(At, u64)>> {
     let next: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
     let bad = Mutex::new(Vec::new());
     let failure = FirstError::default();
@@ -347,4 +363,3 @@ impl Audit {
         volume.state == State::Missing && volume.bad.iter().next().is_none()
     }
 }
-

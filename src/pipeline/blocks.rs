@@ -114,7 +114,8 @@ impl<'a> Blocks<'a> {
         let mut good = Vec::with_capacity(readable.len());
         for (i, (block, readable)) in out.chunks(BLOCK).zip(readable).enumerate() {
             let number = range.start + i as u64;
-            let fits = || self.value(at, number).is_some_and(|v| v == hashes::block(number, block, self.volume(at).bytes));
+            let fits =
+                || self.value(at, number).is_some_and(|v| v == hashes::block(number, block, self.volume(at).bytes));
             good.push(readable && fits());
         }
         good
@@ -189,7 +190,8 @@ impl<'a> Blocks<'a> {
                 return Err(self.beyond_repair(at, rows.start + row as u64, k - known));
             }
             let span = row * BLOCK..(row + 1) * BLOCK;
-            let mut shards: Vec<(&mut [u8], bool)> = slices.iter_mut().zip(&good).map(|(s, g)| (&mut s[span.clone()], g[row])).collect();
+            let mut shards: Vec<(&mut [u8], bool)> =
+                slices.iter_mut().zip(&good).map(|(s, g)| (&mut s[span.clone()], g[row])).collect();
             match at.index < k {
                 true => self.codec.reconstruct_data(&mut shards)?,
                 false => self.codec.reconstruct(&mut shards)?,
@@ -341,11 +343,17 @@ impl<'a> Blocks<'a> {
     fn beyond_repair(&self, at: At, block: u64, lacking: usize) -> Error {
         let group = &self.set.manifest.groups[at.group];
         let name = crate::format::manifest::volume_name(at.group, at.index, group.k);
-        let what = format!("{name} at byte {} is damaged or missing, and too many other volumes of its group are too", block * BLOCK as u64);
+        let what = format!(
+            "{name} at byte {} is damaged or missing, and too many other volumes of its group are too",
+            block * BLOCK as u64
+        );
         let absent = self.set.absent();
         let helping = group.volumes.iter().filter(|v| absent.contains(&v.drive)).count();
         if helping > 0 && helping >= lacking {
-            return Error::drive(what, format!("bring {} of the set, and name all drives in one command", name_drives(&absent)));
+            return Error::drive(
+                what,
+                format!("bring {} of the set, and name all drives in one command", name_drives(&absent)),
+            );
         }
         Error::lost(what, "ask the sender for a new export")
     }
@@ -359,7 +367,8 @@ fn read_blocks(file: &File, out: &mut [u8], from: u64) -> Vec<bool> {
         Ok(n) => (0..count).map(|i| (i + 1) * BLOCK <= n).collect(),
         Err(_) => {
             let each = out.chunks_mut(BLOCK).enumerate();
-            each.map(|(i, block)| read_up_to(file, block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len())).collect()
+            each.map(|(i, block)| read_up_to(file, block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len()))
+                .collect()
         }
     }
 }

@@ -34,7 +34,12 @@ impl Drives {
     /// The passing side, and the queue of each of the `drives` drives.
     pub fn new(plan: &Plan, template: Header, drives: usize) -> (Drives, Vec<Receiver<Order>>) {
         let (writers, queues): (Vec<_>, _) = (0..drives).map(|_| channel()).unzip();
-        let drives = Drives { writers: Mutex::new(Some(writers)), template, placement: plan.placement.clone(), record: Mutex::default() };
+        let drives = Drives {
+            writers: Mutex::new(Some(writers)),
+            template,
+            placement: plan.placement.clone(),
+            record: Mutex::default(),
+        };
         (drives, queues)
     }
 
@@ -109,7 +114,8 @@ impl Writer<'_> {
                 Order::Begin(group) => open = self.begin(group)?,
                 Order::Rows(stripe) => {
                     for (volume, file) in &open {
-                        let wrote = stripe.with_column(*volume, |bytes| file.write_at(bytes, stripe.offset).map(|()| bytes.len()));
+                        let wrote = stripe
+                            .with_column(*volume, |bytes| file.write_at(bytes, stripe.offset).map(|()| bytes.len()));
                         self.progress.drive(self.drive, wrote? as u64);
                     }
                 }

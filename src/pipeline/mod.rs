@@ -58,7 +58,14 @@ pub fn workers() -> usize {
 }
 
 /// The way out: every segment of the source into the volumes of a set, durable on the drives.
-pub fn pack(source: &Source, plan: &Plan, dirs: &SetDirs, template: Header, to: &SetRecipient, progress: &dyn Progress) -> Result<Packed> {
+pub fn pack(
+    source: &Source,
+    plan: &Plan,
+    dirs: &SetDirs,
+    template: Header,
+    to: &SetRecipient,
+    progress: &dyn Progress,
+) -> Result<Packed> {
     let (sink, queues) = Drives::new(plan, template.clone(), dirs.dirs.len());
     let failure = FirstError::default();
     let workers = workers();
@@ -123,7 +130,8 @@ impl Sealing<'_> {
 
 /// The way back: the segments that the placer wants, from the volumes into files.
 pub fn unpack(blocks: &Blocks, contents: &Contents, placer: &Placer, progress: &dyn Progress) -> Result<()> {
-    let opening = Opening { blocks, contents, placer, progress, segments: placer.segments(), next: AtomicUsize::new(0) };
+    let opening =
+        Opening { blocks, contents, placer, progress, segments: placer.segments(), next: AtomicUsize::new(0) };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
         for _ in 0..workers() {
@@ -175,7 +183,10 @@ impl Opening<'_> {
 }
 
 fn broken(segment: u64, why: &std::io::Error) -> Error {
-    Error::refused(format!("segment {segment} is as it was signed, but does not open: {why}"), "the sender signed a broken set: ask for a new export")
+    Error::refused(
+        format!("segment {segment} is as it was signed, but does not open: {why}"),
+        "the sender signed a broken set: ask for a new export",
+    )
 }
 
 /// Keeps the first error of many threads: those after it are its echo.

@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest};
+use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
-use crate::format::names;
-use crate::text::printable;
 use crate::media::sets::{self, Found, Layout};
 use crate::media::{read_regular, read_text};
 use crate::pipeline::refusal::breaks;
+use crate::text::printable;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +73,12 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
         return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
     }
     let signers = Signers::parse(&read_text(path, signers::LONGEST)?);
-    let signers = signers.map_err(|e| Error::usage(format!("{}, {e}", path.display()), "mend the line; its format is that of ssh-keygen(1), ALLOWED SIGNERS"))?;
+    let signers = signers.map_err(|e| {
+        Error::usage(
+            format!("{}, {e}", path.display()),
+            "mend the line; its format is that of ssh-keygen(1), ALLOWED SIGNERS",
+        )
+    })?;
     match signers.is_empty() {
         true => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
         false => Ok(signers),
@@ -98,7 +103,10 @@ fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> R
     if manifests.is_empty() || signatures.is_empty() {
         let what = if manifests.is_empty() { "manifest" } else { "signature" };
         return Err(Error::untrusted(
-            format!("{} has no {what}: the export was interrupted, or the drive is damaged", printable(found.name.as_bytes())),
+            format!(
+                "{} has no {what}: the export was interrupted, or the drive is damaged",
+                printable(found.name.as_bytes())
+            ),
             "bring another drive of the set, or ask the sender for a new export",
         ));
     }
@@ -151,10 +159,12 @@ fn rank(why: &TrustError) -> u8 {
 /// A set was chosen by the names of directories, which nobody signed.
 fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
     match wanted {
-        Some(wanted) if !manifest.set.starts_with(wanted) && manifest.label.as_deref() != Some(wanted) => Err(Error::drive(
-            format!("the directory is named like {wanted:?}, but holds the set {}", manifest.set),
-            "the directory was renamed: choose with --set and the id",
-        )),
+        Some(wanted) if !manifest.set.starts_with(wanted) && manifest.label.as_deref() != Some(wanted) => {
+            Err(Error::drive(
+                format!("the directory is named like {wanted:?}, but holds the set {}", manifest.set),
+                "the directory was renamed: choose with --set and the id",
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -183,7 +193,10 @@ pub fn peek(place: &Where) -> Result<Seen> {
     let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
     match readable {
         Some(manifest) => Ok(Seen { manifest, signer: Err(refused.to_string()), dirs: found.dirs }),
-        None => Err(Error::untrusted("no manifest here can be read: the export was interrupted, or the drive is damaged", "bring another drive of the set")),
+        None => Err(Error::untrusted(
+            "no manifest here can be read: the export was interrupted, or the drive is damaged",
+            "bring another drive of the set",
+        )),
     }
 }
 
@@ -197,7 +210,9 @@ impl Set {
 
     /// The drives that each directory holds something of. A directory into which several drives were copied holds several.
     pub fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
-        let here = |(_, _, name, v): (usize, usize, String, &manifest::Volume)| dir.join(name).symlink_metadata().is_ok().then_some(v.drive);
+        let here = |(_, _, name, v): (usize, usize, String, &manifest::Volume)| {
+            dir.join(name).symlink_metadata().is_ok().then_some(v.drive)
+        };
         let mut drives: BTreeSet<u16> = self.manifest.volumes().filter_map(here).collect();
         if drives.is_empty() {
             let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];

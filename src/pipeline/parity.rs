@@ -55,8 +55,17 @@ mod tests {
 
     fn shapes() -> impl Strategy<Value = (usize, usize)> {
         prop_oneof![
-            Just((1, 1)), Just((2, 1)), Just((4, 2)), Just((16, 2)), Just((8, 4)), Just((11, 13)), Just((15, 9)),
-            Just((100, 20)), Just((254, 1)), Just((1, 254)), Just((128, 127)),
+            Just((1, 1)),
+            Just((2, 1)),
+            Just((4, 2)),
+            Just((16, 2)),
+            Just((8, 4)),
+            Just((11, 13)),
+            Just((15, 9)),
+            Just((100, 20)),
+            Just((254, 1)),
+            Just((1, 254)),
+            Just((128, 127)),
             (1usize..40, 1usize..20),
         ]
     }
@@ -93,10 +102,14 @@ mod tests {
         fn mul(mut a: u8, mut b: u8) -> u8 {
             let mut product = 0;
             while b != 0 {
-                if b & 1 != 0 { product ^= a; }
+                if b & 1 != 0 {
+                    product ^= a;
+                }
                 let carry = a & 0x80 != 0;
                 a <<= 1;
-                if carry { a ^= 0x1d; }
+                if carry {
+                    a ^= 0x1d;
+                }
                 b >>= 1;
             }
             product
@@ -109,7 +122,9 @@ mod tests {
         for j in 0..m {
             for at in 0..4 {
                 let x = (k + j) as u8;
-                let lagrange = |i: usize| (0..k).filter(|l| *l != i).fold(1, |p, l| mul(p, mul(x ^ l as u8, inverse(i as u8 ^ l as u8))));
+                let lagrange = |i: usize| {
+                    (0..k).filter(|l| *l != i).fold(1, |p, l| mul(p, mul(x ^ l as u8, inverse(i as u8 ^ l as u8))))
+                };
                 let expected = (0..k).fold(0, |sum, i| sum ^ mul(row[i][at], lagrange(i)));
                 assert_eq!(row[k + j][at], expected);
             }

@@ -125,7 +125,10 @@ pub fn check_folded(entries: &[Entry]) -> Result<()> {
 }
 
 fn refuse(path: &Name, why: &str) -> Error {
-    Error::refused(format!("the set holds the path {:?}, which is refused: {why}", path.printable()), "the sender signed a hostile or broken set: ask what happened there")
+    Error::refused(
+        format!("the set holds the path {:?}, which is refused: {why}", path.printable()),
+        "the sender signed a hostile or broken set: ask what happened there",
+    )
 }
 
 #[cfg(test)]
@@ -150,7 +153,9 @@ mod tests {
 
     #[test]
     fn hostile_paths_are_refused() {
-        for bad in ["/etc/passwd", "../x", "a/../../x", "./x", "a//b", "x\0y", "..", ".ckvault-1.partial/x", &"n".repeat(256)] {
+        for bad in
+            ["/etc/passwd", "../x", "a/../../x", "./x", "a//b", "x\0y", "..", ".ckvault-1.partial/x", &"n".repeat(256)]
+        {
             let parent = bad.split_once('/').map(|(p, _)| dir(p));
             let entries: Vec<Entry> = parent.into_iter().chain([file(bad)]).collect();
             assert!(check(&entries, true).is_err(), "{bad:?}");
@@ -172,7 +177,12 @@ mod tests {
     fn hard_links_lead_to_files_before_them() {
         let hard = |path, target: &str| entry(path, Kind::Hardlink { target: Name::new(target.as_bytes()) });
         assert!(check(&[file("a"), hard("b", "a")], false).is_ok());
-        for (set, why) in [(vec![hard("b", "/etc/passwd")], "outside"), (vec![hard("b", "a"), file("a")], "after"), (vec![dir("d"), hard("b", "d")], "dir"), (vec![link("l", "x"), hard("b", "l")], "link")] {
+        for (set, why) in [
+            (vec![hard("b", "/etc/passwd")], "outside"),
+            (vec![hard("b", "a"), file("a")], "after"),
+            (vec![dir("d"), hard("b", "d")], "dir"),
+            (vec![link("l", "x"), hard("b", "l")], "link"),
+        ] {
             assert!(check(&set, true).is_err(), "{why}");
         }
     }

@@ -35,8 +35,20 @@ pub enum Fate {
 
 impl<'a> Placer<'a> {
     /// Makes directories, empty files and those that lie in several segments.
-    pub fn begin(inventory: &'a Inventory, fate: Vec<Fate>, staging: &'a Staging, segment_bytes: u32) -> Result<Placer<'a>> {
-        let placer = Placer { inventory, staging, segment_bytes, fate, hashes: FileHashes::default(), placed: AtomicU64::new(0) };
+    pub fn begin(
+        inventory: &'a Inventory,
+        fate: Vec<Fate>,
+        staging: &'a Staging,
+        segment_bytes: u32,
+    ) -> Result<Placer<'a>> {
+        let placer = Placer {
+            inventory,
+            staging,
+            segment_bytes,
+            fate,
+            hashes: FileHashes::default(),
+            placed: AtomicU64::new(0),
+        };
         for (_, entry) in placer.wanted().filter(|(_, e)| e.kind == Kind::Dir && !e.path.0.is_empty()) {
             staging.make_dir(&entry.path.0)?;
         }
@@ -177,7 +189,11 @@ impl<'a> Placer<'a> {
                     placed.bytes += entry.stored();
                     if entry.stored() > 0 && !self.within_one_segment(entry) {
                         let name = self.name(index);
-                        self.staging.finish_file(&self.staging.open_file(&name.0)?, &name.0, attributes(entry, &xattrs(entry)))?;
+                        self.staging.finish_file(
+                            &self.staging.open_file(&name.0)?,
+                            &name.0,
+                            attributes(entry, &xattrs(entry)),
+                        )?;
                     }
                 }
                 (Kind::Symlink { target }, _) => self.staging.symlink(&entry.path.0, &target.0, entry.mtime)?,
@@ -225,7 +241,8 @@ fn differs(offset: u64, what: &str) -> Error {
 /// Decides what becomes of each entry when only those that `wanted` names are placed.
 pub fn choose(entries: &[Entry], wanted: impl Fn(&Name) -> bool) -> Vec<Fate> {
     let mut fate: Vec<Fate> = entries.iter().map(|e| if wanted(&e.path) { Fate::Make } else { Fate::Skip }).collect();
-    let index: std::collections::HashMap<&Name, usize> = entries.iter().enumerate().map(|(i, e)| (&e.path, i)).collect();
+    let index: std::collections::HashMap<&Name, usize> =
+        entries.iter().enumerate().map(|(i, e)| (&e.path, i)).collect();
     for (i, entry) in entries.iter().enumerate() {
         if fate[i] == Fate::Skip {
             continue;
@@ -272,7 +289,14 @@ mod tests {
     fn a_chosen_hard_link_brings_its_data_along() {
         let file = Kind::File { size: 1, extents: None, blake3: [0; 32] };
         let link = || Kind::Hardlink { target: Name::new(b"d/a") };
-        let entries = [entry("", Kind::Dir), entry("d", Kind::Dir), entry("d/a", file), entry("e", Kind::Dir), entry("e/b", link()), entry("e/c", link())];
+        let entries = [
+            entry("", Kind::Dir),
+            entry("d", Kind::Dir),
+            entry("d/a", file),
+            entry("e", Kind::Dir),
+            entry("e/b", link()),
+            entry("e/c", link()),
+        ];
         let fate = choose(&entries, |p| p.0.starts_with(b"e/"));
         let b = Name::new(b"e/b");
         assert_eq!(fate, [Fate::Make, Fate::Skip, Fate::MakeAs(b.clone()), Fate::Make, Fate::Skip, Fate::LinkTo(b)]);

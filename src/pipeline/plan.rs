@@ -51,7 +51,8 @@ pub struct Plan {
 
 /// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides the hashes.
 pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) -> Result<Plan> {
-    crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES).map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
+    crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
+        .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
     let (k, m) = parity(request, drives.len())?;
     let volume_bytes = volume_bytes(request, drives)?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
@@ -71,7 +72,10 @@ fn parity(request: &Request, drives: usize) -> Result<(u16, u16)> {
     let fits = k >= 1 && m >= 1 && u32::from(k) + u32::from(m) <= 255;
     match fits {
         true => Ok((k, m)),
-        false => Err(Error::usage(format!("{k}+{m} volumes are not possible"), "K and M are at least 1, and K+M at most 255")),
+        false => Err(Error::usage(
+            format!("{k}+{m} volumes are not possible"),
+            "K and M are at least 1, and K+M at most 255",
+        )),
     }
 }
 
@@ -86,7 +90,10 @@ fn surviving_parity(drives: usize, lost: usize) -> Result<(u16, u16)> {
 }
 
 fn cannot_survive(drives: usize, lost: usize) -> Error {
-    Error::usage(format!("no parity survives the loss of {lost} of {drives} drives and one volume more"), "use more drives, or survive fewer losses")
+    Error::usage(
+        format!("no parity survives the loss of {lost} of {drives} drives and one volume more"),
+        "use more drives, or survive fewer losses",
+    )
 }
 
 fn volume_bytes(request: &Request, drives: &[Drive]) -> Result<u64> {
@@ -99,7 +106,11 @@ fn volume_bytes(request: &Request, drives: &[Drive]) -> Result<u64> {
     match drives.iter().find(|d| !d.can_hold(asked)) {
         None => Ok(asked),
         Some(drive) => Err(Error::usage(
-            format!("the file system of {} ({}) cannot hold files of {asked} bytes", drive.path.display(), drive.fs_type),
+            format!(
+                "the file system of {} ({}) cannot hold files of {asked} bytes",
+                drive.path.display(),
+                drive.fs_type
+            ),
             "leave --volume-size out, or choose one below 4 GiB",
         )),
     }
@@ -132,7 +143,11 @@ fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<u
         let fullness = |d: &usize| (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.max(1));
         let Some(drive) = open.min_by_key(fullness) else {
             return Err(Error::usage(
-                format!("{k}+{m} volumes on {} drives do not survive the loss of {} of them and one volume more", drives.len(), survive.unwrap_or(0)),
+                format!(
+                    "{k}+{m} volumes on {} drives do not survive the loss of {} of them and one volume more",
+                    drives.len(),
+                    survive.unwrap_or(0)
+                ),
                 "leave --parity out, or give more parity or more drives",
             ));
         };
@@ -156,8 +171,13 @@ impl Plan {
         let in_group = in_volume * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
-        if volumes > MOST_VOLUMES || volumes * 200 + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64 > LONGEST {
-            return Err(Error::usage(format!("the set would have up to {volumes} volumes"), "choose a larger --volume-size"));
+        if volumes > MOST_VOLUMES
+            || volumes * 200 + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64 > LONGEST
+        {
+            return Err(Error::usage(
+                format!("the set would have up to {volumes} volumes"),
+                "choose a larger --volume-size",
+            ));
         }
         let last = segments - (self.most_groups - 1) * in_group;
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
@@ -181,7 +201,11 @@ impl Plan {
             let needed: u64 = together.map(|(_, n)| n).sum();
             if needed > drive.free {
                 return Err(Error::drive(
-                    format!("{} has {} bytes free, and the set may need {needed} there", drive.path.display(), drive.free),
+                    format!(
+                        "{} has {} bytes free, and the set may need {needed} there",
+                        drive.path.display(),
+                        drive.free
+                    ),
                     "free some space, use larger or more drives (--to again), or less parity",
                 ));
             }
@@ -193,10 +217,15 @@ impl Plan {
 /// One sentence that says what a set survives, derived from K, M and how many volumes of each group each drive holds.
 pub fn survives(k: u16, m: u16, groups: &[Vec<usize>]) -> String {
     let (n, m) = (usize::from(k + m), usize::from(m));
-    let any = format!("any {m} of the {n} volumes of {} lost or damaged", if groups.len() == 1 { "the set" } else { "each group" });
+    let any = format!(
+        "any {m} of the {n} volumes of {} lost or damaged",
+        if groups.len() == 1 { "the set" } else { "each group" }
+    );
     let drives = groups.first().map_or(0, Vec::len);
     if drives == 1 {
-        return format!("survives {any}, or damage anywhere that leaves {k} of {n} blocks in every row; not the loss of the drive");
+        return format!(
+            "survives {any}, or damage anywhere that leaves {k} of {n} blocks in every row; not the loss of the drive"
+        );
     }
     // Volumes lost with the N drives that hold the most of a group, at worst.
     let worst = |lost: usize| groups.iter().map(|g| most(g, lost)).max().unwrap_or(0);
@@ -275,14 +304,21 @@ mod tests {
         assert_eq!((plan.k, plan.m), (15, 9));
         assert_eq!(counts(&plan, 3), [8, 8, 8]);
         let sentence = survives(15, 9, &[vec![8, 8, 8]]);
-        assert_eq!(sentence, "survives the loss of any 1 of 3 drives and 1 more bad volume or block in every row; or any 9 of the 24 volumes of the set lost or damaged");
+        assert_eq!(
+            sentence,
+            "survives the loss of any 1 of 3 drives and 1 more bad volume or block in every row; or any 9 of the 24 volumes of the set lost or damaged"
+        );
     }
 
     #[test]
     fn what_cannot_be_survived_is_a_mistake_of_usage() {
         for (lost, n) in [(1, 1), (2, 2), (3, 3), (5, 3)] {
             let request = Request { survive: Some(lost), ..Request::default() };
-            assert_eq!(plan(&request, &drives(&vec![99 * GIB; n]), GIB, 0).unwrap_err().exit_code(), 2, "{lost} of {n}");
+            assert_eq!(
+                plan(&request, &drives(&vec![99 * GIB; n]), GIB, 0).unwrap_err().exit_code(),
+                2,
+                "{lost} of {n}"
+            );
         }
         let weak = Request { survive: Some(1), parity: Some((16, 2)), ..Request::default() };
         assert_eq!(plan(&weak, &drives(&[GIB; 3]), GIB, 0).unwrap_err().exit_code(), 2);
@@ -310,7 +346,10 @@ mod tests {
     fn sentences() {
         assert!(survives(16, 2, &[vec![18]]).contains("not the loss of the drive"));
         assert!(survives(16, 2, &[vec![9, 9]]).contains("not the loss of any one"));
-        assert!(survives(4, 4, &[vec![4, 4], vec![4, 4]]).starts_with("survives the loss of any 1 of 2 drives and nothing more"));
+        assert!(
+            survives(4, 4, &[vec![4, 4], vec![4, 4]])
+                .starts_with("survives the loss of any 1 of 2 drives and nothing more")
+        );
     }
 
     proptest! {

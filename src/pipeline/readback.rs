@@ -30,7 +30,9 @@ pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress
     let origins = std::thread::scope(|scope| {
         let reader = |d| move || one_drive(manifest, d, &drives[d], &dirs.dirs[d], progress);
         let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
-        let join = |t: std::thread::ScopedJoinHandle<Result<Origin>>| t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())));
+        let join = |t: std::thread::ScopedJoinHandle<Result<Origin>>| {
+            t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())))
+        };
         threads.into_iter().map(join).collect::<Result<Vec<Origin>>>()
     })?;
     progress.end();

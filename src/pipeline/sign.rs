@@ -20,7 +20,12 @@ pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
         )
     };
     let pem = Zeroizing::new(read_small(path, LONGEST).map_err(missing)?);
-    let unusable = |why: &str| Error::usage(format!("{} cannot sign: {why}", path.display()), "give an OpenSSH private key of type ssh-ed25519, or a security key");
+    let unusable = |why: &str| {
+        Error::usage(
+            format!("{} cannot sign: {why}", path.display()),
+            "give an OpenSSH private key of type ssh-ed25519, or a security key",
+        )
+    };
     let key = SigningKey::parse(&pem).map_err(|e| unusable(&e.to_string()))?;
     if key.algorithm() != "ssh-ed25519" && key.algorithm() != "sk-ssh-ed25519@openssh.com" {
         return Err(unusable(&format!("it is of type {}", key.algorithm())));
@@ -29,9 +34,15 @@ pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
         return Ok(key);
     }
     let prompt = format!("Passphrase for {}", path.display());
-    let nobody = || Error::usage(format!("{} needs a passphrase, and there is no terminal to ask for it", path.display()), "run ckvault in a terminal, or use a key without one");
+    let nobody = || {
+        Error::usage(
+            format!("{} needs a passphrase, and there is no terminal to ask for it", path.display()),
+            "run ckvault in a terminal, or use a key without one",
+        )
+    };
     let passphrase = ask.passphrase(&prompt).ok_or_else(nobody)?;
-    key.decrypt(&passphrase).map_err(|_| Error::usage(format!("that is not the passphrase of {}", path.display()), "try again"))
+    key.decrypt(&passphrase)
+        .map_err(|_| Error::usage(format!("that is not the passphrase of {}", path.display()), "try again"))
 }
 
 /// Signs a manifest. A security key signs through `ssh-keygen`, which speaks to it and asks for the touch.
@@ -48,7 +59,12 @@ pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn with_ssh_keygen(path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
-    let failed = |why: String| Error::usage(format!("ssh-keygen cannot sign with {}: {why}", path.display()), "install openssh-client, plug the security key in, and touch it when it blinks");
+    let failed = |why: String| {
+        Error::usage(
+            format!("ssh-keygen cannot sign with {}: {why}", path.display()),
+            "install openssh-client, plug the security key in, and touch it when it blinks",
+        )
+    };
     let mut command = Command::new("ssh-keygen");
     command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(path);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| failed(e.to_string()))?;

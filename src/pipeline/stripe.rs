@@ -368,7 +368,10 @@ struct PoolState {
 
 impl Pool {
     fn new(stripes: usize) -> Pool {
-        Pool { state: Mutex::new(PoolState { free: Vec::new(), may_make: stripes, stopped: false }), given: Condvar::new() }
+        Pool {
+            state: Mutex::new(PoolState { free: Vec::new(), may_make: stripes, stopped: false }),
+            given: Condvar::new(),
+        }
     }
 
     fn take(&self, volumes: usize, bytes: usize) -> Result<Vec<Mutex<Vec<u8>>>> {
@@ -462,11 +465,15 @@ mod tests {
             let next = std::sync::atomic::AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 for _ in 0..workers {
-                    scope.spawn(|| loop {
-                        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        if n >= lens.len() { break }
-                        assert!(striper.wait_turn(n as u64));
-                        striper.place(n as u64, frame(n as u64, lens[n])).unwrap();
+                    scope.spawn(|| {
+                        loop {
+                            let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            if n >= lens.len() {
+                                break;
+                            }
+                            assert!(striper.wait_turn(n as u64));
+                            striper.place(n as u64, frame(n as u64, lens[n])).unwrap();
+                        }
                     });
                 }
             });
@@ -498,7 +505,8 @@ mod tests {
 
     fn check_parity(plan: &Plan, volumes: &HashMap<(u32, usize), Vec<u8>>, end: &GroupEnd) {
         let (k, longest) = (usize::from(plan.k), *end.lengths.iter().max().unwrap() as usize);
-        let mut padded: Vec<Vec<u8>> = (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][BLOCK..].to_vec()).collect();
+        let mut padded: Vec<Vec<u8>> =
+            (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][BLOCK..].to_vec()).collect();
         padded.iter_mut().for_each(|v| v.resize(longest - BLOCK, 0));
         let (data, parity) = padded.split_at(k);
         let data: Vec<&[u8]> = data.iter().map(|d| &d[..]).collect();

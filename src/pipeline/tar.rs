@@ -49,7 +49,9 @@ pub fn lay_out(entries: &mut [Entry]) -> Result<u64> {
 
 /// Whether the places in an inventory are those that [`lay_out`] gives.
 pub fn check_layout(entries: &[Entry], tar_bytes: u64) -> Result<(), FormatError> {
-    let wrong = |entry: &Entry| FormatError::Contradiction(format!("{} does not lie where the tar stream has it", entry.path.printable()));
+    let wrong = |entry: &Entry| {
+        FormatError::Contradiction(format!("{} does not lie where the tar stream has it", entry.path.printable()))
+    };
     let mut at = 0;
     for entry in entries {
         if entry.offset != at {
@@ -59,7 +61,9 @@ pub fn check_layout(entries: &[Entry], tar_bytes: u64) -> Result<(), FormatError
     }
     match at + TRAILER == tar_bytes {
         true => Ok(()),
-        false => Err(FormatError::Contradiction("the tar stream does not have the length that its entries need".into())),
+        false => {
+            Err(FormatError::Contradiction("the tar stream does not have the length that its entries need".into()))
+        }
     }
 }
 
@@ -74,7 +78,8 @@ pub fn header_len(entry: &Entry) -> u64 {
     let long = |len: usize| if len > SHORT_NAME { RECORD + (len as u64 + 1).next_multiple_of(RECORD) } else { 0 };
     let path = tar_path(entry).len();
     let link = link_target(entry).map_or(0, |t| t.0.len());
-    let extensions = sparse_map(entry).map_or(0, |map| map.len().saturating_sub(EXTENTS_IN_HEADER).div_ceil(EXTENTS_IN_EXTENSION));
+    let extensions =
+        sparse_map(entry).map_or(0, |map| map.len().saturating_sub(EXTENTS_IN_HEADER).div_ceil(EXTENTS_IN_EXTENSION));
     RECORD + long(path) + long(link) + extensions as u64 * RECORD
 }
 

@@ -88,13 +88,23 @@ fn roots(sources: &[PathBuf]) -> Result<Roots> {
     }
     let mut named = BTreeMap::new();
     for source in sources {
-        let resolved = if source.file_name().is_some() { source.clone() } else { source.canonicalize().map_err(Error::io("read", source))? };
+        let resolved = if source.file_name().is_some() {
+            source.clone()
+        } else {
+            source.canonicalize().map_err(Error::io("read", source))?
+        };
         let name = resolved.file_name().unwrap_or_default().as_bytes().to_vec();
         if name.is_empty() {
-            return Err(Error::usage(format!("{} has no name to travel under", source.display()), "export it alone: its contents then need none"));
+            return Err(Error::usage(
+                format!("{} has no name to travel under", source.display()),
+                "export it alone: its contents then need none",
+            ));
         }
         if named.insert(name.clone(), source.clone()).is_some() {
-            return Err(Error::usage(format!("two sources are named {}", printable(&name)), "export them in two sets, or from a common directory"));
+            return Err(Error::usage(
+                format!("two sources are named {}", printable(&name)),
+                "export them in two sets, or from a common directory",
+            ));
         }
     }
     Ok(Roots::Named(named))
@@ -146,7 +156,13 @@ impl Walker {
             return self.dir(path, name, meta);
         }
         if kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device() {
-            let what = if kind.is_fifo() { "fifo" } else if kind.is_socket() { "socket" } else { "device" };
+            let what = if kind.is_fifo() {
+                "fifo"
+            } else if kind.is_socket() {
+                "socket"
+            } else {
+                "device"
+            };
             self.special.push(format!("{} ({what})", printable(path.as_os_str().as_bytes())));
             return Ok(());
         }
@@ -194,7 +210,10 @@ impl Walker {
 
     fn push(&mut self, name: &[u8], kind: Kind, meta: &Metadata, path: &Path) -> Result<()> {
         if name.len() > LONGEST_PATH || self.entries.len() as u64 >= MOST_ENTRIES {
-            return Err(Error::source(format!("{}: the path is too long, or there are too many entries", path.display()), "export a part of it"));
+            return Err(Error::source(
+                format!("{}: the path is too long, or there are too many entries", path.display()),
+                "export a part of it",
+            ));
         }
         let xattrs = match kind {
             Kind::Dir | Kind::File { .. } => tree::xattrs(path).map_err(Error::io("read the attributes of", path))?,
@@ -227,7 +246,8 @@ impl Walker {
         }
         let Ok(inside) = real.strip_prefix(&self.root) else { return Ok(None) };
         let inner = name.get(self.base.len()..).unwrap_or_default();
-        let parent = Path::new(OsStr::from_bytes(inner.strip_prefix(b"/").unwrap_or(inner))).parent().unwrap_or(Path::new(""));
+        let parent =
+            Path::new(OsStr::from_bytes(inner.strip_prefix(b"/").unwrap_or(inner))).parent().unwrap_or(Path::new(""));
         if text.is_relative() && self.leads_to(parent, &text, &real) {
             return Ok(Some(text.as_os_str().as_bytes().to_vec()));
         }
@@ -254,13 +274,22 @@ impl Walker {
             format!("{what}:{shown}{}", if more > 0 { format!("\n  and {more} more") } else { String::new() })
         };
         if !self.broken.is_empty() {
-            return Err(Error::source(list("links that lead nowhere", &self.broken), "mend or remove them, or export all links as they are with --links keep"));
+            return Err(Error::source(
+                list("links that lead nowhere", &self.broken),
+                "mend or remove them, or export all links as they are with --links keep",
+            ));
         }
         if !self.closed.is_empty() {
-            return Err(Error::source(list("files that cannot be read", &self.closed), "change their permissions, or run as a user who may read them"));
+            return Err(Error::source(
+                list("files that cannot be read", &self.closed),
+                "change their permissions, or run as a user who may read them",
+            ));
         }
         if !self.special.is_empty() && !skip_special {
-            return Err(Error::source(list("kinds of files that cannot travel", &self.special), "leave them out with --skip-special"));
+            return Err(Error::source(
+                list("kinds of files that cannot travel", &self.special),
+                "leave them out with --skip-special",
+            ));
         }
         Ok(())
     }
@@ -280,7 +309,14 @@ mod tests {
 
     #[test]
     fn relative_ways() {
-        for (from, to, way) in [("", "a/b", "a/b"), ("a", "a/b", "b"), ("a/c", "a/b", "../b"), ("a", "", ".."), ("", "", "."), ("x/y", "z", "../../z")] {
+        for (from, to, way) in [
+            ("", "a/b", "a/b"),
+            ("a", "a/b", "b"),
+            ("a/c", "a/b", "../b"),
+            ("a", "", ".."),
+            ("", "", "."),
+            ("x/y", "z", "../../z"),
+        ] {
             assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way), "{from} → {to}");
         }
     }

@@ -10,7 +10,12 @@ use std::path::PathBuf;
 
 /// Carry AI checkpoints across an air gap: encrypted, erasure-coded, signed volumes on removable drives.
 #[derive(Debug, Parser)]
-#[command(name = "ckvault", version, max_term_width = 100, after_help = "Exit codes: 0 success or intact, 1 failure, 2 usage, 3 repairable, 4 lost, 5 untrusted, 6 identity, 7 drives or incomplete, 130 interrupted.\nSee ckvault(1) and, for the format, ckvault-format(5).")]
+#[command(
+    name = "ckvault",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 success or intact, 1 failure, 2 usage, 3 repairable, 4 lost, 5 untrusted, 6 identity, 7 drives or incomplete, 130 interrupted.\nSee ckvault(1) and, for the format, ckvault-format(5)."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
@@ -222,7 +227,12 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 
 impl Place {
     fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
-        Where { drives: or_here(self.drives), set: self.set, signers: home.or(signers, files::ALLOWED_SIGNERS), now: jiff::Timestamp::now() }
+        Where {
+            drives: or_here(self.drives),
+            set: self.set,
+            signers: home.or(signers, files::ALLOWED_SIGNERS),
+            now: jiff::Timestamp::now(),
+        }
     }
 }
 
@@ -231,7 +241,8 @@ impl Keygen {
     pub fn meant(self, home: &Home) -> keygen::Options {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "user".into());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let plain = |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
+        let plain =
+            |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
         let principal = format!("{}@{}", plain(&user), plain(host.trim()));
         keygen::Options { out: self.out.unwrap_or_else(|| home.0.clone()), principal }
     }
@@ -266,7 +277,10 @@ impl Export {
 impl Verify {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (verify::Options, bool) {
-        (verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive }, self.json)
+        (
+            verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive },
+            self.json,
+        )
     }
 }
 
@@ -327,7 +341,9 @@ mod tests {
 
     #[test]
     fn sizes_and_parities() {
-        for (text, bytes) in [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TB", 2 << 40)] {
+        for (text, bytes) in
+            [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TB", 2 << 40)]
+        {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for bad in ["", "G", "-1", "1X", "nan", "1e99"] {

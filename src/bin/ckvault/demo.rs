@@ -17,7 +17,10 @@ const DAMAGE: usize = 1 << 20;
 
 /// Makes a checkpoint, exports it, loses a drive, damages another, imports, compares.
 pub fn run(progress: &Bars) -> Result<()> {
-    let place = tempfile::Builder::new().prefix("ckvault-demo-").tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let place = tempfile::Builder::new()
+        .prefix("ckvault-demo-")
+        .tempdir()
+        .map_err(Error::io("create", std::env::temp_dir()))?;
     let stage = Stage { root: place.path().to_owned(), progress };
     stage.act()?;
     say!("\n# done: nothing of this remains in {}", place.path().display());
@@ -43,7 +46,22 @@ impl Stage<'_> {
             self.make_dir(drive)?;
         }
         say!("\n# The sender exports it to three drives, so that any one of them may get lost.");
-        let export = ["export", "checkpoint", "--to", "usb1", "--to", "usb2", "--to", "usb3", "--recipients", "keys.txt", "--survive-drives", "1", "--label", "demo"];
+        let export = [
+            "export",
+            "checkpoint",
+            "--to",
+            "usb1",
+            "--to",
+            "usb2",
+            "--to",
+            "usb3",
+            "--recipients",
+            "keys.txt",
+            "--survive-drives",
+            "1",
+            "--label",
+            "demo",
+        ];
         self.ckvault("sender", ".", &export, 0)?;
         say!("\n# The gate officer checks the drives without any secret: whose they are, and whether they are whole.");
         self.ckvault("gate", ".", &["verify", "usb1", "usb2", "usb3", "--signers", "sender.pub"], 0)?;
@@ -125,21 +143,35 @@ fn make_checkpoint(dir: &Path) -> Result<()> {
     let mut noise = Noise(0x0063_6B76_6175_6C74);
     for shard in 1..=SHARDS {
         let path = dir.join(format!("model-{shard:05}-of-{SHARDS:05}.safetensors"));
-        write_tensor(&path, "BF16", SHARD_PARAMETERS, 2, |out| out.write_all(&noise.weight().to_bits().to_le_bytes()[2..]))?;
+        write_tensor(&path, "BF16", SHARD_PARAMETERS, 2, |out| {
+            out.write_all(&noise.weight().to_bits().to_le_bytes()[2..])
+        })?;
     }
     let optimizer = dir.join("optimizer.safetensors");
-    write_tensor(&optimizer, "F32", OPTIMIZER_PARAMETERS, 4, |out| out.write_all(&(noise.weight() * 1e-3).to_le_bytes()))?;
+    write_tensor(&optimizer, "F32", OPTIMIZER_PARAMETERS, 4, |out| {
+        out.write_all(&(noise.weight() * 1e-3).to_le_bytes())
+    })?;
     let config = "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 4096, \"torch_dtype\": \"bfloat16\"}\n";
     fs::write(dir.join("config.json"), config).map_err(Error::io("write", dir))?;
     let vocabulary: String = (0..32_000).map(|i| format!("\"token{i}\": {i},\n")).collect();
-    fs::write(dir.join("tokenizer.json"), format!("{{\"model\": {{\"vocab\": {{\n{vocabulary}\"</s>\": 32000}}}}}}\n")).map_err(Error::io("write", dir))
+    fs::write(dir.join("tokenizer.json"), format!("{{\"model\": {{\"vocab\": {{\n{vocabulary}\"</s>\": 32000}}}}}}\n"))
+        .map_err(Error::io("write", dir))
 }
 
 /// A safetensors file with one tensor.
-fn write_tensor(path: &Path, dtype: &str, parameters: u64, width: u64, mut next: impl FnMut(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+fn write_tensor(
+    path: &Path,
+    dtype: &str,
+    parameters: u64,
+    width: u64,
+    mut next: impl FnMut(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        let header = format!("{{\"weight\":{{\"dtype\":\"{dtype}\",\"shape\":[{parameters}],\"data_offsets\":[0,{}]}}}}", parameters * width);
+        let header = format!(
+            "{{\"weight\":{{\"dtype\":\"{dtype}\",\"shape\":[{parameters}],\"data_offsets\":[0,{}]}}}}",
+            parameters * width
+        );
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         for _ in 0..parameters {

@@ -3,8 +3,8 @@
 
 use ckvault::commands::{export, import, inspect, keygen, list, verify};
 use ckvault::error::Error;
-use ckvault::text::printable;
 use ckvault::progress::{Ask, Phase, Progress};
+use ckvault::text::printable;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -127,7 +127,8 @@ impl Progress for Bars {
             tell!("ckvault: {} {}", name(phase), HumanBytes(total));
         }
         let now = Instant::now();
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shown { phase, all, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Shown { phase, all, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
     }
 
     fn advance(&self, bytes: u64) {
@@ -137,7 +138,13 @@ impl Progress for Bars {
             if !self.terminal && shown.last.elapsed() >= LINES_EVERY {
                 shown.last = Instant::now();
                 let rate = done as f64 / shown.begun.elapsed().as_secs_f64();
-                tell!("ckvault: {} {} of {}, {}/s", name(shown.phase), HumanBytes(done), HumanBytes(shown.bytes), HumanBytes(rate as u64));
+                tell!(
+                    "ckvault: {} {} of {}, {}/s",
+                    name(shown.phase),
+                    HumanBytes(done),
+                    HumanBytes(shown.bytes),
+                    HumanBytes(rate as u64)
+                );
             }
         });
     }
@@ -173,7 +180,12 @@ impl Progress for Bars {
 
 /// Bytes over time.
 fn rate(bytes: u64, time: Duration) -> String {
-    format!("{} in {}, {}/s", HumanBytes(bytes), human_time(time), HumanBytes((bytes as f64 / time.as_secs_f64().max(0.001)) as u64))
+    format!(
+        "{} in {}, {}/s",
+        HumanBytes(bytes),
+        human_time(time),
+        HumanBytes((bytes as f64 / time.as_secs_f64().max(0.001)) as u64)
+    )
 }
 
 fn human_time(time: Duration) -> String {
@@ -187,8 +199,15 @@ fn title(set: &str, label: Option<&str>) -> String {
 /// After `keygen`.
 pub fn keygen(report: &keygen::Report) {
     say!("keys are in {}", report.directory.display());
-    say!("\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}", report.recipient);
-    say!("\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}", report.signing_key, report.fingerprint);
+    say!(
+        "\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}",
+        report.recipient
+    );
+    say!(
+        "\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}",
+        report.signing_key,
+        report.fingerprint
+    );
     say!("\nkeep identity.txt and signing_key to yourself; a copy in a safe place keeps your sets readable");
 }
 
@@ -197,24 +216,50 @@ pub fn export(report: &export::Report, time: Duration) {
     let drives = report.drives.len();
     let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
     if report.dry_run {
-        say!("would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}", HumanBytes(report.bytes_in), report.entries, report.groups.len(), report.k, report.m, HumanBytes(report.volume_bytes));
+        say!(
+            "would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}",
+            HumanBytes(report.bytes_in),
+            report.entries,
+            report.groups.len(),
+            report.k,
+            report.m,
+            HumanBytes(report.volume_bytes)
+        );
         for drive in &report.drives {
-            say!("drive {}: {}: {} volumes of each group, at most {} of {} free", drive.drive, printable(drive.path.as_os_str().as_encoded_bytes()), drive.volumes_per_group, HumanBytes(drive.needed), HumanBytes(drive.free));
+            say!(
+                "drive {}: {}: {} volumes of each group, at most {} of {} free",
+                drive.drive,
+                printable(drive.path.as_os_str().as_encoded_bytes()),
+                drive.volumes_per_group,
+                HumanBytes(drive.needed),
+                HumanBytes(drive.free)
+            );
         }
         say!("the set {}", report.survives);
         return;
     }
     say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
     let ratio = report.bytes_out as f64 / report.bytes_in.max(1) as f64;
-    say!("in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)", HumanBytes(report.bytes_in), report.entries, HumanBytes(report.bytes_out));
+    say!(
+        "in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)",
+        HumanBytes(report.bytes_in),
+        report.entries,
+        HumanBytes(report.bytes_out)
+    );
     for drive in &report.drives {
-        say!("drive {}: {}", drive.drive, printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes()));
+        say!(
+            "drive {}: {}",
+            drive.drive,
+            printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes())
+        );
     }
     say!("the set {}", report.survives);
     match report.read_back {
         "device" => say!("read back from the drives and compared"),
         "off" => say!("not read back: run `ckvault verify` before the courier leaves"),
-        _ => say!("read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"),
+        _ => say!(
+            "read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"
+        ),
     }
     if !report.skipped.is_empty() {
         say!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
@@ -257,7 +302,11 @@ pub fn verify(report: &verify::Report, time: Duration) {
 
 /// After `import`.
 pub fn import(report: &import::Report, time: Duration) {
-    say!("imported {} to {}", title(&report.set, report.label.as_deref()), printable(report.to.as_os_str().as_encoded_bytes()));
+    say!(
+        "imported {} to {}",
+        title(&report.set, report.label.as_deref()),
+        printable(report.to.as_os_str().as_encoded_bytes())
+    );
     say!("signed by {}, created {}", report.signer, report.created);
     say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
     if report.lost_xattrs > 0 {
@@ -272,7 +321,16 @@ pub fn list(report: &list::Report) {
     for entry in &report.entries {
         let target = entry.target.as_ref().map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
         // A closed pipe (`list | head`) is no error.
-        if writeln!(out, "{:8} {} {:>14} {}{target}", entry.kind, entry.mode, entry.size, printable(entry.path.path.as_bytes())).is_err() {
+        if writeln!(
+            out,
+            "{:8} {} {:>14} {}{target}",
+            entry.kind,
+            entry.mode,
+            entry.size,
+            printable(entry.path.path.as_bytes())
+        )
+        .is_err()
+        {
             return;
         }
     }
@@ -281,11 +339,18 @@ pub fn list(report: &list::Report) {
 /// After `inspect`.
 pub fn inspect(report: &inspect::Report) {
     match (&report.signer, &report.not_verified) {
-        (Some(signer), _) => say!("verified  signed by {signer} ({})", report.signer_fingerprint.as_deref().unwrap_or_default()),
+        (Some(signer), _) => {
+            say!("verified  signed by {signer} ({})", report.signer_fingerprint.as_deref().unwrap_or_default())
+        }
         (None, why) => say!("NOT VERIFIED  {}; all of the following may be forged", why.as_deref().unwrap_or_default()),
     }
     say!("set       {}", title(&report.set, report.label.as_deref()));
-    say!("created   {} with {}, format {}", printable(report.created.as_bytes()), printable(report.tool.as_bytes()), report.format);
+    say!(
+        "created   {} with {}, format {}",
+        printable(report.created.as_bytes()),
+        printable(report.tool.as_bytes()),
+        report.format
+    );
     say!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
     say!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
     for (number, drive) in &report.drives {

@@ -28,7 +28,12 @@ impl Identities {
         let callbacks = AskCallbacks(Arc::new(ask));
         let mut all = Vec::new();
         for file in files {
-            let missing = |e: std::io::Error| Error::identity(format!("cannot read the identity {}: {e}", file.display()), "check the path, or run `ckvault keygen` and have the sender export to its recipient");
+            let missing = |e: std::io::Error| {
+                Error::identity(
+                    format!("cannot read the identity {}: {e}", file.display()),
+                    "check the path, or run `ckvault keygen` and have the sender export to its recipient",
+                )
+            };
             let bytes = Zeroizing::new(read_small(file, LONGEST).map_err(missing)?);
             all.extend(parse(&bytes, file, &callbacks)?);
         }
@@ -47,7 +52,9 @@ impl Identities {
         let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
         let mut text = Zeroizing::new(String::new());
         let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
-        read.map_err(|e| Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set"))?;
+        read.map_err(|e| {
+            Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set")
+        })?;
         Ok(text)
     }
 
@@ -58,10 +65,14 @@ impl Identities {
                 format!("none of the identities opens this set (tried: {tried})"),
                 "give --identity FILE, the secret half of a recipient that the sender exported to",
             ),
-            DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed => {
-                Error::identity(format!("the identity does not open this set: {error} (tried: {tried})"), "check the passphrase, or give another --identity FILE")
-            }
-            other => Error::identity(format!("the key slot cannot be opened: {other}"), "check the identity, and the age plugin that it needs"),
+            DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed => Error::identity(
+                format!("the identity does not open this set: {error} (tried: {tried})"),
+                "check the passphrase, or give another --identity FILE",
+            ),
+            other => Error::identity(
+                format!("the key slot cannot be opened: {other}"),
+                "check the identity, and the age plugin that it needs",
+            ),
         }
     }
 }
@@ -77,7 +88,8 @@ fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Vec<Box<
         };
     }
     if bytes.windows(11).any(|w| w == b"PRIVATE KEY") {
-        let identity = ssh::Identity::from_buffer(BufReader::new(bytes), name).map_err(|e| bad(file, &e.to_string()))?;
+        let identity =
+            ssh::Identity::from_buffer(BufReader::new(bytes), name).map_err(|e| bad(file, &e.to_string()))?;
         if let ssh::Identity::Unsupported(_) = identity {
             return Err(bad(file, "is an SSH key of a kind that age cannot use"));
         }
@@ -94,5 +106,8 @@ fn is_age_file(bytes: &[u8]) -> bool {
 }
 
 fn bad(file: &Path, why: &str) -> Error {
-    Error::identity(format!("{} is no usable identity: {why}", file.display()), "give an age identity file, an SSH private key or a plugin identity")
+    Error::identity(
+        format!("{} is no usable identity: {why}", file.display()),
+        "give an age identity file, an SSH private key or a plugin identity",
+    )
 }

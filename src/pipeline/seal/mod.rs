@@ -130,7 +130,8 @@ mod tests {
     fn a_slot_of_another_set_is_refused() {
         let (mine, other) = (SetIdentity::generate(), SetIdentity::generate());
         let me = SetIdentity::generate();
-        let to = recipients::Recipients::parse_all(&[me.recipient().to_string()], &[], crate::progress::Nobody).unwrap();
+        let to =
+            recipients::Recipients::parse_all(&[me.recipient().to_string()], &[], crate::progress::Nobody).unwrap();
         let slot = mine.slot(&to).unwrap();
         let identities = identities::Identities::native(me.0.clone());
         assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().to_string()).is_ok());

@@ -37,13 +37,23 @@ impl Recipients {
     pub fn parse_all(lone: &[String], files: &[PathBuf], ask: impl Ask + 'static) -> Result<Recipients> {
         let mut parser = Parser::default();
         for text in lone {
-            parser.add(text.trim()).map_err(|why| Error::usage(format!("the recipient {text:?} {why}"), "recipients look like age1…, ssh-ed25519 …, ssh-rsa …"))?;
+            parser.add(text.trim()).map_err(|why| {
+                Error::usage(
+                    format!("the recipient {text:?} {why}"),
+                    "recipients look like age1…, ssh-ed25519 …, ssh-rsa …",
+                )
+            })?;
         }
         for file in files {
             for (i, line) in read_text(file, LONGEST)?.lines().map(str::trim).enumerate() {
                 if !line.is_empty() && !line.starts_with('#') {
                     let place = format!("{}, line {}", file.display(), i + 1);
-                    parser.add(line).map_err(|why| Error::usage(format!("{place}: the recipient {why}"), "one recipient a line: age1…, ssh-ed25519 …, ssh-rsa …; # begins a comment"))?;
+                    parser.add(line).map_err(|why| {
+                        Error::usage(
+                            format!("{place}: the recipient {why}"),
+                            "one recipient a line: age1…, ssh-ed25519 …, ssh-rsa …; # begins a comment",
+                        )
+                    })?;
                 }
             }
         }
@@ -92,11 +102,19 @@ impl Parser {
         names.dedup();
         for name in names {
             let found = plugin::RecipientPluginV1::new(name, &self.plugins, &[], callbacks.clone());
-            let missing = |_| Error::usage(format!("the program age-plugin-{name} is not on PATH"), format!("install age-plugin-{name}, or leave its recipients out"));
+            let missing = |_| {
+                Error::usage(
+                    format!("the program age-plugin-{name} is not on PATH"),
+                    format!("install age-plugin-{name}, or leave its recipients out"),
+                )
+            };
             self.direct.push(Box::new(found.map_err(missing)?));
         }
         if self.direct.is_empty() {
-            return Err(Error::usage("there is no recipient: nobody could open the set", "give --recipients FILE or -r RECIPIENT; `ckvault keygen` on the receiving machine makes one"));
+            return Err(Error::usage(
+                "there is no recipient: nobody could open the set",
+                "give --recipients FILE or -r RECIPIENT; `ckvault keygen` on the receiving machine makes one",
+            ));
         }
         Ok(Recipients(self.direct))
     }
@@ -105,7 +123,9 @@ impl Parser {
 fn explain_ssh(error: &ssh::ParseRecipientKeyError) -> &'static str {
     use ssh::ParseRecipientKeyError as E;
     match error {
-        E::Ignore | E::Unsupported(_) => "is an SSH key of a type that age cannot encrypt to (only ssh-ed25519 and ssh-rsa)",
+        E::Ignore | E::Unsupported(_) => {
+            "is an SSH key of a type that age cannot encrypt to (only ssh-ed25519 and ssh-rsa)"
+        }
         E::RsaModulusTooLarge => "is an RSA key with more than 4096 bits",
         E::RsaModulusTooSmall => "is an RSA key with less than 2048 bits",
         _ => "cannot be read",
@@ -114,7 +134,10 @@ fn explain_ssh(error: &ssh::ParseRecipientKeyError) -> &'static str {
 
 /// What to say when the age crate refuses recipients.
 pub(super) fn cannot_encrypt(error: EncryptError) -> Error {
-    Error::usage(format!("cannot encrypt to these recipients: {error}"), "check the recipients file and the age plugins on PATH")
+    Error::usage(
+        format!("cannot encrypt to these recipients: {error}"),
+        "check the recipients file and the age plugins on PATH",
+    )
 }
 
 #[cfg(test)]
