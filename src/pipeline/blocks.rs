@@ -25,6 +25,8 @@ const MOST_FILES: usize = 512;
 const MOST_PAGES: usize = 4096;
 
 type Page = Arc<Vec<Value>>;
+/// A page of a volume.
+type Key = (At, usize);
 
 /// Reads verified blocks of a set.
 pub struct Blocks<'a> {
@@ -32,9 +34,9 @@ pub struct Blocks<'a> {
     codec: Codec,
     offsets: Vec<Vec<u64>>,
     hash_files: Vec<PathBuf>,
-    files: Mutex<HashMap<(usize, usize), Option<Arc<File>>>>,
-    pages: Mutex<HashMap<(usize, usize, usize), Option<Page>>>,
-    repaired: Mutex<HashMap<(usize, usize), BTreeSet<u64>>>,
+    files: Mutex<HashMap<At, Option<Arc<File>>>>,
+    pages: Mutex<HashMap<Key, Option<Page>>>,
+    repaired: Mutex<HashMap<At, BTreeSet<u64>>>,
     proving: Mutex<()>,
     prover: Mutex<Option<Prover>>,
 }
@@ -42,11 +44,11 @@ pub struct Blocks<'a> {
 /// The thread that proves a page, and the pages that it already knows it cannot have.
 struct Prover {
     thread: ThreadId,
-    failed: HashSet<(usize, usize, usize)>,
+    failed: HashSet<Key>,
 }
 
 /// One volume of one group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct At {
     /// The group.
     pub group: usize,
@@ -89,9 +91,8 @@ impl<'a> Blocks<'a> {
 
     /// The file of a volume, if it is here and can be opened.
     pub fn file(&self, at: At) -> Option<Arc<File>> {
-        let key = (at.group, at.index);
         let mut files = lock(&self.files);
-        if let Some(file) = files.get(&key) {
+        if let Some(file) = files.get(&at) {
             return file.clone();
         }
         if files.len() >= MOST_FILES {
@@ -99,7 +100,7 @@ impl<'a> Blocks<'a> {
         }
         let path = self.set.volume_path(at.group, at.index);
         let file = path.and_then(|p| open_regular(&p).ok()).map(Arc::new);
-        files.insert(key, file.clone());
+        files.insert(at, file.clone());
         file
     }
 
@@ -159,7 +160,7 @@ impl<'a> Blocks<'a> {
                 if self.value(at, number) != Some(value) {
                     return Err(self.beyond_repair(at, number, 0));
                 }
-                lock(&self.repaired).entry((at.group, at.index)).or_default().insert(number);
+                lock(&self.repaired).entry(at).or_default().insert(number);
             }
             start = rows.end;
         }
@@ -226,7 +227,7 @@ impl<'a> Blocks<'a> {
     }
 
     fn page(&self, at: At, page: usize) -> Option<Page> {
-        let key = (at.group, at.index, page);
+        let key = (at, page);
         if let Some(known) = lock(&self.pages).get(&key) {
             return known.clone();
         }
@@ -246,7 +247,7 @@ impl<'a> Blocks<'a> {
 
     /// The slow way to a page that no copy proves. One thread at a time goes it: others that need such a page wait.
     fn prove_page(&self, at: At, page: usize) -> Option<Page> {
-        let key = (at.group, at.index, page);
+        let key = (at, page);
         let _alone = lock(&self.proving);
         if let Some(known) = lock(&self.pages).get(&key) {
             return known.clone();
@@ -260,7 +261,7 @@ impl<'a> Blocks<'a> {
 
     /// A page that the reconstruction of another asks for: from its volume or not at all, so that this ends.
     fn page_while_proving(&self, at: At, page: usize) -> Option<Page> {
-        let key = (at.group, at.index, page);
+        let key = (at, page);
         if lock(&self.prover).as_ref().is_some_and(|p| p.failed.contains(&key)) {
             return None;
         }
@@ -273,7 +274,7 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn keep_page(&self, key: (usize, usize, usize), page: Option<Page>) -> Option<Page> {
+    fn keep_page(&self, key: Key, page: Option<Page>) -> Option<Page> {
         let mut pages = lock(&self.pages);
         if pages.len() >= MOST_PAGES {
             // What could not be proven was costly to find out.

@@ -21,6 +21,7 @@ pub mod seal;
 pub mod sign;
 pub mod source;
 pub mod stripe;
+pub mod striper;
 pub mod tar;
 pub mod walk;
 
@@ -40,7 +41,7 @@ use seal::SetRecipient;
 use source::Source;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use stripe::Striper;
+use striper::Striper;
 
 /// What [`pack`] leaves behind for inventory and manifest.
 pub struct Packed {

@@ -1,0 +1,424 @@
+//! Frames into stripes: dealing in segment order, rows that complete, parity over them, the values of their blocks. Whoever
+//! completes a stripe encodes and hashes it, so the work spreads over all workers and memory stays bounded.
+
+use crate::error::Result;
+use crate::format::deal::{Dealer, Place};
+use crate::format::frame;
+use crate::format::hashes::{self, BLOCK, Value};
+use crate::pipeline::parity::Codec;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::stripe::{GroupEnd, Order, Pool, Sink, Stripe, lock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a stripe over all volumes, about.
+const STRIPE: usize = 16 << 20;
+
+/// Turns frames into stripes.
+pub struct Striper<'a> {
+    codec: Codec,
+    k: usize,
+    n: usize,
+    stripe_bytes: usize,
+    window: u64,
+    pool: Arc<Pool>,
+    dealing: Mutex<Dealing>,
+    turn: Condvar,
+    passing: Mutex<Passing>,
+    sink: &'a dyn Sink,
+}
+
+struct Dealing {
+    dealer: Dealer,
+    next: u64,
+    waiting: BTreeMap<u64, Vec<u8>>,
+    open: VecDeque<Arc<Stripe>>,
+    /// Where the next stripe of this group begins.
+    reached: u64,
+    stripes: u64,
+    frames: Vec<u32>,
+    stopped: bool,
+}
+
+/// Finished stripes on their way to the sink, brought back into order.
+#[derive(Default)]
+struct Passing {
+    next: u64,
+    waiting: BTreeMap<u64, Finished>,
+    ends: VecDeque<Ending>,
+    values: Vec<Vec<Value>>,
+    group: Option<u32>,
+}
+
+struct Finished {
+    stripe: Arc<Stripe>,
+    values: Vec<Vec<Value>>,
+}
+
+/// A group whose last stripe is the one before `before`.
+struct Ending {
+    before: u64,
+    group: u32,
+    lengths: Vec<u64>,
+}
+
+struct Copy {
+    place: Place,
+    frame: Vec<u8>,
+    stripes: Vec<Arc<Stripe>>,
+}
+
+impl<'a> Striper<'a> {
+    /// For a plan and `workers` workers.
+    pub fn new(plan: &Plan, workers: usize, sink: &'a dyn Sink) -> Result<Striper<'a>> {
+        let n = plan.placement.len();
+        let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
+        // The shortest and the longest volume of a group are never further apart than a frame.
+        let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
+        let dealing = Dealing {
+            dealer: Dealer::new(plan.k, plan.volume_bytes),
+            next: 0,
+            waiting: BTreeMap::new(),
+            open: VecDeque::new(),
+            reached: BLOCK as u64,
+            stripes: 0,
+            frames: Vec::new(),
+            stopped: false,
+        };
+        Ok(Striper {
+            codec: Codec::new(plan.k, plan.m)?,
+            k: plan.k.into(),
+            n,
+            stripe_bytes,
+            window: 3 * workers as u64,
+            pool: Arc::new(Pool::new(open + 3)),
+            dealing: Mutex::new(dealing),
+            turn: Condvar::new(),
+            passing: Mutex::default(),
+            sink,
+        })
+    }
+
+    /// Waits until segment `segment` is near enough to those that have been placed; false if all has been stopped.
+    pub fn wait_turn(&self, segment: u64) -> bool {
+        let mut dealing = lock(&self.dealing);
+        while !dealing.stopped && segment >= dealing.next + self.window {
+            dealing = self.turn.wait(dealing).unwrap_or_else(PoisonError::into_inner);
+        }
+        !dealing.stopped
+    }
+
+    /// Ends all waiting.
+    pub fn stop(&self) {
+        // The pool first: who waits for it holds the dealing.
+        self.pool.stop();
+        lock(&self.dealing).stopped = true;
+        self.turn.notify_all();
+    }
+
+    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it.
+    pub fn place(&self, segment: u64, mut frame: Vec<u8>) -> Result<()> {
+        let len = (frame.len() - frame::HEADER) as u32;
+        frame[..frame::HEADER].copy_from_slice(&frame::header(segment, len));
+        let (mut copies, mut closed) = (Vec::new(), Vec::new());
+        {
+            let mut dealing = lock(&self.dealing);
+            dealing.waiting.insert(segment, frame);
+            loop {
+                let next = dealing.next;
+                let Some(frame) = dealing.waiting.remove(&next) else { break };
+                dealing.next += 1;
+                copies.push(self.deal(&mut dealing, frame, &mut closed)?);
+            }
+        }
+        self.turn.notify_all();
+        copies.into_iter().try_for_each(|copy| self.copy(copy))?;
+        closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))
+    }
+
+    /// Ends the last group; returns the length of each segment's frame. Called when nobody places any more.
+    pub fn finish(&self) -> Result<Vec<u32>> {
+        let mut dealing = lock(&self.dealing);
+        let mut closed = Vec::new();
+        self.close_group(&mut dealing, &mut closed)?;
+        closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
+        Ok(std::mem::take(&mut dealing.frames))
+    }
+
+    fn deal(&self, dealing: &mut Dealing, frame: Vec<u8>, closed: &mut Vec<Arc<Stripe>>) -> Result<Copy> {
+        let bytes = frame.len() as u32;
+        if dealing.dealer.ends_group(bytes) {
+            self.close_group(dealing, closed)?;
+        }
+        let place = dealing.dealer.deal(bytes);
+        dealing.frames.push(bytes);
+        let (from, to) = (place.offset, place.offset + u64::from(bytes));
+        self.open_until(dealing, place.group, to)?;
+        let mut stripes = Vec::new();
+        for stripe in &dealing.open {
+            let (begin, end) = (stripe.offset, stripe.offset + self.stripe_bytes as u64);
+            if from < end && begin < to {
+                lock(&stripe.tally).assigned += (to.min(end) - from.max(begin)) as usize;
+                stripes.push(stripe.clone());
+            }
+        }
+        // A stripe that the shortest volume has passed is closed. This frame, which moved the shortest, lies in it, so
+        // whoever copies it will find it complete.
+        let shortest = dealing.dealer.lengths().iter().copied().min().unwrap_or(0);
+        while let Some(first) = dealing.open.front() {
+            if shortest < first.offset + self.stripe_bytes as u64 {
+                break;
+            }
+            lock(&first.tally).used = Some(vec![self.stripe_bytes; self.n]);
+            dealing.open.pop_front();
+        }
+        Ok(Copy { place, frame, stripes })
+    }
+
+    fn open_until(&self, dealing: &mut Dealing, group: u32, end: u64) -> Result<()> {
+        while dealing.reached < end {
+            let columns = self.pool.take(self.n, self.stripe_bytes)?;
+            let (offset, sequence) = (dealing.reached, dealing.stripes);
+            let stripe = Stripe::new(group, offset, sequence, columns, self.pool.clone());
+            dealing.open.push_back(Arc::new(stripe));
+            dealing.reached += self.stripe_bytes as u64;
+            dealing.stripes += 1;
+        }
+        Ok(())
+    }
+
+    /// Closes the stripes that are open at the end of a group.
+    fn close_group(&self, dealing: &mut Dealing, closed: &mut Vec<Arc<Stripe>>) -> Result<()> {
+        let mut lengths = dealing.dealer.lengths().to_vec();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        lengths.resize(self.n, longest);
+        let Some(group) = dealing.open.back().map(|s| s.group).or(lock(&self.passing).group) else { return Ok(()) };
+        for stripe in std::mem::take(&mut dealing.open) {
+            let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
+            lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
+            closed.push(stripe);
+        }
+        dealing.reached = BLOCK as u64;
+        let mut passing = lock(&self.passing);
+        passing.ends.push_back(Ending { before: dealing.stripes, group, lengths });
+        self.pass_waiting(&mut passing)
+    }
+
+    fn copy(&self, copy: Copy) -> Result<()> {
+        let (from, to) = (copy.place.offset, copy.place.offset + u64::from(copy.place.bytes));
+        for stripe in copy.stripes {
+            let (begin, end) = (from.max(stripe.offset), to.min(stripe.offset + self.stripe_bytes as u64));
+            let source = &copy.frame[(begin - from) as usize..(end - from) as usize];
+            let at = (begin - stripe.offset) as usize;
+            stripe.column(copy.place.volume.into())[at..at + source.len()].copy_from_slice(source);
+            lock(&stripe.tally).copied += source.len();
+            self.finish_if_whole(&stripe)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes and passes on a stripe that is closed and full; only one caller finds it so.
+    fn finish_if_whole(&self, stripe: &Arc<Stripe>) -> Result<()> {
+        let used = {
+            let mut tally = lock(&stripe.tally);
+            if tally.encoded || tally.copied < tally.assigned {
+                return Ok(());
+            }
+            let Some(used) = tally.used.clone() else { return Ok(()) };
+            tally.encoded = true;
+            used
+        };
+        let values = self.encode(stripe, &used)?;
+        let mut passing = lock(&self.passing);
+        passing.waiting.insert(stripe.sequence, Finished { stripe: stripe.clone(), values });
+        self.pass_waiting(&mut passing)
+    }
+
+    fn encode(&self, stripe: &Stripe, used: &[usize]) -> Result<Vec<Vec<Value>>> {
+        let mut columns: Vec<MutexGuard<Vec<u8>>> = (0..self.n).map(|v| stripe.column(v)).collect();
+        let longest = used.iter().copied().max().unwrap_or(0);
+        for (column, used) in columns.iter_mut().zip(&used[..self.k]) {
+            column[*used..longest].fill(0);
+        }
+        let (data, parity) = columns.split_at_mut(self.k);
+        // Row by row, so that a row is still in the cache when its last parity block is computed.
+        for from in (0..longest).step_by(BLOCK) {
+            let row = from..(from + BLOCK).min(longest);
+            let data: Vec<&[u8]> = data.iter().map(|c| &c[row.clone()]).collect();
+            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[row.clone()]).collect();
+            self.codec.encode(&data, &mut parity)?;
+        }
+        let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
+            let blocks = column[..*used].chunks(BLOCK).enumerate();
+            blocks.map(|(i, b)| hashes::subtree(stripe.offset + (i * BLOCK) as u64, b)).collect()
+        };
+        Ok(columns.iter().zip(used).map(values).collect())
+    }
+
+    fn pass_waiting(&self, passing: &mut Passing) -> Result<()> {
+        loop {
+            let next = passing.next;
+            if let Some(end) = passing.ends.pop_front_if(|end| end.before == next) {
+                self.sink.order(Order::End(Arc::new(self.end(passing, end))))?;
+                continue;
+            }
+            let Some(finished) = passing.waiting.remove(&next) else { return Ok(()) };
+            passing.next += 1;
+            if passing.group != Some(finished.stripe.group) {
+                passing.group = Some(finished.stripe.group);
+                passing.values = vec![Vec::new(); self.n];
+                self.sink.order(Order::Begin(finished.stripe.group))?;
+            }
+            for (all, new) in passing.values.iter_mut().zip(finished.values) {
+                all.extend(new);
+            }
+            self.sink.order(Order::Rows(finished.stripe))?;
+        }
+    }
+
+    fn end(&self, passing: &mut Passing, end: Ending) -> GroupEnd {
+        let mut values = std::mem::take(&mut passing.values);
+        for (volume, (values, len)) in values.iter_mut().zip(&end.lengths).enumerate() {
+            let header = self.sink.header(end.group, volume);
+            values.insert(0, hashes::block(0, &header, *len));
+        }
+        GroupEnd { group: end.group, lengths: end.lengths, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::hashes::spans_and_root;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Keeps volumes in memory.
+    #[derive(Default)]
+    struct Memory {
+        volumes: Mutex<HashMap<(u32, usize), Vec<u8>>>,
+        ends: Mutex<Vec<Arc<GroupEnd>>>,
+        n: usize,
+    }
+
+    impl Sink for Memory {
+        fn order(&self, order: Order) -> Result<()> {
+            let mut volumes = lock(&self.volumes);
+            match order {
+                Order::Begin(group) => {
+                    for v in 0..self.n {
+                        volumes.insert((group, v), self.header(group, v));
+                    }
+                }
+                Order::Rows(stripe) => {
+                    for v in 0..self.n {
+                        let volume = volumes.get_mut(&(stripe.group, v)).unwrap();
+                        assert!(volume.len() as u64 <= stripe.offset);
+                        stripe.with_column(v, |bytes| volume.extend_from_slice(bytes));
+                    }
+                }
+                Order::End(end) => lock(&self.ends).push(end),
+            }
+            Ok(())
+        }
+
+        fn header(&self, group: u32, volume: usize) -> Vec<u8> {
+            let mut page = vec![0; BLOCK];
+            page[..2].copy_from_slice(&[group as u8, volume as u8]);
+            page
+        }
+    }
+
+    fn plan(k: u16, m: u16, volume_bytes: u64) -> Plan {
+        let placement = vec![0; usize::from(k + m)];
+        Plan { k, m, volume_bytes, segment_bytes: 1 << 16, placement, needed: vec![], most_groups: 0 }
+    }
+
+    fn frame(segment: u64, len: usize) -> Vec<u8> {
+        (0..len + frame::HEADER).map(|i| (i as u64 * 31 + segment * 7) as u8).collect()
+    }
+
+    fn run(plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
+        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let frames = {
+            let striper = Striper::new(plan, workers, &memory).unwrap();
+            let next = std::sync::atomic::AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..workers {
+                    scope.spawn(|| {
+                        loop {
+                            let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            if n >= lens.len() {
+                                break;
+                            }
+                            assert!(striper.wait_turn(n as u64));
+                            striper.place(n as u64, frame(n as u64, lens[n])).unwrap();
+                        }
+                    });
+                }
+            });
+            striper.finish().unwrap()
+        };
+        (memory, frames)
+    }
+
+    fn check(plan: &Plan, lens: &[usize], workers: usize) {
+        let (memory, frames) = run(plan, lens, workers);
+        let volumes = lock(&memory.volumes);
+        let mut dealer = Dealer::new(plan.k, plan.volume_bytes);
+        for (n, bytes) in frames.iter().enumerate() {
+            let place = dealer.deal(*bytes);
+            let volume = &volumes[&(place.group, usize::from(place.volume))];
+            let stored = &volume[place.offset as usize..][..*bytes as usize];
+            assert_eq!(frame::payload(stored, n as u64).unwrap(), &frame(n as u64, lens[n])[frame::HEADER..]);
+        }
+        assert_eq!(frames.len(), lens.len());
+        for end in lock(&memory.ends).iter() {
+            for v in 0..memory.n {
+                let bytes = &volumes[&(end.group, v)];
+                assert_eq!(bytes.len() as u64, end.lengths[v]);
+                assert_eq!(&spans_and_root(&end.values[v], end.lengths[v]).1, blake3::hash(bytes).as_bytes());
+            }
+            check_parity(plan, &volumes, end);
+        }
+    }
+
+    fn check_parity(plan: &Plan, volumes: &HashMap<(u32, usize), Vec<u8>>, end: &GroupEnd) {
+        let (k, longest) = (usize::from(plan.k), *end.lengths.iter().max().unwrap() as usize);
+        let mut padded: Vec<Vec<u8>> =
+            (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][BLOCK..].to_vec()).collect();
+        padded.iter_mut().for_each(|v| v.resize(longest - BLOCK, 0));
+        let (data, parity) = padded.split_at(k);
+        let data: Vec<&[u8]> = data.iter().map(|d| &d[..]).collect();
+        let mut expected = vec![vec![0; longest - BLOCK]; parity.len()];
+        let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
+        Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
+        assert!(parity == expected);
+    }
+
+    #[test]
+    fn one_small_frame() {
+        check(&plan(16, 2, 2 << 20), &[100], 1);
+    }
+
+    #[test]
+    fn several_groups_with_many_workers() {
+        let lens: Vec<usize> = (0..400).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(3, 2, 2 << 20), &lens, 4);
+    }
+
+    #[test]
+    fn stripes_of_one_row() {
+        let lens: Vec<usize> = (0..300).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(250, 5, 2 << 20), &lens, 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_frames_at_any_shape(k in 1u16..20, m in 1u16..5, workers in 1usize..4,
+                                   lens in prop::collection::vec(1usize..65_000, 1..200)) {
+            check(&plan(k, m, 2 << 20), &lens, workers);
+        }
+    }
+}
