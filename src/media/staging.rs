@@ -137,6 +137,11 @@ impl Staging {
         rustix::fs::futimens(&dir, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
     }
 
+    /// The mode of a target whose set has none for it.
+    pub fn open_to_all(&self) -> Result<()> {
+        rustix::fs::fchmod(&self.dir, Mode::from_raw_mode(0o755)).map_err(self.failed("set the mode of", b""))
+    }
+
     fn set_xattrs(&self, fd: impl AsFd, path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         for (name, value) in xattrs {
             let bad = |_| {

@@ -204,6 +204,9 @@ impl<'a> Placer<'a> {
                 _ => {}
             }
         }
+        if !self.wanted().any(|(_, e)| e.path.0.is_empty()) {
+            self.staging.open_to_all()?;
+        }
         let dirs: Vec<&Entry> = self.wanted().map(|(_, e)| e).filter(|e| e.kind == Kind::Dir).collect();
         for entry in dirs.iter().rev() {
             if !(entry.path.0.is_empty() && self.staging.keeps_target()) {

@@ -50,7 +50,8 @@ impl Identities {
         let decryptor = age::Decryptor::new(sealed).map_err(|e| self.refused(e))?;
         let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
         let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
-        let mut text = Zeroizing::new(String::new());
+        // Large enough never to move, and so to leave no second copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET as usize));
         let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
         read.map_err(|e| {
             Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set")
