@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# usage: make-golden.sh CKVAULT    makes golden/draft-1 anew
+set -euo pipefail
+ckvault=$(realpath "$1")
+cd "$(dirname "$0")/golden"
+version=draft-1
+rm -rf "$version"
+mkdir -p "$version"/{keys,drive1,drive2}
+source=$(mktemp -d)
+trap 'rm -rf "$source"' EXIT
+python3 - "$source" <<'PY'
+import hashlib, os, sys
+
+os.chdir(sys.argv[1])
+noise = b"".join(hashlib.sha512(b"%d" % i).digest() for i in range(3000))
+write = lambda name, data: open(name, "wb").write(data)
+os.mkdir("model")
+write("model/weights.bin", noise)
+write("model/config.json", b'{"architectures": ["Golden"]}\n' * 40)
+write("model/empty", b"")
+os.link("model/weights.bin", "model/weights-again.bin")
+os.symlink("weights.bin", "model/link")
+write(b"not-utf8-\xff", b"x")
+write("new\nline " + "long" * 40, b"y")
+os.mkdir("empty-dir")
+with open("sparse", "wb") as f:
+    f.seek(10 << 20)
+    f.write(noise[:5000])
+    f.truncate(32 << 20)
+os.setxattr("model/config.json", "user.origin", b"golden")
+os.chmod("model/config.json", 0o640)
+for directory, names, files in os.walk(b".", topdown=False):
+    for name in files + names + [b"."]:
+        os.utime(os.path.join(directory, name), ns=(1_700_000_000_123_456_789,) * 2, follow_symlinks=False)
+PY
+export CKVAULT_HOME=$PWD/$version/keys
+"$ckvault" keygen >/dev/null
+"$ckvault" export "$source" --to "$version/drive1" --to "$version/drive2" --parity 3+2 --volume-size 2M --label golden
+"$ckvault" list "$version"/drive? --json > "$version/expected.json"
