@@ -112,7 +112,13 @@ constructors! {
 impl Error {
     /// For `map_err`: an operation on a file that is not on a drive.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { action, path: path.as_ref().to_owned(), source }
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::drive(
+                format!("cannot {action} {}: {source}", path.as_ref().display()),
+                "make room there, then run the command again",
+            ),
+            _ => Error::Io { action, path: path.as_ref().to_owned(), source },
+        }
     }
 
     /// For `map_err`: an operation on a file of a drive.

@@ -143,12 +143,27 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
     let dirs = SetDirs::create(&options.drives, &set_dir_name(options.label.as_deref(), &hex(&id)))?;
     let job = Job { options, id, plan: &plan, drives: &drives, dirs: &dirs, recipients, key, progress };
     match job.write(walked, tar_bytes) {
-        Ok((manifest, origin)) => Ok(report(options, &manifest, &plan, &drives, &dirs, totals, origin)),
+        Ok(written) => Ok(report(options, &written, &plan, &drives, &dirs, totals)),
         Err(error) => {
             dirs.remove();
             Err(error)
         }
     }
+}
+
+/// What is on the drives in the end.
+struct Written {
+    manifest: Manifest,
+    /// Where it was read back from, if it was.
+    origin: Option<Origin>,
+    /// Bytes of the signature.
+    signature: u64,
+}
+
+/// The signature that was written.
+struct Signed {
+    bytes: u64,
+    origin: Option<Origin>,
 }
 
 /// Everything that is settled before the first byte is written.
@@ -164,7 +179,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn write(&self, walked: Walked, tar_bytes: u64) -> Result<(Manifest, Option<Origin>)> {
+    fn write(&self, walked: Walked, tar_bytes: u64) -> Result<Written> {
         let identity = SetIdentity::generate();
         let to = identity.recipient();
         let mut files = BTreeMap::new();
@@ -176,6 +191,7 @@ impl Job<'_> {
         let source = Source::new(walked, tar_bytes, self.plan.segment_bytes);
         let packed = pipeline::pack(&source, self.plan, self.dirs, self.header(), &to, self.progress)?;
         self.progress.end();
+        source.check_unchanged()?;
         files.insert(names::HASHES.into(), packed.hashes);
         let inventory = self.inventory(source, packed.frames, tar_bytes);
         files.insert(names::INVENTORY.into(), metadata::write_inventory(self.dirs, &inventory, self.plan, &to)?);
@@ -184,9 +200,9 @@ impl Job<'_> {
         }
         let manifest = self.manifest(packed.groups, files, to.to_string());
         metadata::write_b3sums(self.dirs, |drive| manifest.b3sums(drive))?;
-        let origin = self.read_back(&manifest)?;
-        self.sign(&manifest)?;
-        Ok((manifest, origin))
+        let read = self.read_back(&manifest)?;
+        let signed = self.sign(&manifest)?;
+        Ok(Written { manifest, origin: read.zip(signed.origin).map(|(a, b)| a.and(b)), signature: signed.bytes })
     }
 
     fn header(&self) -> Header {
@@ -247,12 +263,12 @@ impl Job<'_> {
             return Ok(None);
         }
         let origin = readback::read_back(manifest, self.drives, self.dirs, self.progress)?;
-        readback::compare_small(self.dirs, names::B3SUMS, |d| manifest.b3sums(d as u16 + 1))?;
-        Ok(Some(origin))
+        let sums = readback::compare_small(self.dirs, names::B3SUMS, |d| manifest.b3sums(d as u16 + 1))?;
+        Ok(Some(origin.and(sums)))
     }
 
     /// The manifest last: without it, nothing looks complete.
-    fn sign(&self, manifest: &Manifest) -> Result<()> {
+    fn sign(&self, manifest: &Manifest) -> Result<Signed> {
         if self.progress.cancelled() {
             return Err(Error::Interrupted);
         }
@@ -260,11 +276,14 @@ impl Job<'_> {
         let signature = sign::sign(&self.key, &self.options.signing_key, &bytes)?;
         metadata::write_everywhere(self.dirs, names::SIGNATURE, &signature)?;
         metadata::write_everywhere(self.dirs, names::MANIFEST, &bytes)?;
-        if self.options.read_back {
-            readback::compare_small(self.dirs, names::SIGNATURE, |_| signature.clone())?;
-            readback::compare_small(self.dirs, names::MANIFEST, |_| bytes.clone())?;
-        }
-        Ok(())
+        let origin = match self.options.read_back {
+            false => None,
+            true => {
+                let first = readback::compare_small(self.dirs, names::SIGNATURE, |_| signature.clone())?;
+                Some(first.and(readback::compare_small(self.dirs, names::MANIFEST, |_| bytes.clone())?))
+            }
+        };
+        Ok(Signed { bytes: signature.len() as u64, origin })
     }
 }
 
@@ -369,13 +388,13 @@ fn reported_drives(plan: &Plan, drives: &[Drive], dirs: Option<&SetDirs>) -> Vec
 
 fn report(
     options: &Options,
-    manifest: &Manifest,
+    written: &Written,
     plan: &Plan,
     drives: &[Drive],
     dirs: &SetDirs,
     totals: Totals,
-    origin: Option<Origin>,
 ) -> Report {
+    let manifest = &written.manifest;
     let group = |(g, group): (usize, &crate::format::manifest::Group)| {
         let volume = |(i, v): (usize, &crate::format::manifest::Volume)| ReportedVolume {
             name: volume_name(g, i, group.k),
@@ -387,7 +406,9 @@ fn report(
     };
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
     let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
-    let metadata = (listed + manifest.encode().len() as u64) * 2 * drives.len() as u64;
+    let on_each = listed + manifest.encode().len() as u64 + written.signature;
+    let sums: u64 = (1..=manifest.drives).map(|d| manifest.b3sums(d).len() as u64).sum();
+    let metadata = 2 * (on_each * drives.len() as u64 + sums);
     Report {
         set: Some(manifest.set.clone()),
         label: options.label.clone(),
@@ -401,7 +422,7 @@ fn report(
         bytes_in: totals.bytes_in,
         bytes_out: volumes + metadata,
         survives: pipeline::plan::survives_as_placed(manifest),
-        read_back: match origin {
+        read_back: match written.origin {
             None => "off",
             Some(Origin::Drive) => "device",
             Some(Origin::CachePossible) => "cache-possible",

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Name};
-use crate::media::staging::Staging;
+use crate::media::staging::{self, Staging};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::contents::{self, Contents};
 use crate::pipeline::open::{self, Where};
@@ -61,33 +61,32 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let set = open::open(&options.place)?;
     let identities = Identities::read(&options.identities, ask)?;
     let contents = contents::open(&set, &identities)?;
-    paths::check(&contents.inventory.entries, options.keep_links)?;
     let fate = choose(&contents.inventory.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
+    let id = &set.manifest.set[..8];
+    let judged = |i: usize| !options.keep_links && fate[i] != Fate::Skip;
+    paths::check(&contents.inventory.entries, &staging::name_inside(id), judged)?;
     if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
         return Err(Error::usage(
             format!("nothing in the set matches {}", options.only.join(", ")),
             "`ckvault list` shows what is inside; * matches / too",
         ));
     }
-    let staging = Staging::begin(&options.to, &set.manifest.set[..8])?;
     let blocks = Blocks::new(&set)?;
+    let staging = Staging::begin(&options.to, id)?;
     let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
-    match fill(&contents, fate, &blocks, &staging, &drives, progress) {
-        Ok(placed) => {
-            let lost_xattrs = staging.xattrs_lost();
-            staging.commit()?;
-            Ok(Report {
-                set: set.manifest.set.clone(),
-                label: set.manifest.label.clone(),
-                signer: set.signer.name.clone(),
-                created: set.manifest.created.clone(),
-                to: options.to.clone(),
-                files: placed.files,
-                bytes: placed.bytes,
-                repaired_blocks: blocks.repaired(),
-                lost_xattrs,
-            })
-        }
+    let filled = fill(&contents, fate, &blocks, &staging, &drives, progress);
+    match filled.and_then(|placed| staging.commit().map(|()| placed)) {
+        Ok(placed) => Ok(Report {
+            set: set.manifest.set.clone(),
+            label: set.manifest.label.clone(),
+            signer: set.signer.name.clone(),
+            created: set.manifest.created.clone(),
+            to: options.to.clone(),
+            files: placed.files,
+            bytes: placed.bytes,
+            repaired_blocks: blocks.repaired(),
+            lost_xattrs: staging.xattrs_lost(),
+        }),
         Err(error) => {
             staging.abandon();
             Err(error)

@@ -15,6 +15,11 @@ pub const LONGEST_LINE: u64 = 64 << 20;
 pub const MOST_ENTRIES: u64 = 1 << 24;
 /// The longest path, in bytes (Linux refuses longer ones).
 pub const LONGEST_PATH: usize = 4095;
+/// The most extended attributes of an entry; Linux has room for fewer.
+pub const MOST_XATTRS: usize = 1 << 14;
+/// The longest value of one, in bytes (Linux refuses longer ones).
+pub const LONGEST_XATTR: usize = 64 << 10;
+const LONGEST_XATTR_NAME: usize = 255;
 /// The most extents of a sparse file.
 pub const MOST_EXTENTS: usize = 1 << 16;
 /// Extents begin, and but for the end of the file end, at multiples of this: tar pads each to its records.
@@ -158,6 +163,13 @@ impl Entry {
     fn validate(&self) -> Result<(), FormatError> {
         within("length of a path", self.path.0.len() as u64, 0, LONGEST_PATH as u64)?;
         within("mode", self.mode.into(), 0, 0o7777)?;
+        within("extended attributes", self.xattrs.len() as u64, 0, MOST_XATTRS as u64)?;
+        for (name, value) in &self.xattrs {
+            within("length of an extended attribute", value.0.len() as u64, 0, LONGEST_XATTR as u64)?;
+            if !name.0.starts_with(b"user.") || name.0.len() > LONGEST_XATTR_NAME || name.0.contains(&0) {
+                return Err(FormatError::Text { what: "extended attribute", value: name.printable() });
+            }
+        }
         within("nanoseconds", self.mtime.1.into(), 0, 999_999_999)?;
         match &self.kind {
             Kind::File { size, extents, .. } => {
@@ -333,13 +345,15 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Name::new(&b));
+        let attribute =
+            || prop::collection::vec(1u8..=255, 0..30).prop_map(|b| Name::new(&[b"user.", &b[..]].concat()));
         (
             bytes(),
             kind(),
             0u32..0o10000,
             any::<i64>(),
             0u32..1_000_000_000,
-            prop::collection::vec((bytes(), bytes()), 0..2),
+            prop::collection::vec((attribute(), bytes()), 0..2),
             any::<u64>(),
         )
             .prop_map(|(path, kind, mode, s, ns, xattrs, offset)| Entry {

@@ -14,6 +14,8 @@ pub const LEAST_VOLUME: u64 = 2 << 20;
 pub const MOST_VOLUMES: u64 = 1 << 16;
 /// The most drives that a set may have.
 pub const MOST_DRIVES: u64 = 255;
+/// The most bytes that a key slot may have.
+pub const LONGEST_SLOT: u64 = 16 << 20;
 const LONGEST_FILE: u64 = 1 << 50;
 
 /// What a set consists of.
@@ -223,7 +225,9 @@ impl Manifest {
         if self.filter != "zstd" {
             return Err(text("filter", &self.filter));
         }
-        within("part", self.part.into(), 1, 1 << 16)?;
+        if (self.part, self.last) != (1, true) {
+            return Err(FormatError::Critical("chain".into()));
+        }
         if self.previous.as_deref().is_some_and(|p| hash_hex::parse(p).is_none())
             || (self.part > 1) != self.previous.is_some()
         {
@@ -244,7 +248,8 @@ impl Manifest {
     fn validate_group(&self, group: &Group) -> Result<(), FormatError> {
         let first = &self.groups[0];
         let n = u64::from(group.k) + u64::from(group.m);
-        within("K", group.k.into(), 1, 255)?;
+        within("K", group.k.into(), 1, 254)?;
+        within("M", group.m.into(), 1, 254)?;
         within("K+M", n, 1, 255)?;
         if n != group.volumes.len() as u64 || (group.k, group.m) != (first.k, first.m) {
             return Err(FormatError::Contradiction("K, M and the number of volumes do not agree".into()));
@@ -279,7 +284,8 @@ impl Manifest {
             let Some(file) = self.files.get(name) else {
                 return Err(FormatError::Contradiction(format!("{name} is not listed")));
             };
-            within("length of a metadata file", file.bytes, 1, LONGEST_FILE)?;
+            let longest = if name == names::KEYS { LONGEST_SLOT } else { LONGEST_FILE };
+            within("length of a metadata file", file.bytes, 1, longest)?;
         }
         if let Some(name) = self.files.keys().find(|n| !names::LISTED.contains(&n.as_str())) {
             return Err(FormatError::Text { what: "metadata file", value: name.clone() });
@@ -331,7 +337,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(k in 1u16..100, m in 0u16..100, groups in 1usize..4) {
+        fn round_trip(k in 1u16..100, m in 1u16..100, groups in 1usize..4) {
             let manifest = sample(k, m, groups);
             prop_assert_eq!(Manifest::parse(&manifest.encode()), Ok(manifest));
         }
@@ -357,7 +363,9 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.groups[0].k = 3), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
         assert!(matches!(refused(|m| drop(m.files.remove("keys.age"))), E::Contradiction(_)));
-        assert!(matches!(refused(|m| m.part = 2), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.part = 2), E::Critical(_)));
+        assert!(matches!(refused(|m| m.last = false), E::Critical(_)));
+        assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
     }
 

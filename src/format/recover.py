@@ -48,27 +48,33 @@ def check_signature(dirs, manifest, signers):
     print(f"signature verified: {who[0]}", file=sys.stderr)
 
 
-def check_hashes(dirs):
+def check_hashes(dirs, manifest):
+    """Everything that is used must have the hash that the signed manifest says. Returns where each file is."""
+    signed = {name: manifest["files"][name]["blake3"] for name in ("keys.age", "inventory.age")}
+    for g, group in enumerate(manifest["groups"]):
+        for v, volume in enumerate(group["volumes"][: group["k"]]):
+            signed[f"g{g:05}-d{v:03}.ckv"] = volume["blake3"]
+    paths = {name: find(dirs, name) for name in signed}
     if not have("b3sum"):
-        print("volumes NOT VERIFIED (needs b3sum)", file=sys.stderr)
-        return
-    for d in dirs:
-        if os.path.isfile(os.path.join(d, "B3SUMS")) and os.path.getsize(os.path.join(d, "B3SUMS")):
-            if subprocess.run(["b3sum", "--quiet", "-c", "B3SUMS"], cwd=d).returncode:
-                die(f"volumes in {d} are damaged or missing: repair them with ckvault")
-            print(f"volumes verified: {d}", file=sys.stderr)
+        print("contents NOT VERIFIED (needs b3sum)", file=sys.stderr)
+        return paths
+    for name, path in paths.items():
+        if subprocess.run(["b3sum", "--no-names", path], stdout=subprocess.PIPE, text=True).stdout.strip() != signed[name]:
+            die(f"{path} is not as it was signed: bring another drive, or repair the set with ckvault")
+    print(f"contents verified against the manifest: {len(paths)} files", file=sys.stderr)
+    return paths
 
 
-def frames(dirs, groups, segments):
+def frames(paths, segments):
     """The age files of all segments, in order."""
     opened = {}
-    for n, (s) in enumerate(segments):
+    for n, s in enumerate(segments):
         g, v = s["group"], s["volume"]
         if (g, v) not in opened:
             if any(key[0] != g for key in opened):
                 [f.close() for f in opened.values()]
                 opened.clear()
-            opened[g, v] = open(find(dirs, f"g{g:05}-d{v:03}.ckv"), "rb")
+            opened[g, v] = open(paths[f"g{g:05}-d{v:03}.ckv"], "rb")
         opened[g, v].seek(s["offset"])
         frame = opened[g, v].read(s["bytes"])
         header = b"ckvF" + (s["bytes"] - FRAME).to_bytes(4, "little") + n.to_bytes(8, "little")
@@ -78,12 +84,16 @@ def frames(dirs, groups, segments):
 
 
 def finish(entries, to):
-    """What tar cannot carry: nanoseconds, times before 1970, extended attributes. Directories last, innermost first."""
+    """What tar cannot carry (nanoseconds, times before 1970, extended attributes), and modes without set-user-id.
+    Directories last, innermost first."""
     raw = lambda name: name.encode() if isinstance(name, str) else base64.b64decode(name["base64"])
     for e in sorted(entries, key=lambda e: e["kind"] == "dir" and 1 + 1 / (1 + raw(e["path"]).count(b"/") + bool(e["path"]))):
         path = os.path.join(os.fsencode(to), raw(e["path"]))
         for name, value in e.get("xattrs", []):
-            os.setxattr(path, raw(name), raw(value), follow_symlinks=False)
+            os.chmod(path, 0o700)
+            os.setxattr(path, raw(name), raw(value))
+        if e["kind"] in ("dir", "file"):
+            os.chmod(path, e["mode"] & (0o3777 if e["kind"] == "dir" else 0o1777))
         seconds, nanoseconds = e["mtime"]
         os.utime(path, ns=(seconds * 10**9 + nanoseconds,) * 2, follow_symlinks=False)
 
@@ -97,24 +107,26 @@ def main():
     args = args.parse_args()
     manifest = find(args.setdir, "manifest.json")
     check_signature(args.setdir, manifest, args.signers)
-    check_hashes(args.setdir)
-    groups = json.load(open(manifest, "rb"))["groups"]
-    slot = subprocess.run(["age", "-d", "-i", args.identity, find(args.setdir, "keys.age")], stdout=subprocess.PIPE)
+    signed = json.load(open(manifest, "rb"))
+    paths = check_hashes(args.setdir, signed)
+    slot = subprocess.run(["age", "-d", "-i", args.identity, paths["keys.age"]], stdout=subprocess.PIPE)
     identity = slot.stdout if slot.returncode == 0 else die("age cannot open keys.age with this identity")
-    packed = age(identity, open(find(args.setdir, "inventory.age"), "rb").read())
+    packed = age(identity, open(paths["inventory.age"], "rb").read())
     lines = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout.splitlines()
     head, rest = json.loads(lines[0]), lines[1:]
     entries = [json.loads(line) for line in rest[: head["entries"]]]
     segments = [json.loads(line) for line in rest[head["entries"] :]]
+    if head["set"] != signed["set"]:
+        die("the inventory is that of another set")
     if [s["segment"] for s in segments] != list(range(head["segments"])):
         die("the inventory does not name every segment")
     os.makedirs(args.to, exist_ok=True)
     if os.listdir(args.to):
         die(f"{args.to} is not empty")
-    tar = subprocess.Popen(["tar", "-x", "-p", "-C", args.to, "--no-same-owner", "-f", "-"], stdin=subprocess.PIPE)
+    tar = subprocess.Popen(["tar", "-x", "-C", args.to, "--no-same-owner", "--no-same-permissions", "-f", "-"], stdin=subprocess.PIPE)
     zstd = subprocess.Popen(["zstd", "-dc"], stdin=subprocess.PIPE, stdout=tar.stdin)
     tar.stdin.close()
-    for sealed in frames(args.setdir, groups, segments):
+    for sealed in frames(paths, segments):
         zstd.stdin.write(age(identity, sealed))
     zstd.stdin.close()
     if zstd.wait() or tar.wait():

@@ -35,7 +35,12 @@ pub struct Staging {
 }
 
 /// The beginning of the name of every staging directory.
-pub const PREFIX: &str = ".ckvault-";
+const PREFIX: &str = ".ckvault-";
+
+/// The name of the staging directory that is made inside of a target that stays.
+pub fn name_inside(id: &str) -> String {
+    format!("{PREFIX}{id}.partial")
+}
 
 impl Staging {
     /// Prepares the staging directory for a target that does not exist or is an empty directory.
@@ -50,14 +55,14 @@ impl Staging {
             }
         };
         let path = match inside {
-            true => target.join(format!("{PREFIX}{id}.partial")),
+            true => target.join(name_inside(id)),
             false => {
                 let name = target.file_name().unwrap_or_default().as_bytes();
                 let tag = blake3::hash(name).to_hex();
                 parent.join(format!("{PREFIX}{id}-{}.partial", &tag[..8]))
             }
         };
-        require_empty(&target, &path)?;
+        require_empty(&target, inside.then_some(&*path))?;
         let dir = own(&path)?;
         Ok(Staging { dir, path, target, inside, xattrs_lost: AtomicU64::new(0) })
     }
@@ -172,7 +177,7 @@ impl Staging {
     }
 
     /// Makes everything durable and gives it its final name.
-    pub fn commit(self) -> Result<()> {
+    pub fn commit(&self) -> Result<()> {
         rustix::fs::syncfs(&self.dir).map_err(|e| Error::io("sync", &self.path)(e.into()))?;
         if self.inside {
             self.move_contents()?;
@@ -216,10 +221,6 @@ impl Staging {
                 ),
                 "import to a file system that tells such names apart (ext4, for example)",
             ),
-            Errno::NOSPC => Error::refused(
-                format!("no space left for {} on the file system of {}", printable(path), self.target.display()),
-                "make room, then import again",
-            ),
             e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }
@@ -250,14 +251,16 @@ fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
     Ok(mount_point || link || !writable)
 }
 
-fn require_empty(target: &Path, staging: &Path) -> Result<()> {
+/// What else may be in a target that stays: an old staging directory, and what ext4 puts at its top.
+fn require_empty(target: &Path, staging: Option<&Path>) -> Result<()> {
     let entries = match std::fs::read_dir(target) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(Error::io("read", target))?,
     };
     for entry in entries {
         let path = entry.map_err(Error::io("read", target))?.path();
-        if path != staging && !path.ends_with("lost+found") {
+        let excused = staging.is_some_and(|s| path == s || path.ends_with("lost+found"));
+        if !excused {
             return Err(Error::refused(
                 format!("{} is not empty", target.display()),
                 "import into a directory that is empty or does not exist",

@@ -7,12 +7,13 @@ use crate::format::header::Header;
 use crate::format::manifest::volume_name;
 use crate::format::signature::Signature;
 use crate::format::{hex, names};
-use crate::media::{open_regular, read_regular, read_up_to};
+use crate::media::{read_regular, read_up_to};
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::open::{Set, hash_of};
 use crate::pipeline::{FirstError, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -71,6 +72,8 @@ pub struct Audit {
     pub present: BTreeSet<u16>,
     /// Drives that are not.
     pub absent: BTreeSet<u16>,
+    /// Only what the drives that are here should hold was judged.
+    pub this_drive: bool,
 }
 
 /// The verdict on a set.
@@ -127,13 +130,8 @@ pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Aud
     let volumes = read_volumes(set, &blocks, &wanted, progress)?;
     let volumes =
         volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
-    Ok(Audit {
-        m: set.manifest.groups[0].m,
-        volumes,
-        files: judge_files(set),
-        present,
-        absent: if this_drive { BTreeSet::new() } else { absent },
-    })
+    let m = set.manifest.groups[0].m;
+    Ok(Audit { m, volumes, files: judge_files(set), present, absent, this_drive })
 }
 
 struct Reading {
@@ -155,7 +153,7 @@ fn read_volumes(
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
         let at = At { group, index };
-        let (here, count) = (blocks.file(at).is_some(), hashes::blocks(volume.bytes));
+        let (here, count) = (!blocks.files(at).is_empty(), hashes::blocks(volume.bytes));
         if index == 0 {
             readings.push(Vec::new());
         }
@@ -223,26 +221,25 @@ impl Reading {
             judged.state = State::Missing;
             return judged;
         }
-        let path = set.volume_path(self.at.group, self.at.index);
-        let Some(path) = path.filter(|_| self.here) else {
+        let files = blocks.files(self.at);
+        let lengths: Vec<u64> = files.iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).collect();
+        let Some(file) = files.first().filter(|_| self.here) else {
             judged.state = State::Missing;
             return judged;
         };
-        let actual = open_regular(&path).and_then(|f| f.metadata()).map_or(0, |m| m.len());
-        if judged.bad.iter().next().is_some() || actual != volume.bytes {
+        if judged.bad.iter().next().is_some() || !lengths.contains(&volume.bytes) {
             judged.state = State::Damaged;
-            judged.diagnosis = diagnose(set, blocks, self.at, &path, actual, &judged.bad);
+            judged.diagnosis = diagnose(set, blocks, self.at, file, lengths[0], &judged.bad);
         }
         judged
     }
 }
 
 /// Names damage for what it is, where that can be told.
-fn diagnose(set: &Set, blocks: &Blocks, at: At, path: &Path, actual: u64, bad: &Bits) -> Option<String> {
+fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &File, actual: u64, bad: &Bits) -> Option<String> {
     let expected = set.manifest.groups[at.group].volumes[at.index].bytes;
-    let file = open_regular(path).ok()?;
     let mut page = vec![0; BLOCK];
-    let read = read_up_to(&file, &mut page, 0).unwrap_or(0);
+    let read = read_up_to(file, &mut page, 0).unwrap_or(0);
     if let Ok(header) = Header::parse(&page[..read]) {
         if header.set != set.manifest.id() {
             return Some(format!("belongs to another set ({}…)", &hex(&header.set)[..8]));
@@ -255,12 +252,12 @@ fn diagnose(set: &Set, blocks: &Blocks, at: At, path: &Path, actual: u64, bad: &
     match actual {
         _ if actual < expected => Some(format!("truncated: {actual} of {expected} bytes")),
         _ if actual > expected => Some(format!("lengthened: {actual} instead of {expected} bytes")),
-        _ => swapped(set, blocks, at, &file, bad),
+        _ => swapped(set, blocks, at, file, bad),
     }
 }
 
 /// Blocks that hold what belongs to another place, in this volume or at the same place of another one.
-fn swapped(set: &Set, blocks: &Blocks, at: At, file: &std::fs::File, bad: &Bits) -> Option<String> {
+fn swapped(set: &Set, blocks: &Blocks, at: At, file: &File, bad: &Bits) -> Option<String> {
     let numbers: Vec<u64> = bad.iter().take(MOST_EXAMINED + 1).collect();
     if numbers.len() > MOST_EXAMINED {
         return None;
@@ -341,7 +338,7 @@ impl Audit {
             let mut copies = self.files.iter().filter(|f| f.name.rsplit('/').next() == Some(needed));
             if !copies.any(|f| f.state == State::Ok) {
                 lost |= self.absent.is_empty();
-                incomplete = true;
+                incomplete |= !self.absent.is_empty();
             }
         }
         let all_well = self.files.iter().all(|f| f.state == State::Ok)

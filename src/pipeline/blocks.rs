@@ -25,6 +25,8 @@ const MOST_FILES: usize = 512;
 const MOST_PAGES: usize = 4096;
 
 type Page = Arc<Vec<Value>>;
+/// Open files.
+type Files = Vec<Arc<File>>;
 /// A page of a volume.
 type Key = (At, usize);
 
@@ -34,7 +36,7 @@ pub struct Blocks<'a> {
     codec: Codec,
     offsets: Vec<Vec<u64>>,
     hash_files: Vec<PathBuf>,
-    files: Mutex<HashMap<At, Option<Arc<File>>>>,
+    files: Mutex<HashMap<At, Files>>,
     pages: Mutex<HashMap<Key, Option<Page>>>,
     repaired: Mutex<HashMap<At, BTreeSet<u64>>>,
     proving: Mutex<()>,
@@ -89,19 +91,19 @@ impl<'a> Blocks<'a> {
         usize::from(self.volume(at).drive) - 1
     }
 
-    /// The file of a volume, if it is here and can be opened.
-    pub fn file(&self, at: At) -> Option<Arc<File>> {
+    /// The files of a volume that are here and can be opened; there should be one.
+    pub fn files(&self, at: At) -> Files {
         let mut files = lock(&self.files);
-        if let Some(file) = files.get(&at) {
-            return file.clone();
+        if let Some(known) = files.get(&at) {
+            return known.clone();
         }
         if files.len() >= MOST_FILES {
             files.clear();
         }
-        let path = self.set.volume_path(at.group, at.index);
-        let file = path.and_then(|p| open_regular(&p).ok()).map(Arc::new);
-        files.insert(at, file.clone());
-        file
+        let paths = self.set.volume_paths(at.group, at.index);
+        let opened: Files = paths.iter().filter_map(|p| open_regular(p).ok()).map(Arc::new).collect();
+        files.insert(at, opened.clone());
+        opened
     }
 
     /// Reads blocks `range` of a volume into `out`, as far as they can be read; true for each that has its value.
@@ -109,17 +111,27 @@ impl<'a> Blocks<'a> {
         let (from, to) = self.bytes_of(at, &range);
         out.clear();
         out.resize((to - from) as usize, 0);
-        let none = || vec![false; (range.end - range.start) as usize];
-        let Some(file) = self.file(at) else { return none() };
-        let readable = read_blocks(&file, out, from);
-        let mut good = Vec::with_capacity(readable.len());
-        for (i, (block, readable)) in out.chunks(BLOCK).zip(readable).enumerate() {
-            let number = range.start + i as u64;
-            let fits =
-                || self.value(at, number).is_some_and(|v| v == hashes::block(number, block, self.volume(at).bytes));
-            good.push(readable && fits());
+        let mut good = vec![false; (range.end - range.start) as usize];
+        for file in self.files(at) {
+            self.check_file(&file, at, range.start, from, out, &mut good);
+            if good.iter().all(|g| *g) {
+                break;
+            }
         }
         good
+    }
+
+    /// Reads those blocks that are not good yet from one file.
+    fn check_file(&self, file: &File, at: At, first: u64, from: u64, out: &mut [u8], good: &mut [bool]) {
+        let readable = match good.iter().any(|g| *g) {
+            false => read_blocks(file, out, from),
+            true => read_missing(file, out, from, good),
+        };
+        for (i, (block, readable)) in out.chunks(BLOCK).zip(readable).enumerate() {
+            let number = first + i as u64;
+            let fits = || self.value(at, number) == Some(hashes::block(number, block, self.volume(at).bytes));
+            good[i] = good[i] || (readable && fits());
+        }
     }
 
     fn bytes_of(&self, at: At, range: &Range<u64>) -> (u64, u64) {
@@ -311,12 +323,13 @@ impl<'a> Blocks<'a> {
     }
 
     fn page_from_volume(&self, at: At, page: usize) -> Option<Page> {
-        let file = self.file(at)?;
-        let fill = |range: Range<u64>, out: &mut [u8]| {
-            let from = range.start * BLOCK as u64;
-            read_up_to(&file, out, from).ok().filter(|n| *n == out.len()).map(drop)
-        };
-        self.page_by(at, page, fill)
+        self.files(at).iter().find_map(|file| {
+            let fill = |range: Range<u64>, out: &mut [u8]| {
+                let from = range.start * BLOCK as u64;
+                read_up_to(file, out, from).ok().filter(|n| *n == out.len()).map(drop)
+            };
+            self.page_by(at, page, fill)
+        })
     }
 
     fn page_from_reconstruction(&self, at: At, page: usize) -> Option<Page> {
@@ -372,6 +385,14 @@ fn read_blocks(file: &File, out: &mut [u8], from: u64) -> Vec<bool> {
                 .collect()
         }
     }
+}
+
+/// Reads the blocks that are not good yet, over what was read of them before.
+fn read_missing(file: &File, out: &mut [u8], from: u64, good: &[bool]) -> Vec<bool> {
+    let read = |(i, block): (usize, &mut [u8])| {
+        !good[i] && read_up_to(file, block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len())
+    };
+    out.chunks_mut(BLOCK).enumerate().map(read).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,16 +5,18 @@ use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Inventory, LONGEST_LINE, Reader};
+use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
 use crate::media::{open_regular, read_regular};
 use crate::pipeline::open::{Set, name_drives};
 use crate::pipeline::refusal::breaks;
+use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::identities::Identities;
-use crate::pipeline::seal::{LONGEST_SLOT, SetIdentity};
 use crate::pipeline::{compress, tar};
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An opened set.
 pub struct Contents {
@@ -32,6 +34,7 @@ pub struct Contents {
 pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
     let slot_path = required(set, names::KEYS)?;
     let slot = read_regular(&slot_path, LONGEST_SLOT).map_err(Error::on_drive("read", &slot_path))?;
+    require_hash(set, names::KEYS, &slot_path, *blake3::hash(&slot).as_bytes())?;
     let identity = SetIdentity::from_slot(&slot, identities, &set.manifest.recipient)?;
     let inventory = read_inventory(set, &identity)?;
     let k = set.manifest.groups[0].k;
@@ -59,10 +62,31 @@ fn required(set: &Set, name: &str) -> Result<PathBuf> {
     })
 }
 
+/// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
+fn require_hash(set: &Set, name: &str, path: &Path, hash: [u8; 32]) -> Result<()> {
+    match set.manifest.files.get(name).is_some_and(|listed| listed.blake3 == hash) {
+        true => Ok(()),
+        false => Err(Error::drive(
+            format!("{} changed between two readings", path.display()),
+            "do not trust this drive: bring another one of the set",
+        )),
+    }
+}
+
 fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
     let path = required(set, names::INVENTORY)?;
     let file = open_regular(&path).map_err(Error::on_drive("read", &path))?;
-    let sealed = BufReader::with_capacity(1 << 17, file);
+    let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
+    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
+    if let Some(error) = hashing.failed.take() {
+        return Err(Error::on_drive("read", &path)(error));
+    }
+    std::io::copy(&mut hashing, &mut std::io::sink()).map_err(Error::on_drive("read", &path))?;
+    require_hash(set, names::INVENTORY, &path, *hashing.hasher.finalize().as_bytes())?;
+    read
+}
+
+fn read_lines(set: &Set, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {
     let unreadable = |e: std::io::Error| breaks(names::INVENTORY)(FormatError::Syntax(e.to_string()));
     let plain = identity.reader(sealed).map_err(unreadable)?;
     let mut lines = compress::reader(plain).map_err(unreadable)?;
@@ -79,6 +103,29 @@ fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
             .map_err(breaks(names::INVENTORY))?;
     }
     reader.finish().map_err(breaks(names::INVENTORY))
+}
+
+/// Hashes what is read, and keeps the error of a failing drive apart from those of the layers above.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    failed: Option<std::io::Error>,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.file.read(buffer) {
+            Ok(n) => {
+                self.hasher.update(&buffer[..n]);
+                Ok(n)
+            }
+            Err(error) => {
+                let again = std::io::Error::from(error.kind());
+                self.failed = Some(error);
+                Err(again)
+            }
+        }
+    }
 }
 
 /// Segments, tar stream and volumes must agree to the byte.

@@ -1,12 +1,13 @@
 //! Finding and trusting a set: signature before manifest, manifest before everything else. Every verb begins here.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::{self, Manifest};
+use crate::format::hashes::BLOCK;
+use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::media::sets::{self, Found, Layout};
-use crate::media::{read_regular, read_text};
+use crate::media::{open_regular, read_regular, read_text, read_up_to};
 use crate::pipeline::refusal::breaks;
 use crate::text::printable;
 use std::collections::BTreeSet;
@@ -119,6 +120,10 @@ fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> R
             _ => {}
         }
     }
+    // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
+    if trusted.len() > 1 && trusted.iter().any(|(bytes, _)| names_directory(bytes, &found.name)) {
+        trusted.retain(|(bytes, _)| names_directory(bytes, &found.name));
+    }
     match (trusted.len(), trusted.pop()) {
         (1, Some(pair)) => Ok(pair),
         (0, _) => Err(refusal.unwrap_or(TrustError::Invalid).into()),
@@ -127,6 +132,10 @@ fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> R
             "these drives are of different sets: bring those of one, or ask the sender which is right",
         )),
     }
+}
+
+fn names_directory(manifest: &[u8], name: &str) -> bool {
+    Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set) == name)
 }
 
 fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Result<Signer, TrustError> {
@@ -201,25 +210,34 @@ pub fn peek(place: &Where) -> Result<Seen> {
 }
 
 impl Set {
-    /// The file of a volume, if one of that name is here.
-    pub fn volume_path(&self, group: usize, index: usize) -> Option<PathBuf> {
-        let k = self.manifest.groups.get(group)?.k;
-        let name = manifest::volume_name(group, index, k);
-        self.dirs.iter().map(|d| d.join(&name)).find(|p| p.symlink_metadata().is_ok())
+    /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what
+    /// is good on another.
+    pub fn volume_paths(&self, group: usize, index: usize) -> Vec<PathBuf> {
+        let name =
+            self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
+        self.dirs.iter().map(|d| d.join(&name)).filter(|p| p.symlink_metadata().is_ok()).collect()
     }
 
-    /// The drives that each directory holds something of. A directory into which several drives were copied holds several.
+    /// The drives that a directory is the copy of: it has the header page of one of their volumes, or their `B3SUMS`. A
+    /// directory into which several drives were copied is the copy of several.
     pub fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
-        let here = |(_, _, name, v): (usize, usize, String, &manifest::Volume)| {
-            dir.join(name).symlink_metadata().is_ok().then_some(v.drive)
-        };
-        let mut drives: BTreeSet<u16> = self.manifest.volumes().filter_map(here).collect();
-        if drives.is_empty() {
-            let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-            let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| read_regular(p, manifest::LONGEST).ok()).collect();
-            drives.extend((1..=self.manifest.drives).filter(|d| said.contains(&self.manifest.b3sums(*d))));
+        let mut drives = BTreeSet::new();
+        for (group, index, name, volume) in self.manifest.volumes() {
+            if !drives.contains(&volume.drive) && self.has_header(&dir.join(name), group, index) {
+                drives.insert(volume.drive);
+            }
         }
+        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
+        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| read_regular(p, manifest::LONGEST).ok()).collect();
+        drives.extend((1..=self.manifest.drives).filter(|d| said.contains(&self.manifest.b3sums(*d))));
         drives
+    }
+
+    fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
+        let Ok(file) = open_regular(path) else { return false };
+        let mut page = vec![0; BLOCK];
+        let read = read_up_to(&file, &mut page, 0);
+        read.is_ok_and(|n| n == BLOCK) && page == self.manifest.header(group, index).encode()
     }
 
     /// The drives that are here.

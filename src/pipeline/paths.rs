@@ -2,19 +2,19 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
-use crate::media::staging;
 use std::collections::{HashMap, VecDeque};
 
 const MOST_HOPS: usize = 40;
 const LONGEST_COMPONENT: usize = 255;
 
-/// Refuses entries that could reach outside of the target, or each other.
-pub fn check(entries: &[Entry], keep_links: bool) -> Result<()> {
+/// Refuses entries that could reach outside of the target, or each other, or the staging directory `reserved` in it; and links
+/// that leave the target, of those entries that `placed` says are wanted.
+pub fn check(entries: &[Entry], reserved: &str, placed: impl Fn(usize) -> bool) -> Result<()> {
     let mut kinds: HashMap<&[u8], &Kind> = HashMap::with_capacity(entries.len());
     let mut links: HashMap<&[u8], &[u8]> = HashMap::new();
     for (i, entry) in entries.iter().enumerate() {
         let path = &entry.path.0[..];
-        check_path(&entry.path, i, &entry.kind)?;
+        check_path(&entry.path, i, &entry.kind, reserved)?;
         let parent = path.iter().rposition(|b| *b == b'/').map_or(&b""[..], |at| &path[..at]);
         if !parent.is_empty() && !matches!(kinds.get(parent), Some(Kind::Dir)) {
             return Err(refuse(&entry.path, "its parent is not a directory of the set"));
@@ -35,13 +35,11 @@ pub fn check(entries: &[Entry], keep_links: bool) -> Result<()> {
             return Err(refuse(&entry.path, "it stands in the set twice"));
         }
     }
-    match keep_links {
-        true => Ok(()),
-        false => links.keys().try_for_each(|path| check_link(path, &links)),
-    }
+    let wanted = entries.iter().enumerate().filter(|(i, _)| placed(*i)).map(|(_, e)| &e.path.0[..]);
+    wanted.filter(|path| links.contains_key(path)).try_for_each(|path| check_link(path, &links))
 }
 
-fn check_path(name: &Name, position: usize, kind: &Kind) -> Result<()> {
+fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Result<()> {
     let path = &name.0[..];
     if path.is_empty() {
         return match (position, kind) {
@@ -60,7 +58,7 @@ fn check_path(name: &Name, position: usize, kind: &Kind) -> Result<()> {
             _ => {}
         }
     }
-    match path.starts_with(staging::PREFIX.as_bytes()) {
+    match path.split(|b| *b == b'/').next() == Some(reserved.as_bytes()) {
         true => Err(refuse(name, "the name is reserved for ckvault itself")),
         false => Ok(()),
     }
@@ -135,6 +133,12 @@ fn refuse(path: &Name, why: &str) -> Error {
 mod tests {
     use super::*;
 
+    const STAGING: &str = ".ckvault-00112233.partial";
+
+    fn check(entries: &[Entry], keep_links: bool) -> Result<()> {
+        super::check(entries, STAGING, |_| !keep_links)
+    }
+
     fn entry(path: &str, kind: Kind) -> Entry {
         Entry { path: Name::new(path.as_bytes()), kind, mode: 0o644, mtime: (0, 0), xattrs: vec![], offset: 0 }
     }
@@ -153,9 +157,17 @@ mod tests {
 
     #[test]
     fn hostile_paths_are_refused() {
-        for bad in
-            ["/etc/passwd", "../x", "a/../../x", "./x", "a//b", "x\0y", "..", ".ckvault-1.partial/x", &"n".repeat(256)]
-        {
+        for bad in [
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "./x",
+            "a//b",
+            "x\0y",
+            "..",
+            ".ckvault-00112233.partial/x",
+            &"n".repeat(256),
+        ] {
             let parent = bad.split_once('/').map(|(p, _)| dir(p));
             let entries: Vec<Entry> = parent.into_iter().chain([file(bad)]).collect();
             assert!(check(&entries, true).is_err(), "{bad:?}");

@@ -127,34 +127,47 @@ fn segment_bytes(k: u16, volume_bytes: u64, tar_bytes: u64) -> u32 {
     size
 }
 
-/// Deals the volumes of a group to drives in proportion to their free space, each to the drive that is then the least full
-/// (highest averages); never so many to the fullest N that their loss would cost more than M − 1 volumes.
+/// Deals the volumes of a group to drives so that the fullest N never hold more than M − 1 of them: in proportion to free
+/// space if that can be, else with the same limit for each.
 fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<usize>> {
-    let n = usize::from(k + m);
-    let limit = match survive {
-        None | Some(0) => n,
-        Some(lost) if usize::from(lost) < drives.len() => usize::from(m - 1) / usize::from(lost),
-        Some(lost) => return Err(cannot_survive(drives.len(), lost.into())),
-    };
+    let (n, lost) = (usize::from(k + m), usize::from(survive.unwrap_or(0)));
+    if lost == 0 {
+        return Ok(deal(n, drives, |_| true).unwrap_or_default());
+    }
+    if lost >= drives.len() {
+        return Err(cannot_survive(drives.len(), lost));
+    }
+    let spare = usize::from(m - 1);
+    let proportional = deal(n, drives, |counts| most(counts, lost) <= spare);
+    let placed = proportional.or_else(|| deal(n, drives, |counts| counts.iter().all(|c| *c <= spare / lost)));
+    placed.ok_or_else(|| {
+        Error::usage(
+            format!(
+                "{k}+{m} volumes on {} drives do not survive the loss of {lost} of them and one volume more",
+                drives.len()
+            ),
+            "leave --parity out, or give more parity or more drives",
+        )
+    })
+}
+
+/// Gives each of `n` volumes to the drive that is then the least full for its free space (highest averages), among those that
+/// may take it.
+fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Vec<usize>> {
     let mut counts = vec![0usize; drives.len()];
     let mut placement = Vec::with_capacity(n);
     for _ in 0..n {
-        let open = (0..drives.len()).filter(|d| counts[*d] < limit);
+        let open = (0..drives.len()).filter(|d| {
+            let mut then = counts.clone();
+            then[*d] += 1;
+            may(&then)
+        });
         let fullness = |d: &usize| (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.max(1));
-        let Some(drive) = open.min_by_key(fullness) else {
-            return Err(Error::usage(
-                format!(
-                    "{k}+{m} volumes on {} drives do not survive the loss of {} of them and one volume more",
-                    drives.len(),
-                    survive.unwrap_or(0)
-                ),
-                "leave --parity out, or give more parity or more drives",
-            ));
-        };
+        let drive = open.min_by_key(fullness)?;
         counts[drive] += 1;
         placement.push(drive);
     }
-    Ok(placement)
+    Some(placement)
 }
 
 impl Plan {
@@ -183,9 +196,9 @@ impl Plan {
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = blocks(per_volume) * self.placement.len() as u64 * 32;
-        let files = self.most_groups + 2 * names::METADATA.len() as u64;
-        let fixed = 2 * (metadata + values + volumes * 200) + files * PER_FILE;
-        self.needed = (0..drives).map(|d| self.volumes_on(d) as u64 * per_volume + fixed).collect();
+        let fixed = 2 * (metadata + values + volumes * 200) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
+        self.needed = (0..drives).map(on_drive).collect();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::format::names;
 use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pipeline::drives::SetDirs;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Silent};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -19,6 +19,13 @@ pub enum Origin {
     Drive,
     /// The page cache may have held some of them.
     CachePossible,
+}
+
+impl Origin {
+    /// Of two readings.
+    pub fn and(self, other: Origin) -> Origin {
+        if self == Origin::Drive { other } else { self }
+    }
 }
 
 /// Reads back everything that the manifest names: volumes and metadata.
@@ -59,15 +66,16 @@ fn one_drive(manifest: &Manifest, index: usize, drive: &Drive, dir: &Path, progr
 }
 
 /// Reads back the files that the manifest does not name, itself among them.
-pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) -> Result<()> {
+pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) -> Result<Origin> {
+    let mut from_drive = true;
     for (i, dir) in dirs.dirs.iter().enumerate() {
         let bytes = of(i);
         let hash = *blake3::hash(&bytes).as_bytes();
         for path in [dir.join(names::COPY).join(name), dir.join(name)] {
-            compare(&path, bytes.len() as u64, &hash, &crate::progress::Silent::default(), |_| {})?;
+            from_drive &= compare(&path, bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
         }
     }
-    Ok(())
+    Ok(if from_drive { Origin::Drive } else { Origin::CachePossible })
 }
 
 /// Compares a file with its hash; says whether the cache can be ruled out.

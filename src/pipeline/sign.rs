@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
 const LONGEST: u64 = 64 << 10;
+/// How often a security key is asked.
+const TOUCHES: usize = 5;
 
 /// Loads the signing key; asks for its passphrase if it has one.
 pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
@@ -48,7 +50,10 @@ pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
 /// Signs a manifest. A security key signs through `ssh-keygen`, which speaks to it and asks for the touch.
 pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
     let armour = match key.is_security_key() {
-        true => with_ssh_keygen(path, manifest)?,
+        // Hours of writing must not be lost to a touch that came too late.
+        true => (1..TOUCHES)
+            .find_map(|_| with_ssh_keygen(path, manifest).ok())
+            .map_or_else(|| with_ssh_keygen(path, manifest), Ok)?,
         false => key.sign(manifest).map_err(|e| Error::Internal(format!("signing: {e}")))?,
     };
     let signed_by = Signature::parse(&armour).and_then(|s| s.verify(manifest))?;

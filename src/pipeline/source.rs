@@ -78,6 +78,21 @@ impl Source {
         Ok(())
     }
 
+    /// Whether every entry is still what the walk saw: a directory that has gained or lost a name has another time.
+    pub fn check_unchanged(&self) -> Result<()> {
+        for (entry, stamp) in self.walked.entries.iter().zip(&self.walked.stamps) {
+            let path = self.walked.roots.locate(&entry.path);
+            let meta = match entry.kind {
+                Kind::Symlink { .. } => std::fs::symlink_metadata(&path),
+                _ => std::fs::metadata(&path),
+            };
+            if tree::Stamp::of(&meta.map_err(|_| changed(&path))?) != *stamp {
+                return Err(changed(&path));
+            }
+        }
+        Ok(())
+    }
+
     /// The entries with their hashes, after all segments have been read.
     pub fn finish(self) -> Vec<Entry> {
         let mut entries = self.walked.entries;

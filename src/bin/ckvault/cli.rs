@@ -73,7 +73,7 @@ pub struct Export {
     #[arg(long, value_name = "K+M", value_parser = parse_parity)]
     parity: Option<(u16, u16)>,
     /// Choose K+M and the places of volumes so that any N drives may be lost
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     survive_drives: Option<u16>,
     /// Length of the longest volume, for example 512M or 4G [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]

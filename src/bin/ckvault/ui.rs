@@ -319,6 +319,12 @@ pub fn import(report: &import::Report, time: Duration) {
 
 /// After `list`.
 pub fn list(report: &list::Report) {
+    tell!(
+        "ckvault: {}, signed by {}, created {}",
+        title(&report.set, report.label.as_deref()),
+        report.signer,
+        report.created
+    );
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for entry in &report.entries {
         let target = entry.target.as_ref().map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();

@@ -4,6 +4,7 @@ pub mod identities;
 pub mod recipients;
 
 use crate::error::{Error, Result};
+use crate::format::manifest::LONGEST_SLOT;
 use age::secrecy::ExposeSecret;
 use age::x25519;
 use std::io::{self, Read, Write};
@@ -11,9 +12,6 @@ use std::iter;
 use zeroize::Zeroizing;
 
 pub use age::stream::StreamWriter;
-
-/// The most bytes that a key slot may have.
-pub const LONGEST_SLOT: u64 = 1 << 20;
 
 /// The public half of a set's own identity: what export seals to.
 #[derive(Clone)]
@@ -68,7 +66,10 @@ impl SetIdentity {
             writer.finish().map(drop)
         };
         write(&mut sealed).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok(sealed)
+        match sealed.len() as u64 > LONGEST_SLOT {
+            true => Err(Error::usage("there are too many recipients for a key slot", "export to fewer recipients")),
+            false => Ok(sealed),
+        }
     }
 
     /// Opens a key slot; the identity must be that of `recipient`, which the signed manifest names.
