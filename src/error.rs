@@ -127,7 +127,9 @@ impl Error {
             let hint = match source.kind() {
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
-                io::ErrorKind::PermissionDenied => "mount the drive so that you may write to it",
+                io::ErrorKind::PermissionDenied => {
+                    "mount the drive so that you may read and write it, or change the permissions of the files"
+                }
                 _ => "check the cable and the drive (dmesg), then run the command again",
             };
             Error::drive(format!("cannot {action} {}: {source}", path.as_ref().display()), hint)

@@ -26,8 +26,6 @@ pub trait Progress: Sync {
     fn drive(&self, drive: usize, bytes: u64);
     /// The phase ended.
     fn end(&self);
-    /// Something that the user should know and that is no error.
-    fn note(&self, message: &str);
     /// Whether to stop as soon as possible.
     fn cancelled(&self) -> bool;
 }
@@ -50,7 +48,6 @@ impl Progress for Silent {
     fn advance(&self, _: u64) {}
     fn drive(&self, _: usize, _: u64) {}
     fn end(&self) {}
-    fn note(&self, _: &str) {}
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -74,7 +74,8 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let blocks = Blocks::new(&set)?;
     let staging = Staging::begin(&options.to, id)?;
     let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
-    let filled = fill(&contents, fate, &blocks, &staging, &drives, progress);
+    let filled = check_target(&contents, &fate, &staging, options.keep_links)
+        .and_then(|()| fill(&contents, fate, &blocks, &staging, &drives, progress));
     match filled.and_then(|placed| staging.commit().map(|()| placed)) {
         Ok(placed) => Ok(Report {
             set: set.manifest.set.clone(),
@@ -94,6 +95,19 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     }
 }
 
+/// What only the file system of the target can tell: whether it takes the names apart, and has the room.
+fn check_target(contents: &Contents, fate: &[Fate], staging: &Staging, keep_links: bool) -> Result<()> {
+    let chosen = || contents.inventory.entries.iter().zip(fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e);
+    if staging.folds_case()? {
+        let chosen: Vec<Entry> = chosen().cloned().collect();
+        paths::check_folded(&chosen)?;
+        if !keep_links {
+            paths::check_folded_links(&chosen)?;
+        }
+    }
+    staging.require_room(chosen().map(Entry::stored).sum())
+}
+
 fn fill(
     contents: &Contents,
     fate: Vec<Fate>,
@@ -102,20 +116,6 @@ fn fill(
     drives: &[String],
     progress: &dyn Progress,
 ) -> Result<Placed> {
-    if staging.folds_case()? {
-        let chosen: Vec<Entry> = contents
-            .inventory
-            .entries
-            .iter()
-            .zip(&fate)
-            .filter(|(_, f)| **f != Fate::Skip)
-            .map(|(e, _)| e.clone())
-            .collect();
-        paths::check_folded(&chosen)?;
-    }
-    let needed =
-        contents.inventory.entries.iter().zip(&fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e.stored()).sum();
-    staging.require_room(needed)?;
     let placer = Placer::begin(&contents.inventory, fate, staging, contents.segment_bytes)?;
     let segments = placer.segments().len() as u64;
     let total = (segments * u64::from(contents.segment_bytes)).min(contents.inventory.head.tar_bytes);

@@ -47,6 +47,11 @@ impl Dealer {
         Place { group: self.group, volume: volume as u16, offset, bytes }
     }
 
+    /// The group at hand.
+    pub fn group(&self) -> u32 {
+        self.group
+    }
+
     /// The lengths in bytes of the data volumes of the group at hand.
     pub fn lengths(&self) -> &[u64] {
         &self.lengths

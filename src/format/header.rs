@@ -30,6 +30,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// The same for another volume of the set.
+    pub fn at(&self, group: u32, index: u16) -> Header {
+        Header { group, index, ..self.clone() }
+    }
+
     /// The 64 KiB page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(BLOCK);

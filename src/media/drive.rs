@@ -57,9 +57,10 @@ fn longest_file(fs_type: &str) -> u64 {
 
 impl Drive {
     /// Whether a file of `bytes` bytes can exist there. Asked of the file system itself when it is a FUSE one, whose type
-    /// says little, and only for lengths at which FAT ends.
-    pub fn can_hold(&self, bytes: u64) -> bool {
-        bytes <= self.longest_file && (bytes <= FAT_LONGEST || !self.fs_type.starts_with("fuse") || self.probe(bytes))
+    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room.
+    pub fn can_hold(&self, bytes: u64, may_try: bool) -> bool {
+        let telling = !self.fs_type.starts_with("fuse") || bytes <= FAT_LONGEST || bytes > self.free;
+        bytes <= self.longest_file && (telling || !may_try || self.probe(bytes))
     }
 
     fn probe(&self, bytes: u64) -> bool {

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the name of an unfinished file ends with.
@@ -27,6 +27,8 @@ impl Partial {
         let partial = dir.join(format!("{name}{PARTIAL_SUFFIX}"));
         let options = OpenOptions::new().write(true).create_new(true).mode(0o644).clone();
         let file = options.open(&partial).map_err(Error::on_drive("create", &partial))?;
+        // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
+        let _ = file.set_permissions(Permissions::from_mode(0o644));
         Ok(Partial { file, dir: dir.to_owned(), name: name.to_owned() })
     }
 
@@ -69,6 +71,15 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
         Err(e) if !excused(&e) => Err(Error::on_drive("sync", dir)(e)),
         _ => Ok(()),
     }
+}
+
+/// Makes a directory on a drive, durably, for anybody to read.
+pub fn create_dir(parent: &Path, name: &str) -> Result<PathBuf> {
+    let dir = parent.join(name);
+    std::fs::create_dir(&dir).map_err(Error::on_drive("create", &dir))?;
+    let _ = std::fs::set_permissions(&dir, Permissions::from_mode(0o755));
+    sync_dir(parent)?;
+    Ok(dir)
 }
 
 /// Writes a secret of the user's: mode 0600, never over an existing file.

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 pub struct Layout {
     /// How its name ends.
     pub suffix: &'static str,
-    /// A file that is in every set.
-    pub mark: &'static str,
+    /// Files that are in every set.
+    pub marks: [&'static str; 2],
     /// The directory with second copies.
     pub copies: &'static str,
 }
+
+/// What stands for the name of directories that have been renamed.
+const RENAMED: &str = "(renamed)";
 
 /// The directories that belong together by their name, drive by drive.
 #[derive(Debug, Clone)]
@@ -29,7 +32,11 @@ pub struct Found {
 pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result<Found> {
     let mut sets = all(drives, layout)?;
     if let Some(wanted) = wanted {
-        sets.retain(|set| names_set(&set.name, wanted, layout));
+        sets.retain(|set| set.name == RENAMED || names_set(&set.name, wanted, layout));
+    }
+    // What an interrupted export left behind does not make the whole set beside it ambiguous.
+    if sets.len() > 1 && sets.iter().filter(|set| is_whole(set, layout)).count() == 1 {
+        sets.retain(|set| is_whole(set, layout));
     }
     let listing = sets.iter().map(|s| format!("  {}", printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
     match (sets.len(), sets.pop()) {
@@ -40,6 +47,10 @@ pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result
             "choose one with --set and its label or the first digits of its id",
         )),
     }
+}
+
+fn is_whole(set: &Found, layout: &Layout) -> bool {
+    set.dirs.iter().any(|dir| is_set(dir, layout))
 }
 
 fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
@@ -68,7 +79,7 @@ fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
     // A directory that was given by itself and has been renamed goes with the only set there is, or stands alone.
     for dir in renamed {
         let only = (sets.len() == 1).then(|| sets.keys().next().cloned()).flatten();
-        sets.entry(only.unwrap_or_else(|| "(renamed)".into())).or_default().push(dir);
+        sets.entry(only.unwrap_or_else(|| RENAMED.into())).or_default().push(dir);
     }
     let unique = |(name, mut dirs): (String, Vec<PathBuf>)| {
         let mut seen = std::collections::HashSet::new();
@@ -79,8 +90,7 @@ fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
 }
 
 fn on_drive(drive: &Path, layout: &Layout) -> Result<Vec<PathBuf>> {
-    let drive_name = dir_name(drive);
-    if drive_name.ends_with(layout.suffix) || looks_like_set(drive, layout) {
+    if dir_name(drive).ends_with(layout.suffix) {
         return Ok(vec![drive.to_owned()]);
     }
     let entries = std::fs::read_dir(drive).map_err(Error::on_drive("read", drive))?;
@@ -91,12 +101,18 @@ fn on_drive(drive: &Path, layout: &Layout) -> Result<Vec<PathBuf>> {
             dirs.push(path);
         }
     }
+    // A set whose directory has been renamed, given by itself.
+    if dirs.is_empty() && is_set(drive, layout) {
+        dirs.push(drive.to_owned());
+    }
     dirs.sort();
     Ok(dirs)
 }
 
-fn looks_like_set(dir: &Path, layout: &Layout) -> bool {
-    dir.join(layout.mark).is_file() || dir.join(layout.copies).join(layout.mark).is_file()
+fn is_set(dir: &Path, layout: &Layout) -> bool {
+    [dir.to_owned(), dir.join(layout.copies)]
+        .iter()
+        .any(|place| layout.marks.iter().all(|mark| place.join(mark).is_file()))
 }
 
 /// `.` has no name until it is resolved.
@@ -120,7 +136,7 @@ fn names_set(name: &str, wanted: &str, layout: &Layout) -> bool {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout = Layout { suffix: ".ckvault", mark: "manifest.json", copies: "copy" };
+    const LAYOUT: Layout = Layout { suffix: ".ckvault", marks: ["manifest.json", "manifest.json.sig"], copies: "copy" };
 
     #[test]
     fn sets_are_chosen_by_label_or_id() {

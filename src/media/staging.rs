@@ -5,11 +5,11 @@ use crate::text::printable;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,6 +46,11 @@ impl Staging {
     /// Prepares the staging directory for a target that does not exist or is an empty directory.
     pub fn begin(target: &Path, id: &str) -> Result<Staging> {
         let target = std::path::absolute(target).map_err(Error::io("resolve", target))?;
+        let target = if target.file_name().is_some() {
+            target
+        } else {
+            target.canonicalize().map_err(Error::io("resolve", &target))?
+        };
         let parent = target.parent().unwrap_or(&target).to_owned();
         let inside = match std::fs::symlink_metadata(&target) {
             Ok(_) => must_stay(&target, &parent)?,
@@ -191,24 +196,32 @@ impl Staging {
         }
     }
 
+    /// Moves the contents of the staging directory into the target, all or nothing.
     fn move_contents(&self) -> Result<()> {
+        let mut moves = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
             let entry = entry.map_err(Error::io("read", &self.path))?;
             let to = self.target.join(entry.file_name());
             if to.symlink_metadata().is_ok() {
                 return Err(Error::refused(
-                    format!("{} appeared while importing", to.display()),
-                    "import into an empty directory",
+                    format!("{} exists already", to.display()),
+                    "import into a directory that is empty or does not exist",
                 ));
             }
-            std::fs::rename(entry.path(), &to).map_err(Error::io("rename to", &to))?;
+            moves.push((entry.path(), to));
+        }
+        for (done, (from, to)) in moves.iter().enumerate() {
+            if let Err(e) = move_entry(from, to) {
+                moves[..done].iter().for_each(|(from, to)| drop(move_entry(to, from)));
+                return Err(Error::io("rename to", to)(e));
+            }
         }
         std::fs::remove_dir(&self.path).map_err(Error::io("remove", &self.path))
     }
 
     /// Removes everything that was placed.
     pub fn abandon(self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 
     fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(Errno) -> Error + 'a {
@@ -247,8 +260,10 @@ fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
     let above = std::fs::metadata(parent).map_err(Error::io("read", parent))?;
     let mount_point = meta.dev() != above.dev() || meta.ino() == above.ino();
     let link = target.is_symlink();
+    // Another directory under the same name would leave who stands in this one in a directory that is gone.
+    let here = std::fs::metadata(".").is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino()));
     let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
-    Ok(mount_point || link || !writable)
+    Ok(mount_point || link || here || !writable)
 }
 
 /// What else may be in a target that stays: an old staging directory, and what ext4 puts at its top.
@@ -270,12 +285,37 @@ fn require_empty(target: &Path, staging: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// Renames; a directory that may not be written to cannot change its parent, so it may be for that moment.
+fn move_entry(from: &Path, to: &Path) -> io::Result<()> {
+    let meta = from.symlink_metadata()?;
+    if !meta.is_dir() || meta.mode() & 0o200 != 0 {
+        return std::fs::rename(from, to);
+    }
+    std::fs::set_permissions(from, Permissions::from_mode(0o700))?;
+    let renamed = std::fs::rename(from, to);
+    std::fs::set_permissions(if renamed.is_ok() { to } else { from }, meta.permissions())?;
+    renamed
+}
+
+/// Removes a tree of ours, whatever modes its directories have been given.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => remove_tree(&entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    std::fs::remove_dir(path)
+}
+
 /// Makes the staging directory and locks it; what an import that was killed left there is removed first.
 fn own(path: &Path) -> Result<File> {
     let busy = || Error::refused(format!("another import is writing to {}", path.display()), "wait for it, or stop it");
     if let Ok(old) = File::open(path) {
         rustix::fs::flock(&old, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
-        std::fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
+        remove_tree(path).map_err(Error::io("remove", path))?;
     }
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create", path))?;

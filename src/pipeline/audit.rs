@@ -8,11 +8,12 @@ use crate::format::manifest::volume_name;
 use crate::format::signature::Signature;
 use crate::format::{hex, names};
 use crate::media::{read_regular, read_up_to};
+use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::open::{Set, hash_of};
-use crate::pipeline::{FirstError, workers};
+use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,38 +90,6 @@ pub enum Verdict {
     Lost,
 }
 
-/// A set of block numbers.
-#[derive(Debug, Clone, Default)]
-pub struct Bits {
-    words: Vec<u64>,
-    len: u64,
-}
-
-impl Bits {
-    fn new(len: u64, full: bool) -> Bits {
-        Bits { words: vec![if full { u64::MAX } else { 0 }; len.div_ceil(64) as usize], len }
-    }
-
-    fn insert(&mut self, bit: u64) {
-        self.words[(bit / 64) as usize] |= 1 << (bit % 64);
-    }
-
-    /// Whether `bit` is in the set.
-    pub fn contains(&self, bit: u64) -> bool {
-        bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
-    }
-
-    /// Those in the set.
-    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..self.len).filter(|b| self.contains(*b))
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.iter().count() as u64
-    }
-}
-
 /// Reads and judges everything that is here.
 pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
     let blocks = Blocks::new(set)?;
@@ -133,6 +102,9 @@ pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Aud
     let m = set.manifest.groups[0].m;
     Ok(Audit { m, volumes, files: judge_files(set), present, absent, this_drive })
 }
+
+/// What there is to read on a drive: runs of blocks, in order.
+type Queue = Vec<(At, std::ops::Range<u64>)>;
 
 struct Reading {
     at: At,
@@ -149,7 +121,7 @@ fn read_volumes(
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Reading>>> {
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Vec<(At, std::ops::Range<u64>)>> = vec![Vec::new(); set.manifest.drives.into()];
+    let mut queues: Vec<Queue> = vec![Vec::new(); set.manifest.drives.into()];
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
         let at = At { group, index };
@@ -167,22 +139,17 @@ fn read_volumes(
     }
     let names: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
     progress.begin(Phase::Verify, total, &names);
-    let bad = check_all(blocks, &queues, progress)?;
-    for (at, block) in bad {
-        readings[at.group][at.index].bad.insert(block);
+    for (at, bad) in check_all(set, blocks, &queues, progress)? {
+        readings[at.group][at.index].bad = bad;
     }
     progress.end();
     Ok(readings)
 }
 
 /// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(
-    blocks: &Blocks,
-    queues: &[Vec<(At, std::ops::Range<u64>)>],
-    progress: &dyn Progress,
-) -> Result<Vec<(At, u64)>> {
+fn check_all(set: &Set, blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<HashMap<At, Bits>> {
     let next: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
-    let bad = Mutex::new(Vec::new());
+    let bad: Mutex<HashMap<At, Bits>> = Mutex::default();
     let failure = FirstError::default();
     let work = |worker: usize| -> Result<()> {
         let mut buffer = Vec::new();
@@ -195,8 +162,13 @@ fn check_all(
                 let good = blocks.check(*at, range.clone(), &mut buffer);
                 progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
-                let found = (range.clone()).zip(good).filter(|(_, good)| !good).map(|(block, _)| (*at, block));
-                bad.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+                if good.iter().all(|g| *g) {
+                    continue;
+                }
+                let bytes = set.manifest.groups[at.group].volumes[at.index].bytes;
+                let mut bad = lock(&bad);
+                let of_volume = bad.entry(*at).or_insert_with(|| Bits::new(hashes::blocks(bytes), false));
+                range.clone().zip(good).filter(|(_, good)| !good).for_each(|(block, _)| of_volume.insert(block));
             }
         }
         Ok(())
@@ -227,7 +199,7 @@ impl Reading {
             judged.state = State::Missing;
             return judged;
         };
-        if judged.bad.iter().next().is_some() || !lengths.contains(&volume.bytes) {
+        if !judged.bad.is_empty() || !lengths.contains(&volume.bytes) {
             judged.state = State::Damaged;
             judged.diagnosis = diagnose(set, blocks, self.at, file, lengths[0], &judged.bad);
         }
@@ -326,7 +298,7 @@ impl Audit {
         let (mut lost, mut incomplete) = (false, false);
         for group in &self.volumes {
             let m = usize::from(self.m);
-            let longest = group.iter().map(|v| v.bad.len).max().unwrap_or(0);
+            let longest = group.iter().map(|v| v.bad.len()).max().unwrap_or(0);
             for row in 1..longest {
                 let bad = group.iter().filter(|v| v.bad.contains(row));
                 let (brought, here) = bad.partition::<Vec<_>, _>(|v| self.could_be_brought(v));
@@ -342,6 +314,7 @@ impl Audit {
             }
         }
         let all_well = self.files.iter().all(|f| f.state == State::Ok)
+            && (self.absent.is_empty() || self.this_drive)
             && self.volumes.iter().flatten().all(|v| v.state == State::Ok || self.is_left_out(v));
         match (lost, incomplete, all_well) {
             (true, _, _) => Verdict::Lost,
@@ -357,6 +330,6 @@ impl Audit {
 
     /// A volume that was not asked about: it is missing, and nothing of it counts as bad.
     pub fn is_left_out(&self, volume: &VolumeState) -> bool {
-        volume.state == State::Missing && volume.bad.iter().next().is_none()
+        volume.state == State::Missing && volume.bad.is_empty()
     }
 }

@@ -9,20 +9,22 @@ use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks, fold_page};
 use crate::format::manifest::Volume;
 use crate::format::names;
 use crate::media::{open_regular, read_up_to};
+use crate::pipeline::bits::Bits;
+use crate::pipeline::lock;
 use crate::pipeline::open::{Set, name_drives};
 use crate::pipeline::parity::Codec;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
 /// Bytes that a reconstruction holds at a time, over all volumes.
 const REPAIR: usize = 16 << 20;
 /// Open files and pages of values that are kept.
 const MOST_FILES: usize = 512;
-const MOST_PAGES: usize = 4096;
+const MOST_PAGES: usize = 512;
 
 type Page = Arc<Vec<Value>>;
 /// Open files.
@@ -38,7 +40,7 @@ pub struct Blocks<'a> {
     hash_files: Vec<PathBuf>,
     files: Mutex<HashMap<At, Files>>,
     pages: Mutex<HashMap<Key, Option<Page>>>,
-    repaired: Mutex<HashMap<At, BTreeSet<u64>>>,
+    repaired: Mutex<HashMap<At, Bits>>,
     proving: Mutex<()>,
     prover: Mutex<Option<Prover>>,
 }
@@ -61,6 +63,7 @@ pub struct At {
 impl<'a> Blocks<'a> {
     /// For a trusted set.
     pub fn new(set: &'a Set) -> Result<Blocks<'a>> {
+        require_readable(set)?;
         let first = &set.manifest.groups[0];
         let (offsets, _) = set.manifest.value_offsets();
         let hash_files = set.dirs.iter().flat_map(|d| [d.join(names::HASHES), d.join(names::COPY).join(names::HASHES)]);
@@ -79,7 +82,7 @@ impl<'a> Blocks<'a> {
 
     /// How many blocks have been reconstructed.
     pub fn repaired(&self) -> u64 {
-        lock(&self.repaired).values().map(|b| b.len() as u64).sum()
+        lock(&self.repaired).values().map(Bits::count).sum()
     }
 
     fn volume(&self, at: At) -> &Volume {
@@ -172,11 +175,16 @@ impl<'a> Blocks<'a> {
                 if self.value(at, number) != Some(value) {
                     return Err(self.beyond_repair(at, number, 0));
                 }
-                lock(&self.repaired).entry(at).or_default().insert(number);
+                self.note_repaired(at, number);
             }
             start = rows.end;
         }
         Ok(())
+    }
+
+    fn note_repaired(&self, at: At, number: u64) {
+        let blocks = blocks(self.volume(at).bytes);
+        lock(&self.repaired).entry(at).or_insert_with(|| Bits::new(blocks, false)).insert(number);
     }
 
     /// Computes rows `rows` of a volume from K others, without proving the result.
@@ -395,6 +403,16 @@ fn read_missing(file: &File, out: &mut [u8], from: u64, good: &[bool]) -> Vec<bo
     out.chunks_mut(BLOCK).enumerate().map(read).collect()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// A file that this user may not read is no missing volume: bringing more drives does not help, a permission does.
+fn require_readable(set: &Set) -> Result<()> {
+    for (group, index, _, _) in set.manifest.volumes() {
+        for path in set.volume_paths(group, index) {
+            if let Err(e) = open_regular(&path)
+                && e.kind() == std::io::ErrorKind::PermissionDenied
+            {
+                return Err(Error::on_drive("read", path)(e));
+            }
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,8 @@ use crate::format::hashes::{BLOCK, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
-use crate::media::durable::{Partial, sync_dir};
+use crate::media::durable::{self, Partial};
+use crate::pipeline::lock;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
@@ -45,7 +46,7 @@ impl Drives {
 
     /// Ends the queues.
     pub fn close(&self) {
-        *self.writers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.writers) = None;
     }
 
     /// The groups, and what the manifest says of `hashes.b3`.
@@ -56,7 +57,7 @@ impl Drives {
     }
 
     fn keep(&self, end: &GroupEnd) {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = lock(&self.record);
         let mut volumes = Vec::new();
         for (v, values) in end.values.iter().enumerate() {
             let (spans, root) = spans_and_root(values, end.lengths[v]);
@@ -76,7 +77,7 @@ impl Sink for Drives {
         if let Order::End(end) = &order {
             self.keep(end);
         }
-        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let writers = lock(&self.writers);
         for writer in writers.iter().flatten() {
             // A writer that has ended has left its error; the workers are being stopped.
             writer.send(order.clone()).map_err(|_| Error::Interrupted)?;
@@ -85,7 +86,7 @@ impl Sink for Drives {
     }
 
     fn header(&self, group: u32, volume: usize) -> Vec<u8> {
-        Header { group, index: volume as u16, ..self.template.clone() }.encode()
+        self.template.at(group, volume as u16).encode()
     }
 }
 
@@ -123,9 +124,11 @@ impl Writer<'_> {
                     for (_, file) in open.drain(..) {
                         file.finish()?;
                     }
-                    let bytes: Vec<u8> = end.values.iter().flatten().flatten().copied().collect();
-                    hashes.iter().try_for_each(|file| file.write_at(&bytes, written))?;
-                    written += bytes.len() as u64;
+                    for values in &end.values {
+                        let bytes = values.as_flattened();
+                        hashes.iter().try_for_each(|file| file.write_at(bytes, written))?;
+                        written += bytes.len() as u64;
+                    }
                 }
             }
         }
@@ -138,8 +141,7 @@ impl Writer<'_> {
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let create = |volume: &usize| {
             let file = Partial::create(self.dir, &volume_name(group as usize, *volume, self.template.k))?;
-            let header = Header { group, index: *volume as u16, ..self.template.clone() };
-            file.write_at(&header.encode(), 0)?;
+            file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
             self.progress.drive(self.drive, BLOCK as u64);
             Ok((*volume, file))
         };
@@ -158,14 +160,8 @@ impl SetDirs {
     pub fn create(drives: &[PathBuf], name: &str) -> Result<SetDirs> {
         let mut made = SetDirs { dirs: Vec::new() };
         for drive in drives {
-            let dir = drive.join(name);
-            if let Err(e) = std::fs::create_dir(&dir) {
-                made.remove();
-                return Err(Error::on_drive("create", &dir)(e));
-            }
-            made.dirs.push(dir.clone());
-            let copy = std::fs::create_dir(dir.join(names::COPY)).map_err(Error::on_drive("create", &dir));
-            if let Err(e) = copy.and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(drive)) {
+            let dir = durable::create_dir(drive, name).inspect(|dir| made.dirs.push(dir.clone()));
+            if let Err(e) = dir.and_then(|dir| durable::create_dir(&dir, names::COPY)) {
                 made.remove();
                 return Err(e);
             }

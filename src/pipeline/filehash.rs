@@ -1,8 +1,9 @@
 //! The hashes of files, put together while segments pass in any order.
 
 use crate::format::hashes::{FileHasher, Part, Value};
+use crate::pipeline::lock;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Files of which some segments have passed, by the number of their entry.
 #[derive(Default)]
@@ -16,7 +17,7 @@ impl FileHashes {
             return Some(*blake3::hash(bytes).as_bytes());
         }
         let part = Part::new(offset, bytes);
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.0);
         let (hasher, seen) = open.entry(entry).or_default();
         hasher.add(part);
         *seen += len;

@@ -4,6 +4,7 @@
 //! place. Both directions are run by identical workers, as many as there are cores, each taking a segment all the way.
 
 pub mod audit;
+pub mod bits;
 pub mod blocks;
 pub mod compress;
 pub mod contents;
@@ -40,7 +41,7 @@ use refusal::breaks;
 use seal::SetRecipient;
 use source::Source;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use striper::Striper;
 
 /// What [`pack`] leaves behind for inventory and manifest.
@@ -80,7 +81,10 @@ pub fn pack(
                 let (failure, striper) = (&failure, &striper);
                 scope.spawn(move || failure.keep(writer.run(&queue), || striper.stop()));
             }
-            let seal = || failure.keep(sealing.work(), || striper.stop());
+            let seal = || {
+                let _awake = StopOnPanic(&striper);
+                failure.keep(sealing.work(), || striper.stop());
+            };
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(seal)).collect();
             for thread in threads {
                 let ended = thread.join().map_err(|_| Error::Internal("a worker ended early".into()));
@@ -95,6 +99,17 @@ pub fn pack(
     failure.check()?;
     let (groups, hashes) = sink.finish();
     Ok(Packed { groups, frames: frames?, hashes })
+}
+
+/// A worker that panics must not leave the others waiting for its segment.
+struct StopOnPanic<'a>(&'a Striper<'a>);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
 }
 
 /// What the sealing workers share.
@@ -190,6 +205,11 @@ fn broken(segment: u64, why: &std::io::Error) -> Error {
     )
 }
 
+/// Locks; a thread that panicked while it held the lock has ended the whole verb anyway.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Keeps the first error of many threads: those after it are its echo.
 #[derive(Default)]
 pub struct FirstError(Mutex<Option<Error>>);
@@ -198,7 +218,7 @@ impl FirstError {
     /// Takes the result of a thread; `stop` is called if it is an error.
     pub fn keep(&self, result: Result<()>, stop: impl FnOnce()) {
         if let Err(error) = result {
-            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = lock(&self.0);
             match &*first {
                 // Threads that were stopped say so; a real cause says more.
                 Some(kept) if !matches!(kept, Error::Interrupted) || matches!(error, Error::Interrupted) => {}
@@ -211,7 +231,7 @@ impl FirstError {
 
     /// Whether all went well so far.
     pub fn is_none(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        lock(&self.0).is_none()
     }
 
     /// The first error, if there is one.

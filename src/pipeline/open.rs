@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What the directory of a set looks like.
-const LAYOUT: Layout = Layout { suffix: names::SET_SUFFIX, mark: names::MANIFEST, copies: names::COPY };
+const LAYOUT: Layout =
+    Layout { suffix: names::SET_SUFFIX, marks: [names::MANIFEST, names::SIGNATURE], copies: names::COPY };
 
 /// Where to look, and whom to trust.
 #[derive(Debug, Default)]
@@ -86,21 +87,26 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
     }
 }
 
-/// All different readable copies of a metadata file.
-fn copies(dirs: &[PathBuf], name: &str, limit: u64) -> Vec<Vec<u8>> {
+/// All different copies of a metadata file; an error if there are some, but none can be read.
+fn copies(dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
     let places = dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-    let mut copies: Vec<Vec<u8>> = Vec::new();
-    for bytes in places.filter_map(|path| read_regular(&path, limit).ok()) {
-        if !copies.contains(&bytes) {
-            copies.push(bytes);
+    let (mut copies, mut failed): (Vec<Vec<u8>>, _) = (Vec::new(), None);
+    for path in places {
+        match read_regular(&path, limit) {
+            Ok(bytes) if !copies.contains(&bytes) => copies.push(bytes),
+            Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((path, e)),
+            _ => {}
         }
     }
-    copies
+    match failed {
+        Some((path, error)) if copies.is_empty() => Err(Error::on_drive("read", path)(error)),
+        _ => Ok(copies),
+    }
 }
 
 fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Signer)> {
-    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST);
-    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST);
+    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
+    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
         let what = if manifests.is_empty() { "manifest" } else { "signature" };
         return Err(Error::untrusted(
@@ -108,7 +114,7 @@ fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> R
                 "{} has no {what}: the export was interrupted, or the drive is damaged",
                 printable(found.name.as_bytes())
             ),
-            "bring another drive of the set, or ask the sender for a new export",
+            "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
         ));
     }
     let mut trusted: Vec<(Vec<u8>, Signer)> = Vec::new();
@@ -198,7 +204,7 @@ pub fn peek(place: &Where) -> Result<Seen> {
         }
         Err(refused) => refused,
     };
-    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST);
+    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
     match readable {
         Some(manifest) => Ok(Seen { manifest, signer: Err(refused.to_string()), dirs: found.dirs }),
@@ -218,19 +224,19 @@ impl Set {
         self.dirs.iter().map(|d| d.join(&name)).filter(|p| p.symlink_metadata().is_ok()).collect()
     }
 
-    /// The drives that a directory is the copy of: it has the header page of one of their volumes, or their `B3SUMS`. A
-    /// directory into which several drives were copied is the copy of several.
+    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
+    /// volume alone, copied to another drive, does not make its own drive present.
     pub fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
-        let mut drives = BTreeSet::new();
+        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
         for (group, index, name, volume) in self.manifest.volumes() {
-            if !drives.contains(&volume.drive) && self.has_header(&dir.join(name), group, index) {
-                drives.insert(volume.drive);
-            }
+            let (here, all) = &mut volumes[usize::from(volume.drive)];
+            *all += 1;
+            *here += u32::from(self.has_header(&dir.join(name), group, index));
         }
         let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
         let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| read_regular(p, manifest::LONGEST).ok()).collect();
-        drives.extend((1..=self.manifest.drives).filter(|d| said.contains(&self.manifest.b3sums(*d))));
-        drives
+        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
+        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
     }
 
     fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
@@ -248,8 +254,7 @@ impl Set {
     /// The drives that the manifest names and that are not here.
     pub fn absent(&self) -> BTreeSet<u16> {
         let present = self.present();
-        let named = self.manifest.volumes().map(|(_, _, _, v)| v.drive);
-        named.filter(|d| !present.contains(d)).collect()
+        (1..=self.manifest.drives).filter(|d| !present.contains(d)).collect()
     }
 
     /// A copy of a listed metadata file that has the hash that the manifest says.

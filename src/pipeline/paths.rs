@@ -4,7 +4,10 @@ use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
 use std::collections::{HashMap, VecDeque};
 
+/// Linux follows no more links on the way of one path.
 const MOST_HOPS: usize = 40;
+/// More components than the longest path has.
+const MOST_STEPS: usize = 4096;
 const LONGEST_COMPONENT: usize = 255;
 
 /// Refuses entries that could reach outside of the target, or each other, or the staging directory `reserved` in it; and links
@@ -37,6 +40,18 @@ pub fn check(entries: &[Entry], reserved: &str, placed: impl Fn(usize) -> bool) 
     }
     let wanted = entries.iter().enumerate().filter(|(i, _)| placed(*i)).map(|(_, e)| &e.path.0[..]);
     wanted.filter(|path| links.contains_key(path)).try_for_each(|path| check_link(path, &links))
+}
+
+/// The same rule for links on a file system that takes two spellings of a name for the same.
+pub fn check_folded_links(entries: &[Entry]) -> Result<()> {
+    let fold = |name: &Name| String::from_utf8_lossy(&name.0).to_lowercase().into_bytes();
+    let link = |e: &Entry| match &e.kind {
+        Kind::Symlink { target } => Some((fold(&e.path), fold(target))),
+        _ => None,
+    };
+    let folded: Vec<(Vec<u8>, Vec<u8>)> = entries.iter().filter_map(link).collect();
+    let links: HashMap<&[u8], &[u8]> = folded.iter().map(|(path, target)| (&path[..], &target[..])).collect();
+    links.keys().try_for_each(|path| check_link(path, &links))
 }
 
 fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Result<()> {
@@ -76,8 +91,12 @@ fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>) -> Result<()> {
     let mut at: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
     let mut ahead: VecDeque<&[u8]> = VecDeque::new();
     ahead.extend(at.pop());
-    let mut hops = 0;
+    let (mut hops, mut steps) = (0, 0);
     while let Some(component) = ahead.pop_front() {
+        steps += 1;
+        if steps > MOST_STEPS {
+            return Err(leaves());
+        }
         match component {
             b"" | b"." => continue,
             b".." => {
@@ -216,6 +235,13 @@ mod tests {
             assert_eq!(check(&entries, false).is_ok(), ok, "{:?}", entries.last());
             assert!(check(&entries, true).is_ok());
         }
+    }
+
+    #[test]
+    fn links_are_followed_as_a_folding_file_system_does() {
+        let entries = [dir("a"), dir("a/b"), link("a/b/s", "../.."), link("t", "a/b/S/../x")];
+        assert!(check(&entries, false).is_ok());
+        assert!(check_folded_links(&entries).is_err());
     }
 
     #[test]

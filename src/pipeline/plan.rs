@@ -11,6 +11,8 @@ use crate::pipeline::compress;
 /// Bytes of the tar stream in the smallest and the largest segment.
 const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
 const DEFAULT_VOLUME: u64 = 1 << 30;
+/// The most bytes of block values of one group.
+const VALUES: u64 = 64 << 20;
 const DEFAULT_PARITY: (u16, u16) = (16, 2);
 /// The most volumes in a group that `--survive-drives` makes.
 const SURVIVING_GROUP: usize = 24;
@@ -28,6 +30,8 @@ pub struct Request {
     pub survive: Option<u16>,
     /// `--volume-size`, in bytes.
     pub volume_bytes: Option<u64>,
+    /// `--dry-run`: nothing may be tried out on the drives.
+    pub plan_only: bool,
 }
 
 /// How a set will be written.
@@ -54,7 +58,7 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
         .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
     let (k, m) = parity(request, drives.len())?;
-    let volume_bytes = volume_bytes(request, drives)?;
+    let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
     let placement = place(k, m, request.survive, drives)?;
     let mut plan = Plan { k, m, volume_bytes, segment_bytes, placement, needed: Vec::new(), most_groups: 0 };
@@ -96,14 +100,17 @@ fn cannot_survive(drives: usize, lost: usize) -> Error {
     )
 }
 
-fn volume_bytes(request: &Request, drives: &[Drive]) -> Result<u64> {
+fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64> {
+    // The values of a group's blocks are in memory until it is complete.
+    let most = VALUES / 32 / volumes * BLOCK as u64;
     let Some(asked) = request.volume_bytes else {
         let least = drives.iter().map(|d| d.longest_file).min().unwrap_or(u64::MAX);
-        return Ok(DEFAULT_VOLUME.min(least));
+        return Ok(DEFAULT_VOLUME.min(least).min(most));
     };
-    crate::format::within("the volume size", asked, LEAST_VOLUME, 1 << 46)
-        .map_err(|e| Error::usage(e.to_string(), "sizes look like 512M, 4G; at least 2M"))?;
-    match drives.iter().find(|d| !d.can_hold(asked)) {
+    crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
+        Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
+    })?;
+    match drives.iter().find(|d| !d.can_hold(asked, !request.plan_only)) {
         None => Ok(asked),
         Some(drive) => Err(Error::usage(
             format!(

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
 const LONGEST: u64 = 64 << 10;
+/// The namespace of the signature that only shows that a security key works.
+const PROBE: &str = "ckvault-probe";
 /// How often a security key is asked.
 const TOUCHES: usize = 5;
 
@@ -32,7 +34,12 @@ pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
     if key.algorithm() != "ssh-ed25519" && key.algorithm() != "sk-ssh-ed25519@openssh.com" {
         return Err(unusable(&format!("it is of type {}", key.algorithm())));
     }
-    if !key.is_encrypted() || key.is_security_key() {
+    if key.is_security_key() {
+        // Better that it fails now than when hours of writing have passed.
+        with_ssh_keygen(path, PROBE, b"ckvault export")?;
+        return Ok(key);
+    }
+    if !key.is_encrypted() {
         return Ok(key);
     }
     let prompt = format!("Passphrase for {}", path.display());
@@ -52,8 +59,8 @@ pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
     let armour = match key.is_security_key() {
         // Hours of writing must not be lost to a touch that came too late.
         true => (1..TOUCHES)
-            .find_map(|_| with_ssh_keygen(path, manifest).ok())
-            .map_or_else(|| with_ssh_keygen(path, manifest), Ok)?,
+            .find_map(|_| with_ssh_keygen(path, NAMESPACE, manifest).ok())
+            .map_or_else(|| with_ssh_keygen(path, NAMESPACE, manifest), Ok)?,
         false => key.sign(manifest).map_err(|e| Error::Internal(format!("signing: {e}")))?,
     };
     let signed_by = Signature::parse(&armour).and_then(|s| s.verify(manifest))?;
@@ -63,7 +70,7 @@ pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn with_ssh_keygen(path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
+fn with_ssh_keygen(path: &Path, namespace: &str, message: &[u8]) -> Result<Vec<u8>> {
     let failed = |why: String| {
         Error::usage(
             format!("ssh-keygen cannot sign with {}: {why}", path.display()),
@@ -71,10 +78,10 @@ fn with_ssh_keygen(path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
         )
     };
     let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(path);
+    command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]).arg(path);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| failed(e.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(manifest).map_err(|e| failed(e.to_string()))?;
+        stdin.write_all(message).map_err(|e| failed(e.to_string()))?;
     }
     let output = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
     match output.status.success() {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind};
 use crate::media::{read_up_to, tree};
 use crate::pipeline::filehash::FileHashes;
+use crate::pipeline::lock;
 use crate::pipeline::tar::{self, Piece};
 use crate::pipeline::walk::Walked;
 use std::path::Path;
@@ -73,7 +74,7 @@ impl Source {
             return Err(changed(&path));
         }
         if let Some(hash) = self.hashes.add(index, entry.stored(), offset, buffer) {
-            self.finished.lock().unwrap_or_else(PoisonError::into_inner).push((index, hash));
+            lock(&self.finished).push((index, hash));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
+use crate::pipeline::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Some rows of a group: a column for each volume. Its memory goes back to the pool when the last user drops it.
@@ -134,9 +135,4 @@ impl Pool {
         lock(&self.state).stopped = true;
         self.given.notify_all();
     }
-}
-
-/// Locks; a thread that panicked while it held the lock has ended the whole export anyway.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,10 @@ use crate::error::Result;
 use crate::format::deal::{Dealer, Place};
 use crate::format::frame;
 use crate::format::hashes::{self, BLOCK, Value};
+use crate::pipeline::lock;
 use crate::pipeline::parity::Codec;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::stripe::{GroupEnd, Order, Pool, Sink, Stripe, lock};
+use crate::pipeline::stripe::{GroupEnd, Order, Pool, Sink, Stripe};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -120,20 +121,21 @@ impl<'a> Striper<'a> {
     pub fn place(&self, segment: u64, mut frame: Vec<u8>) -> Result<()> {
         let len = (frame.len() - frame::HEADER) as u32;
         frame[..frame::HEADER].copy_from_slice(&frame::header(segment, len));
-        let (mut copies, mut closed) = (Vec::new(), Vec::new());
-        {
-            let mut dealing = lock(&self.dealing);
-            dealing.waiting.insert(segment, frame);
-            loop {
+        lock(&self.dealing).waiting.insert(segment, frame);
+        // One frame at a time: who waits for the pool must hold no frame that others need in order to finish a stripe.
+        loop {
+            let mut closed = Vec::new();
+            let copy = {
+                let mut dealing = lock(&self.dealing);
                 let next = dealing.next;
-                let Some(frame) = dealing.waiting.remove(&next) else { break };
+                let Some(frame) = dealing.waiting.remove(&next) else { return Ok(()) };
                 dealing.next += 1;
-                copies.push(self.deal(&mut dealing, frame, &mut closed)?);
-            }
+                self.deal(&mut dealing, frame, &mut closed)?
+            };
+            self.turn.notify_all();
+            self.copy(copy)?;
+            closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
         }
-        self.turn.notify_all();
-        copies.into_iter().try_for_each(|copy| self.copy(copy))?;
-        closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))
     }
 
     /// Ends the last group; returns the length of each segment's frame. Called when nobody places any more.
@@ -192,7 +194,7 @@ impl<'a> Striper<'a> {
         let mut lengths = dealing.dealer.lengths().to_vec();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         lengths.resize(self.n, longest);
-        let Some(group) = dealing.open.back().map(|s| s.group).or(lock(&self.passing).group) else { return Ok(()) };
+        let group = dealing.dealer.group();
         for stripe in std::mem::take(&mut dealing.open) {
             let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
             lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
@@ -394,6 +396,18 @@ mod tests {
         let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
         Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
         assert!(parity == expected);
+    }
+
+    /// One late segment holds back all others; that many frames must not need more stripes than there are.
+    #[test]
+    fn a_late_segment_with_far_more_parity_than_data() {
+        let plan = Plan { segment_bytes: 1 << 20, ..plan(1, 127, 8 << 20) };
+        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let striper = Striper::new(&plan, 2, &memory).unwrap();
+        for n in (0..6u64).rev() {
+            striper.place(n, frame(n, 1_040_000)).unwrap();
+        }
+        assert_eq!(striper.finish().unwrap().len(), 6);
     }
 
     #[test]

@@ -259,7 +259,12 @@ impl Export {
             recipient: self.recipient,
             signing_key: home.or(self.signing_key, files::SIGNING_KEY),
             label: self.label,
-            request: Request { parity: self.parity, survive: self.survive_drives, volume_bytes: self.volume_size },
+            request: Request {
+                parity: self.parity,
+                survive: self.survive_drives,
+                volume_bytes: self.volume_size,
+                plan_only: self.dry_run,
+            },
             links: match self.links {
                 None => Links::Auto,
                 Some(LinksArg::Keep) => Links::Keep,

@@ -55,6 +55,9 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             let (options, json) = typed.meant(&home);
             let report = verify::run(&options, bars)?;
             show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
+            if let Some((message, hint)) = &report.untrusted {
+                ui::complain(&Error::untrusted(message, hint));
+            }
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Import(typed) => {

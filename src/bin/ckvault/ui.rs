@@ -73,7 +73,6 @@ pub struct Bars {
 
 struct Shown {
     phase: Phase,
-    all: MultiProgress,
     total: ProgressBar,
     drives: Vec<ProgressBar>,
     bytes: u64,
@@ -130,7 +129,7 @@ impl Progress for Bars {
         }
         let now = Instant::now();
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Shown { phase, all, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
+            Some(Shown { phase, total: total_bar, drives: bars, bytes: total, begun: now, last: now });
     }
 
     fn advance(&self, bytes: u64) {
@@ -165,14 +164,6 @@ impl Progress for Bars {
             shown.total.finish_and_clear();
         });
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn note(&self, message: &str) {
-        let line = format!("ckvault: {message}");
-        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(shown) if self.terminal => drop(shown.all.println(line)),
-            _ => tell!("{line}"),
-        }
     }
 
     fn cancelled(&self) -> bool {
@@ -272,8 +263,7 @@ pub fn export(report: &export::Report, time: Duration) {
 /// After `verify`.
 pub fn verify(report: &verify::Report, time: Duration) {
     say!("{}", report.verdict);
-    if let Some((message, hint)) = &report.untrusted {
-        complain(&Error::untrusted(message.clone(), hint.clone()));
+    if report.untrusted.is_some() {
         return;
     }
     say!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
@@ -350,7 +340,10 @@ pub fn inspect(report: &inspect::Report) {
         (Some(signer), _) => {
             say!("verified  signed by {signer} ({})", report.signer_fingerprint.as_deref().unwrap_or_default())
         }
-        (None, why) => say!("NOT VERIFIED  {}; all of the following may be forged", why.as_deref().unwrap_or_default()),
+        (None, why) => {
+            let why = printable(why.as_deref().unwrap_or_default().as_bytes());
+            say!("NOT VERIFIED  {why}; all of the following may be forged");
+        }
     }
     say!("set       {}", title(&report.set, report.label.as_deref()));
     say!(

@@ -63,11 +63,6 @@ impl Recipients {
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn Recipient> {
         self.0.iter().map(|r| r.as_ref() as &dyn Recipient)
     }
-
-    /// How many there are (all those of one plugin count as one).
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
 }
 
 #[derive(Default)]

@@ -1,0 +1,67 @@
+//! Sets of block numbers: a bit for each, so that damage costs no more memory than the volume has blocks.
+
+/// A set of block numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Bits {
+    words: Vec<u64>,
+    len: u64,
+}
+
+impl Bits {
+    /// For numbers below `len`; all of them are in the set if it is `full`.
+    pub fn new(len: u64, full: bool) -> Bits {
+        let mut bits = Bits { words: vec![if full { u64::MAX } else { 0 }; len.div_ceil(64) as usize], len };
+        if let (Some(last), used @ 1..) = (bits.words.last_mut().filter(|_| full), len % 64) {
+            *last = (1 << used) - 1;
+        }
+        bits
+    }
+
+    /// One more than the largest number that could be in the set.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|w| *w == 0)
+    }
+
+    /// Adds a number.
+    pub fn insert(&mut self, bit: u64) {
+        self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    /// Whether `bit` is in the set.
+    pub fn contains(&self, bit: u64) -> bool {
+        bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
+    }
+
+    /// Those in the set.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        let words = self.words.iter().enumerate().filter(|(_, w)| **w != 0);
+        words.flat_map(|(i, w)| (0..64).filter(move |b| w >> b & 1 == 1).map(move |b| i as u64 * 64 + b))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_boundary_lengths() {
+        for len in [0, 1, 63, 64, 65, 200] {
+            let (mut some, full) = (Bits::new(len, false), Bits::new(len, true));
+            assert_eq!((some.count(), full.count()), (0, len));
+            assert!(some.is_empty() && full.iter().eq(0..len));
+            (0..len).step_by(3).for_each(|b| some.insert(b));
+            assert!(some.iter().eq((0..len).step_by(3)));
+            assert!(!full.contains(len));
+        }
+    }
+}
