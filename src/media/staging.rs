@@ -31,6 +31,8 @@ pub struct Staging {
     target: PathBuf,
     /// Contents are moved into the target, which stays (a mount point, or in a directory that may not be written to).
     inside: bool,
+    /// The target is a mount point, whose mode is not for a set to decide.
+    keeps_attributes: bool,
     xattrs_lost: AtomicU64,
 }
 
@@ -52,11 +54,11 @@ impl Staging {
             target.canonicalize().map_err(Error::io("resolve", &target))?
         };
         let parent = target.parent().unwrap_or(&target).to_owned();
-        let inside = match std::fs::symlink_metadata(&target) {
+        let (inside, keeps_attributes) = match std::fs::symlink_metadata(&target) {
             Ok(_) => must_stay(&target, &parent)?,
             Err(_) => {
                 std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-                false
+                (false, false)
             }
         };
         let path = match inside {
@@ -69,7 +71,7 @@ impl Staging {
         };
         require_empty(&target, inside.then_some(&*path))?;
         let dir = own(&path)?;
-        Ok(Staging { dir, path, target, inside, xattrs_lost: AtomicU64::new(0) })
+        Ok(Staging { dir, path, target, inside, keeps_attributes, xattrs_lost: AtomicU64::new(0) })
     }
 
     /// Whether the file system below takes two spellings of a name for the same.
@@ -176,11 +178,6 @@ impl Staging {
         self.xattrs_lost.load(Ordering::Relaxed)
     }
 
-    /// Whether the target directory stays and only receives contents.
-    pub fn keeps_target(&self) -> bool {
-        self.inside
-    }
-
     /// Makes everything durable and gives it its final name.
     pub fn commit(&self) -> Result<()> {
         rustix::fs::syncfs(&self.dir).map_err(|e| Error::io("sync", &self.path)(e.into()))?;
@@ -198,6 +195,10 @@ impl Staging {
 
     /// Moves the contents of the staging directory into the target, all or nothing.
     fn move_contents(&self) -> Result<()> {
+        let meta = std::fs::metadata(&self.path).map_err(Error::io("read", &self.path))?;
+        // The set's mode for it may forbid what has to be done now.
+        std::fs::set_permissions(&self.path, Permissions::from_mode(0o700))
+            .map_err(Error::io("set the mode of", &self.path))?;
         let mut moves = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
             let entry = entry.map_err(Error::io("read", &self.path))?;
@@ -216,7 +217,24 @@ impl Staging {
                 return Err(Error::io("rename to", to)(e));
             }
         }
-        std::fs::remove_dir(&self.path).map_err(Error::io("remove", &self.path))
+        std::fs::remove_dir(&self.path).map_err(Error::io("remove", &self.path))?;
+        match self.keeps_attributes {
+            true => Ok(()),
+            false => self.adopt(&meta),
+        }
+    }
+
+    /// Gives a target that stays the mode and time that the staging directory had, if it is ours to change.
+    fn adopt(&self, meta: &std::fs::Metadata) -> Result<()> {
+        let mtime = (meta.mtime(), meta.mtime_nsec() as u32);
+        let changed = std::fs::set_permissions(&self.target, meta.permissions()).and_then(|()| {
+            rustix::fs::utimensat(rustix::fs::CWD, &self.target, &timestamps(mtime), AtFlags::empty())
+                .map_err(Into::into)
+        });
+        match changed {
+            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::io("set the mode of", &self.target)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes everything that was placed.
@@ -248,8 +266,8 @@ fn timestamps(mtime: (i64, u32)) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// Whether a target that exists is one whose contents alone may be replaced.
-fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
+/// Whether a target that exists is one that stays and only receives contents, and whether it keeps its mode and time too.
+fn must_stay(target: &Path, parent: &Path) -> Result<(bool, bool)> {
     let meta = std::fs::metadata(target).map_err(Error::io("read", target))?;
     if !meta.is_dir() {
         return Err(Error::refused(
@@ -263,7 +281,7 @@ fn must_stay(target: &Path, parent: &Path) -> Result<bool> {
     // Another directory under the same name would leave who stands in this one in a directory that is gone.
     let here = std::fs::metadata(".").is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino()));
     let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
-    Ok(mount_point || link || here || !writable)
+    Ok((mount_point || link || here || !writable, mount_point))
 }
 
 /// What else may be in a target that stays: an old staging directory, and what ext4 puts at its top.

@@ -324,8 +324,9 @@ impl Audit {
         }
     }
 
+    /// Whatever has its name here: while its own drive is absent, a volume may still be whole there.
     fn could_be_brought(&self, volume: &VolumeState) -> bool {
-        volume.state == State::Missing && self.absent.contains(&volume.drive)
+        self.absent.contains(&volume.drive)
     }
 
     /// A volume that was not asked about: it is missing, and nothing of it counts as bad.

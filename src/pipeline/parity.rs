@@ -119,15 +119,15 @@ mod tests {
         }
         let (k, m) = (5usize, 3usize);
         let row = row(k, m, 4, 99);
-        for j in 0..m {
-            for at in 0..4 {
-                let x = (k + j) as u8;
-                let lagrange = |i: usize| {
-                    (0..k).filter(|l| *l != i).fold(1, |p, l| mul(p, mul(x ^ l as u8, inverse(i as u8 ^ l as u8))))
-                };
-                let expected = (0..k).fold(0, |sum, i| sum ^ mul(row[i][at], lagrange(i)));
-                assert_eq!(row[k + j][at], expected);
-            }
+        let byte = |volume: usize, at: usize| row[volume][at];
+        for (j, at) in (0..m).flat_map(|j| (0..4).map(move |at| (j, at))) {
+            let x = (k + j) as u8;
+            let lagrange = |i: usize| {
+                let others = (0..k).filter(|l| *l != i).map(|l| l as u8);
+                others.fold(1, |p, l| mul(p, mul(x ^ l, inverse(i as u8 ^ l))))
+            };
+            let expected = (0..k).fold(0, |sum, i| sum ^ mul(byte(i, at), lagrange(i)));
+            assert_eq!(byte(k + j, at), expected);
         }
     }
 }

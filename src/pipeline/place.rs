@@ -209,9 +209,7 @@ impl<'a> Placer<'a> {
         }
         let dirs: Vec<&Entry> = self.wanted().map(|(_, e)| e).filter(|e| e.kind == Kind::Dir).collect();
         for entry in dirs.iter().rev() {
-            if !(entry.path.0.is_empty() && self.staging.keeps_target()) {
-                self.staging.finish_dir(&entry.path.0, attributes(entry, &xattrs(entry)))?;
-            }
+            self.staging.finish_dir(&entry.path.0, attributes(entry, &xattrs(entry)))?;
         }
         Ok(placed)
     }

@@ -1,0 +1,214 @@
+//! Stock tools read what ckvault writes: age, zstd, tar, b3sum, ssh-keygen, and recover.py with nothing but those.
+
+use crate::harm;
+use crate::support::*;
+use crate::tree;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint with something of everything that tar and recover.py must bring back.
+fn varied(vault: &Vault) -> PathBuf {
+    let dir = vault.checkpoint("checkpoint", 900_000);
+    fs::hard_link(dir.join("config.json"), dir.join("step-100/config-again.json")).unwrap();
+    std::os::unix::fs::symlink("step-100", dir.join("latest")).unwrap();
+    fs::write(dir.join("new\nline"), "n").unwrap();
+    fs::write(dir.join(format!("long-{}", "x".repeat(200))), "l").unwrap();
+    tree::set_mtime(&dir.join("config.json"), -1000, 123_456_789);
+    tree::set_mode(&dir.join("config.json"), 0o640);
+    tree::set_xattr(&dir.join("model.safetensors"), "user.origin", b"hub\xff");
+    let sparse = fs::File::create(dir.join("sparse.bin")).unwrap();
+    sparse.set_len(20 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(4, 5000), 9 << 20).unwrap();
+    tree::set_mtime(&dir, 1_600_000_000, 42);
+    dir
+}
+
+const RECOVER: [&str; 5] = ["python3", "age", "zstd", "tar", "b3sum"];
+
+/// recover.py from the first of the directories, as the receiver.
+fn recover(vault: &Vault, dirs: &[&Path], identity: &str, more: &str) -> Ran {
+    let mut call = vault.tool("python3", "").arg(dirs[0].join("recover.py"));
+    for dir in dirs {
+        call = call.arg(dir);
+    }
+    let rest = format!("--identity {identity} --to recovered {more}");
+    rest.split_whitespace().fold(call, |call, word| call.arg(word)).run()
+}
+
+const IDENTITY: &str = "home/receiver/identity.txt";
+
+#[test]
+fn recover_py_restores_a_set_on_one_drive() {
+    if !need(&RECOVER) {
+        return;
+    }
+    let vault = Vault::new();
+    let dir = varied(&vault);
+    vault.make(&["usb"]);
+    let set = vault.export("checkpoint --to usb --parity 3+1");
+    recover(&vault, &[&set.dirs[0]], IDENTITY, "").ok().says("NOT VERIFIED");
+    tree::assert_same(&dir, &vault.path("recovered"));
+}
+
+#[test]
+fn recover_py_restores_a_set_of_many_groups_on_three_drives() {
+    if !need(&RECOVER) {
+        return;
+    }
+    let vault = Vault::new();
+    let dir = varied(&vault);
+    fs::write(dir.join("large.bin"), noise(6, 7_000_000)).unwrap();
+    vault.make(&["usb1", "usb2", "usb3"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --parity 2+1");
+    assert!(list(&set.report["groups"]).len() > 1);
+    let dirs: Vec<&Path> = set.dirs.iter().map(PathBuf::as_path).collect();
+    recover(&vault, &dirs, IDENTITY, "").ok();
+    tree::assert_same(&dir, &vault.path("recovered"));
+    fs::remove_dir_all(vault.path("recovered")).unwrap();
+    let alone = recover(&vault, &dirs[..1], IDENTITY, "");
+    alone.check(alone.code != Some(0), "a set with two drives absent was recovered");
+}
+
+#[test]
+fn recover_py_refuses_what_is_damaged_or_not_for_us() {
+    if !need(&RECOVER) {
+        return;
+    }
+    let vault = Vault::new();
+    let set = vault.exported(900_000, "2+1");
+    let refused = |identity: &str, what: &str| {
+        let ran = recover(&vault, &[&set.dirs[0]], identity, "");
+        ran.check(ran.code != Some(0) && ran.stderr.contains("recover.py: "), what);
+        ran.check(!ran.stderr.contains("restored"), what);
+        let _ = fs::remove_dir_all(vault.path("recovered"));
+    };
+    vault.call("stranger", "keygen").run().ok();
+    refused("home/stranger/identity.txt", "a wrong identity");
+    let path = set.volume("g00000-d001.ckv");
+    let whole = fs::read(&path).unwrap();
+    let second = 65_536 + 16 + u32::from_le_bytes(whole[65_540..65_544].try_into().unwrap()) as usize;
+    let mut missing = whole[..65_536].to_vec();
+    missing.extend_from_slice(&whole[second..]);
+    fs::write(&path, missing).unwrap();
+    harm::remove(set.copies("B3SUMS"));
+    refused(IDENTITY, "a missing frame");
+    fs::write(&path, &whole).unwrap();
+    harm::flip(&path, 65_536 + 700, 0);
+    refused(IDENTITY, "a damaged frame");
+    fs::write(&path, &whole).unwrap();
+    recover(&vault, &[&set.dirs[0]], IDENTITY, "").ok();
+}
+
+#[test]
+fn recover_py_verifies_with_signers() {
+    if !need(&RECOVER) || !need(&["ssh-keygen"]) {
+        return;
+    }
+    let vault = Vault::new();
+    let set = vault.exported(100_000, "2+1");
+    let ran = recover(&vault, &[&set.dirs[0]], IDENTITY, "--signers home/sender/allowed_signers")
+        .ok()
+        .says("signature verified")
+        .says("contents verified");
+    ran.check(!ran.stderr.contains("NOT VERIFIED"), "verified, and yet NOT VERIFIED");
+    tree::assert_same(&vault.path("checkpoint"), &vault.path("recovered"));
+    fs::remove_dir_all(vault.path("recovered")).unwrap();
+    vault.call("stranger", "keygen").run().ok();
+    let ran = recover(&vault, &[&set.dirs[0]], IDENTITY, "--signers home/stranger/allowed_signers");
+    ran.check(ran.code != Some(0) && !vault.path("recovered").exists(), "an unknown signer was believed");
+    // Of all that is signed, a volume's header page is what neither age nor zstd nor tar would miss.
+    harm::flip(&set.volume("g00000-d000.ckv"), 30_000, 0);
+    let ran = recover(&vault, &[&set.dirs[0]], IDENTITY, "--signers home/sender/allowed_signers");
+    ran.check(ran.code != Some(0) && ran.stderr.contains("recover.py: "), "a damaged volume was passed over");
+}
+
+#[test]
+fn recover_txt_tells_how() {
+    let vault = Vault::new();
+    let set = vault.exported(1000, "1+1");
+    let told = fs::read_to_string(set.dirs[0].join("RECOVER.txt")).unwrap();
+    for command in [
+        "ckvault verify",
+        "ckvault import",
+        "recover.py",
+        "ssh-keygen -Y verify",
+        "b3sum -c",
+        "age -d",
+        "zstd -d",
+        "tar x",
+    ] {
+        assert!(told.contains(command), "{command}");
+    }
+}
+
+#[test]
+fn b3sum_agrees_with_every_drive() {
+    if !need(&["b3sum"]) {
+        return;
+    }
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 900_000);
+    vault.make(&["usb1", "usb2"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --parity 4+2");
+    let lines: usize = set
+        .dirs
+        .iter()
+        .map(|d| {
+            vault.tool("b3sum", "-c B3SUMS").at(d).run().ok().stdout.lines().filter(|l| l.ends_with(": OK")).count()
+        })
+        .sum();
+    assert_eq!(lines, 6);
+    harm::flip(&set.volumes()[0], 70_000, 0);
+    assert!(set.dirs.iter().any(|d| vault.tool("b3sum", "-c B3SUMS").at(d).run().code != Some(0)));
+}
+
+/// The age files of a volume with the numbers of their segments: a parser of its own, from the byte layout.
+fn frames(path: &Path) -> Vec<(u64, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(&bytes[..8], b"ckvault\n", "{}", path.display());
+    let (mut rest, mut frames) = (&bytes[64 << 10..], Vec::new());
+    while !rest.is_empty() {
+        assert_eq!(&rest[..4], b"ckvF", "{}", path.display());
+        let len = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+        let segment = u64::from_le_bytes(rest[8..16].try_into().unwrap());
+        frames.push((segment, rest[16..16 + len].to_vec()));
+        rest = &rest[16 + len..];
+    }
+    frames
+}
+
+#[test]
+fn every_frame_opens_with_age_and_zstd_and_tar_lists_them_all() {
+    if !need(&["age", "zstd", "tar"]) {
+        return;
+    }
+    let vault = Vault::new();
+    varied(&vault);
+    vault.make(&["usb1", "usb2"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --parity 3+2");
+    let secret = vault.tool("age", &format!("-d -i {IDENTITY}")).arg(set.dirs[0].join("keys.age")).run().ok();
+    fs::write(vault.path("set.key"), &secret.out).unwrap();
+    let inventory = vault.tool("age", "-d -i set.key").arg(set.dirs[0].join("inventory.age")).run().ok();
+    let lines = vault.tool("zstd", "-dc").input(&inventory.out).run().ok();
+    assert!(lines.stdout.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()));
+    let data = set.volumes().into_iter().filter(|p| p.to_str().unwrap().contains("-d"));
+    let mut all: Vec<(u64, Vec<u8>)> = data.flat_map(|p| frames(&p)).collect();
+    all.sort();
+    let mut stream = Vec::new();
+    for (n, (segment, sealed)) in all.iter().enumerate() {
+        assert_eq!(*segment, n as u64);
+        let packed = vault.tool("age", "-d -i set.key").input(sealed).run().ok();
+        stream.extend(vault.tool("zstd", "-dc").input(&packed.out).run().ok().out);
+    }
+    let listed =
+        vault.tool("tar", "-t --quoting-style=literal --show-transformed-names --null -f -").input(&stream).run().ok();
+    let tree = tree::read(&vault.path("checkpoint"));
+    for name in tree.keys().filter(|n| !n.is_empty() && !n.contains(&b'\n')) {
+        let name = std::str::from_utf8(name).unwrap();
+        listed.check(listed.stdout.lines().any(|l| l.trim_start_matches("./").trim_end_matches('/') == name), name);
+    }
+    vault.make(&["untarred"]);
+    vault.tool("tar", "-x -p -C untarred -f -").input(&stream).run().ok();
+    assert_eq!(tree::read(&vault.path("untarred")).len(), tree.len());
+    assert_eq!(tree::hash(&vault.path("untarred/sparse.bin")), tree::hash(&vault.path("checkpoint/sparse.bin")));
+}

@@ -1,0 +1,22 @@
+//! Drives the real binary from end to end: each test in a directory of its own, with homes of its own.
+
+#![forbid(unsafe_code)]
+
+mod harm;
+mod run;
+mod support;
+mod tree;
+
+mod damage;
+mod drives;
+mod durability;
+mod golden;
+mod interop;
+mod keys;
+mod links;
+mod man;
+mod oracle;
+mod reports;
+mod roundtrip;
+mod target;
+mod trust;

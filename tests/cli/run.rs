@@ -1,0 +1,173 @@
+//! Commands, and what became of them.
+
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A command that is yet to be run.
+pub struct Call {
+    program: OsString,
+    arguments: Vec<OsString>,
+    dir: PathBuf,
+    root: PathBuf,
+    set: Vec<(String, OsString)>,
+    input: Vec<u8>,
+}
+
+impl Call {
+    /// A program with arguments that are separated by blanks, to be run in `root`.
+    pub fn new(program: &str, arguments: &str, root: &Path) -> Call {
+        let arguments = arguments.split_whitespace().map(OsString::from).collect();
+        Call {
+            program: program.into(),
+            arguments,
+            dir: root.to_owned(),
+            root: root.to_owned(),
+            set: Vec::new(),
+            input: Vec::new(),
+        }
+    }
+
+    /// One more argument, of any bytes.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Call {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// The directory to run in.
+    pub fn at(mut self, dir: impl AsRef<Path>) -> Call {
+        self.dir = self.root.join(dir);
+        self
+    }
+
+    /// A variable of the environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Call {
+        self.set.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// What it reads from stdin; without this it reads nothing.
+    pub fn input(mut self, bytes: &[u8]) -> Call {
+        self.input = bytes.to_vec();
+        self
+    }
+
+    /// The command as the standard library has it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(&self.dir).env("HOME", &self.root);
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("SSH_AUTH_SOCK")
+            .envs(self.set.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub fn run(self) -> Ran {
+        let mut command = self.command();
+        if !self.input.is_empty() {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &self.input).unwrap();
+            std::io::Seek::rewind(&mut file).unwrap();
+            command.stdin(file);
+        }
+        let output = command.output().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.program));
+        Ran::new(&command, output)
+    }
+}
+
+/// A command that has ended.
+pub struct Ran {
+    command: String,
+    pub code: Option<i32>,
+    pub out: Vec<u8>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(
+            f,
+            "{}\nexit code {:?}\n--- stdout\n{}\n--- stderr\n{}\n---",
+            self.command, self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+impl Ran {
+    pub fn new(command: &Command, output: Output) -> Ran {
+        let words: Vec<_> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+        let dir = command.get_current_dir().unwrap_or(Path::new(".")).display();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ran {
+            command: format!("$ {}\nin {dir}", words.join(" ")),
+            code: output.status.code(),
+            out: output.stdout,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Panics with everything that is known of the run, unless `holds`.
+    #[track_caller]
+    pub fn check(&self, holds: bool, what: &str) {
+        assert!(holds, "{what}\n{self}");
+    }
+
+    /// It ended with `code`.
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Ran {
+        self.check(self.code == Some(code), &format!("expected the exit code {code}"));
+        self
+    }
+
+    /// It succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Ran {
+        self.ends(0)
+    }
+
+    /// It failed with `code`: stdout is empty, stderr has a message and, unless it was interrupted, a hint.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> Ran {
+        let ran = self.ends(code);
+        ran.check(ran.stdout.is_empty(), "stdout is not empty on a failure");
+        ran.check(
+            ran.stderr.lines().any(|l| l.starts_with("ckvault: ") || l.starts_with("error: ")),
+            "no message on stderr",
+        );
+        ran.check(ran.stderr.lines().any(|l| l.starts_with("hint: ") || l.contains("--help")), "no hint on stderr");
+        ran
+    }
+
+    /// stderr has this text.
+    #[track_caller]
+    pub fn says(self, what: &str) -> Ran {
+        self.check(self.stderr.contains(what), &format!("stderr does not say {what:?}"));
+        self
+    }
+
+    /// stdout has this text.
+    #[track_caller]
+    pub fn shows(self, what: &str) -> Ran {
+        self.check(self.stdout.contains(what), &format!("stdout does not show {what:?}"));
+        self
+    }
+
+    /// stdout as JSON, which must be one object in one line.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let parsed: Result<Value, _> = serde_json::from_str(&self.stdout);
+        self.check(self.stdout.lines().count() == 1, "stdout is not one line");
+        self.check(parsed.as_ref().is_ok_and(Value::is_object), "stdout is not one JSON object");
+        parsed.unwrap()
+    }
+}

@@ -1,0 +1,279 @@
+//! Who is trusted, who can open, and what is refused.
+
+use crate::harm;
+use crate::support::*;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A vault with a small set on `usb`.
+fn prepared() -> (Vault, Set) {
+    let vault = Vault::new();
+    let set = vault.exported(50_000, "2+1");
+    (vault, set)
+}
+
+/// Runs verify and import with extra arguments: both must end with 5, say `why`, and leave nothing.
+#[track_caller]
+fn untrusted(vault: &Vault, arguments: &str, why: &str) {
+    let ran = vault.receiver(&format!("verify usb {arguments}")).ends(5).says(why).says("hint: ");
+    ran.check(ran.stdout.trim() == "untrusted", "the verdict is not on stdout");
+    let report = vault.verdict(&format!("usb {arguments}"));
+    assert_eq!(report["verdict"], "untrusted");
+    vault.refuses(&format!("usb {arguments}"), 5).says(why);
+    vault.receiver(&format!("list usb {arguments}")).fails(5).says(why);
+}
+
+/// The sender's public key, type and base64.
+fn key(vault: &Vault) -> String {
+    let line = fs::read_to_string(vault.path("sender.pub")).unwrap();
+    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn without_a_list_of_signers_nothing_is_trusted() {
+    let (vault, _) = prepared();
+    vault.call("stranger", "verify usb").run().ends(5).says("ckvault keygen").says("--signers");
+    vault.call("stranger", "import usb --to restored").run().fails(5).says("--signers");
+    fs::write(vault.path("nobody"), "# nobody yet\n").unwrap();
+    untrusted(&vault, "--signers nobody", "names no signer");
+    assert!(!vault.path("restored").exists());
+}
+
+#[test]
+fn an_unknown_signer_is_named_by_fingerprint() {
+    let (vault, _) = prepared();
+    vault.call("stranger", "keygen").run().ok();
+    fs::copy(vault.home("stranger").join("signing_key.pub"), vault.path("stranger.pub")).unwrap();
+    untrusted(&vault, "--signers stranger.pub", "SHA256:");
+}
+
+#[test]
+fn a_public_key_or_a_list_may_be_given() {
+    let (vault, _) = prepared();
+    vault.call("stranger", "verify usb --signers sender.pub").run().ok().shows("intact");
+    fs::write(
+        vault.path("list"),
+        format!("# c\nlab@site namespaces=\"ckvault\",valid-after=\"20200101\" {}\n", key(&vault)),
+    )
+    .unwrap();
+    vault.receiver("verify usb --signers list").ok().shows("lab@site");
+    vault.restores("usb --signers list", "checkpoint");
+}
+
+#[test]
+fn every_condition_of_a_signer_is_honoured_with_its_own_message() {
+    let (vault, _) = prepared();
+    for (options, why) in [
+        ("valid-before=\"20200101\"", "no longer valid"),
+        ("valid-after=\"29990101Z\"", "not valid yet"),
+        ("namespaces=\"git,file\"", "not trusted for the namespace"),
+        ("namespaces=\"*,!ckvault\"", "not trusted for the namespace"),
+        ("cert-authority", "certificate authority"),
+    ] {
+        fs::write(vault.path("list"), format!("lab@site {options} {}\n", key(&vault))).unwrap();
+        untrusted(&vault, "--signers list", why);
+    }
+    fs::write(vault.path("list"), format!("lab@site no-such-option {}\n", key(&vault))).unwrap();
+    vault.receiver("verify usb --signers list").fails(2).says("line 1");
+}
+
+#[test]
+fn without_a_manifest_or_a_signature_nothing_is_trusted() {
+    let (vault, set) = prepared();
+    for name in ["manifest.json", "manifest.json.sig"] {
+        let kept = fs::read(&set.copies(name)[0]).unwrap();
+        harm::remove(set.copies(name));
+        untrusted(&vault, "", "interrupted");
+        set.copies(name).iter().for_each(|p| fs::write(p, &kept).unwrap());
+    }
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+}
+
+#[test]
+fn a_manifest_with_one_bit_flipped_in_all_copies_is_not_trusted() {
+    let (vault, set) = prepared();
+    let len = harm::len(&set.copies("manifest.json")[0]);
+    for at in [0, 10, len / 2, len - 1] {
+        set.copies("manifest.json").iter().for_each(|p| harm::flip(p, at, 1));
+        untrusted(&vault, "", "does not fit");
+        set.copies("manifest.json").iter().for_each(|p| harm::flip(p, at, 1));
+    }
+    for at in [60, 200, harm::len(&set.copies("manifest.json.sig")[0]) - 40] {
+        set.copies("manifest.json.sig").iter().for_each(|p| harm::flip(p, at, 0));
+        untrusted(&vault, "", "signature");
+        set.copies("manifest.json.sig").iter().for_each(|p| harm::flip(p, at, 0));
+    }
+}
+
+#[test]
+fn any_manifest_copy_may_pair_with_any_signature_copy() {
+    let (vault, set) = prepared();
+    harm::flip(&set.copies("manifest.json")[0], 20, 0);
+    harm::flip(&set.copies("manifest.json.sig")[1], 100, 0);
+    let verdict = vault.verdict("usb");
+    assert_eq!(verdict["verdict"], "repairable");
+    let damaged: Vec<&str> = list(&verdict["files"]).iter().map(|f| text(&f["path"])).collect();
+    assert!(
+        damaged.len() == 2 && damaged[0].ends_with("/manifest.json") && damaged[1].ends_with("copy/manifest.json.sig"),
+        "{damaged:?}"
+    );
+    vault.restores("usb", "checkpoint");
+}
+
+#[test]
+fn a_signature_over_another_set_does_not_fit() {
+    let (vault, set) = prepared();
+    vault.make(&["usb2"]);
+    let other = vault.export("checkpoint --to usb2 --parity 2+1");
+    for (mine, theirs) in set.copies("manifest.json.sig").iter().zip(other.copies("manifest.json.sig")) {
+        fs::copy(theirs, mine).unwrap();
+    }
+    untrusted(&vault, "", "does not fit");
+}
+
+#[test]
+fn the_manifest_of_another_set_leaves_its_own_drive_to_be_brought() {
+    let (vault, set) = prepared();
+    vault.make(&["usb2"]);
+    let other = vault.export("checkpoint --to usb2 --parity 2+1");
+    for name in ["manifest.json", "manifest.json.sig"] {
+        set.copies(name)
+            .iter()
+            .zip(other.copies(name))
+            .for_each(|(mine, theirs)| assert!(fs::copy(theirs, mine).is_ok()));
+    }
+    // The drive of the set that is named now is not here: it could still be brought.
+    vault.refuses("usb", 7).says("drive 1");
+    assert_eq!(vault.verdict("usb")["verdict"], "incomplete");
+}
+
+#[test]
+fn the_key_slot_of_another_set_is_refused() {
+    let (vault, set) = prepared();
+    vault.make(&["usb2"]);
+    let other = vault.export("checkpoint --to usb2 --parity 2+1");
+    set.copies("keys.age")
+        .iter()
+        .zip(other.copies("keys.age"))
+        .for_each(|(mine, theirs)| assert!(fs::copy(theirs, mine).is_ok()));
+    assert_eq!(vault.verdict("usb")["verdict"], "lost");
+    vault.refuses("usb", 4).says("keys.age");
+}
+
+#[test]
+fn a_wrong_or_missing_identity_opens_nothing() {
+    let (vault, _) = prepared();
+    vault.call("stranger", "keygen").run().ok();
+    let identity = vault.home("stranger").join("identity.txt");
+    let identity = identity.display();
+    vault.refuses(&format!("usb --identity {identity}"), 6).says("none of the identities");
+    vault.receiver(&format!("list usb --identity {identity}")).fails(6);
+    vault.refuses("usb --identity no-such-file", 6).says("no-such-file");
+    vault.call("nobody", "import usb --signers sender.pub --to restored").run().fails(6).says("ckvault keygen");
+    fs::write(vault.path("garbage"), "not an identity\n").unwrap();
+    vault.refuses("usb --identity garbage", 6);
+    fs::write(vault.path("empty"), "# nothing\n").unwrap();
+    vault.refuses("usb --identity empty", 6);
+    vault.restores(&format!("usb --identity {identity} --identity home/receiver/identity.txt"), "checkpoint");
+}
+
+#[test]
+fn without_a_signing_key_there_is_no_export() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 1000);
+    vault.make(&["usb"]);
+    vault.call("stranger", "export checkpoint --to usb --recipients keys.txt").run().fails(5).says("ckvault keygen");
+    vault
+        .sender("export checkpoint --to usb --recipients keys.txt --signing-key no-such-key")
+        .fails(5)
+        .says("no-such-key");
+    vault.sender("export checkpoint --to usb --recipients keys.txt --signing-key keys.txt").fails(2);
+    assert!(names_in(&vault.path("usb")).is_empty());
+}
+
+#[test]
+fn without_a_recipient_there_is_no_export() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 1000);
+    vault.make(&["usb"]);
+    fs::write(vault.path("none.txt"), "# nobody\n\n").unwrap();
+    fs::write(vault.path("bad.txt"), "# one\nage1notarecipient\n").unwrap();
+    vault.sender("export checkpoint --to usb --recipients none.txt").fails(2).says("recipient");
+    vault.sender("export checkpoint --to usb --recipients bad.txt").fails(2).says("line 2");
+    let ran =
+        vault.sender("export checkpoint --to usb --recipients home/receiver/identity.txt").fails(2).says("secret");
+    ran.check(!ran.stderr.contains("AGE-SECRET-KEY"), "a secret is repeated");
+    vault.sender("export checkpoint --to usb").ok();
+}
+
+#[test]
+fn a_lone_recipient_and_the_default_file_work() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 1000);
+    vault.make(&["usb"]);
+    let recipients = fs::read_to_string(vault.path("keys.txt")).unwrap();
+    let recipient = recipients.lines().find(|l| l.starts_with("age1")).unwrap();
+    vault.sender(&format!("export checkpoint --to usb -r {recipient}")).ok();
+    vault.restores("usb", "checkpoint");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn keygen_writes_secrets_for_their_owner_alone_and_overwrites_nothing() {
+    let vault = Vault::empty();
+    let ran = vault.sender("keygen").ok().shows("age1").shows("ssh-ed25519 ").shows("SHA256:");
+    ran.check(!ran.stdout.contains("AGE-SECRET-KEY"), "a secret is shown");
+    let home = vault.home("sender");
+    assert_eq!(
+        names_in(&home),
+        [&b"allowed_signers"[..], b"identity.txt", b"recipients.txt", b"signing_key", b"signing_key.pub"]
+    );
+    assert_eq!((mode(&home.join("identity.txt")), mode(&home.join("signing_key"))), (0o600, 0o600));
+    let before: Vec<_> =
+        names_in(&home).iter().map(|n| fs::read(home.join(std::str::from_utf8(n).unwrap())).unwrap()).collect();
+    vault.sender("keygen").fails(2);
+    let after: Vec<_> =
+        names_in(&home).iter().map(|n| fs::read(home.join(std::str::from_utf8(n).unwrap())).unwrap()).collect();
+    assert!(before == after);
+    for name in ["identity.txt", "signing_key", "signing_key.pub", "allowed_signers", "recipients.txt"] {
+        vault.make(&[&format!("half-{name}")]);
+        fs::write(vault.path(format!("half-{name}")).join(name), "mine").unwrap();
+        vault.sender(&format!("keygen --out half-{name}")).fails(2).says(name);
+        assert_eq!(names_in(&vault.path(format!("half-{name}"))).len(), 1);
+    }
+    vault.sender("keygen --out elsewhere").ok();
+    assert_eq!(names_in(&vault.path("elsewhere")).len(), 5);
+}
+
+#[test]
+fn the_defaults_lie_where_xdg_says() {
+    let vault = Vault::empty();
+    vault.sender("keygen").ok();
+    let call = |variable: &str, value: &Path| {
+        vault.call("sender", "keygen").env("CKVAULT_HOME", "").env(variable, value).run().ok()
+    };
+    call("XDG_CONFIG_HOME", &vault.path("xdg"));
+    call("HOME", &vault.path("user"));
+    assert_eq!(names_in(&vault.path("xdg/ckvault")).len(), 5);
+    assert_eq!(names_in(&vault.path("user/.config/ckvault")).len(), 5);
+}
+
+#[test]
+fn inspect_shows_what_nobody_vouches_for_as_not_verified() {
+    let (vault, set) = prepared();
+    vault.call("stranger", "inspect usb").run().ok().shows("NOT VERIFIED").shows(set.id());
+    let ran = vault.receiver("inspect usb").ok().shows("verified").shows(set.id());
+    ran.check(!ran.stdout.contains("NOT VERIFIED"), "a trusted set is shown as NOT VERIFIED");
+    for path in set.copies("manifest.json") {
+        let forged = fs::read_to_string(&path).unwrap().replacen("\"label\":null", "\"label\":\"forged\"", 1);
+        fs::write(&path, forged).unwrap();
+    }
+    vault.receiver("inspect usb").ok().shows("NOT VERIFIED").shows("forged");
+    assert_eq!(vault.receiver("inspect usb --json").ok().json()["verified"], false);
+    harm::remove(set.copies("manifest.json"));
+    vault.receiver("inspect usb").fails(5);
+}
