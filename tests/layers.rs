@@ -1,4 +1,4 @@
-//! The rooms of the library and the direction between them (DESIGN.md, section 5), read from its source.
+//! The rooms of the library and the direction between them, read from its source.
 
 #![forbid(unsafe_code)]
 
