@@ -54,13 +54,13 @@ def check_hashes(dirs, manifest):
     for g, group in enumerate(manifest["groups"]):
         for v, volume in enumerate(group["volumes"][: group["k"]]):
             signed[f"g{g:05}-d{v:03}.ckv"] = volume["blake3"]
-    paths = {name: find(dirs, name) for name in signed}
+    paths = {name: os.path.realpath(find(dirs, name)) for name in signed}
     if not have("b3sum"):
         print("contents NOT VERIFIED (needs b3sum)", file=sys.stderr)
         return paths
-    for name, path in paths.items():
-        if subprocess.run(["b3sum", "--no-names", path], stdout=subprocess.PIPE, text=True).stdout.strip() != signed[name]:
-            die(f"{path} is not as it was signed: bring another drive, or repair the set with ckvault")
+    lines = "".join(f"{signed[name]}  {path}\n" for name, path in paths.items())
+    if subprocess.run(["b3sum", "--quiet", "-c"], input=lines, text=True).returncode:
+        die("files are not as they were signed: bring another drive, or repair the set with ckvault")
     print(f"contents verified against the manifest: {len(paths)} files", file=sys.stderr)
     return paths
 

@@ -260,6 +260,18 @@ fn the_smallest_the_widest_and_the_default_parity() {
 }
 
 #[test]
+fn few_data_volumes_with_much_parity_do_not_stop_for_want_of_memory() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 8_800_000);
+    vault.make(&["usb"]);
+    // Segments of 512 KiB on stripes of 64 KiB: several frames that were waited for are dealt at once.
+    vault
+        .sender("export checkpoint --to usb --recipients keys.txt --parity 2+128 --volume-size 8M --no-read-back")
+        .ok();
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+}
+
+#[test]
 fn only_what_matches_is_restored() {
     let vault = Vault::new();
     vault.make(&["usb"]);

@@ -4,6 +4,11 @@ use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// After this a command is taken to hang.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that is yet to be run.
 pub struct Call {
@@ -76,7 +81,18 @@ impl Call {
             std::io::Seek::rewind(&mut file).unwrap();
             command.stdin(file);
         }
-        let output = command.output().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.program));
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.program));
+        let (pid, (ended, watched)) = (child.id(), mpsc::channel::<()>());
+        // What hangs is killed, so that it fails its own test and not all of them.
+        let watchdog = std::thread::spawn(move || {
+            if watched.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("killing process {pid}, which has not ended in {PATIENCE:?}");
+                let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watchdog.join().unwrap();
         Ran::new(&command, output)
     }
 }
