@@ -145,6 +145,27 @@ fn a_plugin_that_is_not_there_is_named() {
     assert!(names_in(&vault.path("usb")).is_empty());
 }
 
+#[test]
+fn a_plugin_wraps_and_unwraps_through_the_protocol_of_age() {
+    if !need(&["python3"]) {
+        return;
+    }
+    let vault = prepared();
+    let plugins = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let path = format!("{}:{}", plugins.display(), std::env::var("PATH").unwrap_or_default());
+    let receiver = fs::read_to_string(vault.path("keys.txt")).unwrap();
+    fs::write(vault.path("both.txt"), format!("{receiver}age1toy1w3hhjuj5ahe\n")).unwrap();
+    fs::write(vault.path("toy.txt"), "# a token\nAGE-PLUGIN-TOY-1W3HHJN6HVV8\n").unwrap();
+    vault.call("sender", "export checkpoint --to usb --recipients both.txt").env("PATH", &path).run().ok();
+    // The plugin opens the set, and so does the native recipient beside it, without any plugin.
+    vault.call("receiver", "import usb --to one --identity toy.txt").env("PATH", &path).run().ok();
+    vault.receiver("import usb --to two").ok();
+    for copy in ["one", "two"] {
+        crate::tree::assert_same(&vault.path("checkpoint"), &vault.path(copy));
+    }
+    vault.receiver("import usb --to three --identity toy.txt").fails(6).says("age-plugin-toy");
+}
+
 const PLUGIN_RECIPIENT: &str = "age1ckvtest1qqqsyqcyq5rqwzqfpg9scrgwpu44dgnj";
 
 /// A command under a terminal of its own, to which `typed` is typed.
