@@ -71,7 +71,7 @@ pub fn open(place: &Where) -> Result<Set> {
 /// Reads the trusted signers; that there are none is an error with the command that helps.
 pub fn load_signers(path: &Path) -> Result<Signers> {
     let help = "run `ckvault keygen` once, then add the sender's line to allowed_signers; or give --signers with the sender's .pub";
-    if !path.exists() {
+    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
     }
     let signers = Signers::parse(&read_text(path, signers::LONGEST)?);
