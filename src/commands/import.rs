@@ -51,8 +51,8 @@ pub struct Report {
     pub bytes: u64,
     /// Blocks that were reconstructed on the way.
     pub repaired_blocks: u64,
-    /// Extended attributes that the file system of the target could not take.
-    pub lost_xattrs: u64,
+    /// Modes and extended attributes that the file system of the target could not take.
+    pub lost_attributes: u64,
 }
 
 /// Verifies, opens, repairs, places.
@@ -76,7 +76,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
     let filled = check_target(&contents, &fate, &staging, options.keep_links)
         .and_then(|()| fill(&contents, fate, &blocks, &staging, &drives, progress));
-    match filled.and_then(|placed| staging.commit().map(|()| placed)) {
+    match filled {
         Ok(placed) => Ok(Report {
             set: set.manifest.set.clone(),
             label: set.manifest.label.clone(),
@@ -86,7 +86,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
             files: placed.files,
             bytes: placed.bytes,
             repaired_blocks: blocks.repaired(),
-            lost_xattrs: staging.xattrs_lost(),
+            lost_attributes: staging.attributes_lost(),
         }),
         Err(error) => {
             staging.abandon();
@@ -123,10 +123,12 @@ fn fill(
     pipeline::unpack(blocks, contents, &placer, progress)?;
     progress.end();
     let placed = placer.finish()?;
-    match progress.cancelled() {
-        true => Err(Error::Interrupted),
-        false => Ok(placed),
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
     }
+    staging.commit()?;
+    staging.confirm(placer.expected())?;
+    Ok(placed)
 }
 
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

@@ -33,7 +33,7 @@ pub struct Staging {
     inside: bool,
     /// The target is a mount point, whose mode is not for a set to decide.
     keeps_attributes: bool,
-    xattrs_lost: AtomicU64,
+    attributes_lost: AtomicU64,
 }
 
 /// The beginning of the name of every staging directory.
@@ -71,7 +71,7 @@ impl Staging {
         };
         require_empty(&target, inside.then_some(&*path))?;
         let dir = own(&path)?;
-        Ok(Staging { dir, path, target, inside, keeps_attributes, xattrs_lost: AtomicU64::new(0) })
+        Ok(Staging { dir, path, target, inside, keeps_attributes, attributes_lost: AtomicU64::new(0) })
     }
 
     /// Whether the file system below takes two spellings of a name for the same.
@@ -134,7 +134,7 @@ impl Staging {
         self.set_xattrs(file, path, attributes.xattrs)?;
         // Programs that run with another user's rights do not travel.
         let mode = Mode::from_raw_mode(attributes.mode & 0o1777);
-        rustix::fs::fchmod(file, mode).map_err(self.failed("set the mode of", path))?;
+        self.set_mode(file, path, mode)?;
         rustix::fs::futimens(file, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
     }
 
@@ -145,13 +145,23 @@ impl Staging {
         let dir = rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map_err(self.failed("open", path))?;
         self.set_xattrs(&dir, path, attributes.xattrs)?;
         let mode = Mode::from_raw_mode(attributes.mode & 0o3777);
-        rustix::fs::fchmod(&dir, mode).map_err(self.failed("set the mode of", path))?;
+        self.set_mode(&dir, path, mode)?;
         rustix::fs::futimens(&dir, &timestamps(attributes.mtime)).map_err(self.failed("set the time of", path))
     }
 
     /// The mode of a target whose set has none for it.
     pub fn open_to_all(&self) -> Result<()> {
-        rustix::fs::fchmod(&self.dir, Mode::from_raw_mode(0o755)).map_err(self.failed("set the mode of", b""))
+        self.set_mode(&self.dir, b"", Mode::from_raw_mode(0o755))
+    }
+
+    fn set_mode(&self, fd: impl AsFd, path: &[u8], mode: Mode) -> Result<()> {
+        match rustix::fs::fchmod(fd, mode) {
+            Err(Errno::NOTSUP | Errno::NOSYS) => {
+                self.attributes_lost.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            other => other.map_err(self.failed("set the mode of", path)),
+        }
     }
 
     fn set_xattrs(&self, fd: impl AsFd, path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
@@ -165,7 +175,7 @@ impl Staging {
             let c_name = CString::new(&name[..]).map_err(bad)?;
             match rustix::fs::fsetxattr(&fd, &c_name, value, rustix::fs::XattrFlags::empty()) {
                 Err(Errno::NOTSUP) => {
-                    self.xattrs_lost.fetch_add(1, Ordering::Relaxed);
+                    self.attributes_lost.fetch_add(1, Ordering::Relaxed);
                 }
                 other => other.map_err(self.failed("set an attribute of", path))?,
             }
@@ -173,9 +183,9 @@ impl Staging {
         Ok(())
     }
 
-    /// How many extended attributes the file system could not take.
-    pub fn xattrs_lost(&self) -> u64 {
-        self.xattrs_lost.load(Ordering::Relaxed)
+    /// How many modes and extended attributes the file system could not take.
+    pub fn attributes_lost(&self) -> u64 {
+        self.attributes_lost.load(Ordering::Relaxed)
     }
 
     /// Makes everything durable and gives it its final name.
@@ -193,12 +203,27 @@ impl Staging {
         }
     }
 
+    /// After [`Staging::commit`]: whether each of these paths is in the target with its length. There are file systems that
+    /// lose what is in a directory when it is renamed.
+    pub fn confirm<'a>(&self, paths: impl Iterator<Item = (&'a [u8], Option<u64>)>) -> Result<()> {
+        let target = File::open(&self.target).map_err(Error::io("open", &self.target))?;
+        for (path, len) in paths.filter(|(path, _)| !path.is_empty()) {
+            let stat = rustix::fs::statat(&target, os(path), AtFlags::SYMLINK_NOFOLLOW);
+            if !stat.is_ok_and(|s| len.is_none_or(|len| s.st_size as u64 == len)) {
+                return Err(Error::refused(
+                    format!("the file system lost {} when it was moved to {}", printable(path), self.target.display()),
+                    "import to another file system",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Moves the contents of the staging directory into the target, all or nothing.
     fn move_contents(&self) -> Result<()> {
         let meta = std::fs::metadata(&self.path).map_err(Error::io("read", &self.path))?;
-        // The set's mode for it may forbid what has to be done now.
-        std::fs::set_permissions(&self.path, Permissions::from_mode(0o700))
-            .map_err(Error::io("set the mode of", &self.path))?;
+        // The set's mode for it may forbid what has to be done now; where there are no modes, none does.
+        let _ = std::fs::set_permissions(&self.path, Permissions::from_mode(0o700));
         let mut moves = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
             let entry = entry.map_err(Error::io("read", &self.path))?;
@@ -317,7 +342,8 @@ fn move_entry(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes a tree of ours, whatever modes its directories have been given.
 fn remove_tree(path: &Path) -> io::Result<()> {
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    // File systems without modes refuse, and need none.
+    let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         match entry.file_type()?.is_dir() {

@@ -57,7 +57,11 @@ impl<'a> Placer<'a> {
                 Kind::File { size, .. } if entry.stored() == 0 => placer.make_empty(index, entry, *size)?,
                 Kind::File { size, .. } if !placer.within_one_segment(entry) => {
                     let name = placer.name(index);
-                    staging.create_file(&name.0)?.set_len(*size).map_err(Error::io("extend", name.printable()))?;
+                    let file = staging.create_file(&name.0)?;
+                    // Data fills all others; and not every file system can extend a file.
+                    if matches!(entry.kind, Kind::File { extents: Some(_), .. }) {
+                        file.set_len(*size).map_err(Error::io("extend", name.printable()))?;
+                    }
                 }
                 _ => {}
             }
@@ -81,7 +85,9 @@ impl<'a> Placer<'a> {
         let name = self.name(index);
         self.compare_hash(entry, *blake3::hash(b"").as_bytes())?;
         let file = self.staging.create_file(&name.0)?;
-        file.set_len(size).map_err(Error::io("extend", name.printable()))?;
+        if size > 0 {
+            file.set_len(size).map_err(Error::io("extend", name.printable()))?;
+        }
         self.staging.finish_file(&file, &name.0, attributes(entry, &xattrs(entry)))
     }
 
@@ -173,6 +179,14 @@ impl<'a> Placer<'a> {
                 "the sender signed a broken set: ask for a new export",
             )),
         }
+    }
+
+    /// What must be in the target in the end: paths, and the lengths of files.
+    pub fn expected(&self) -> impl Iterator<Item = (&[u8], Option<u64>)> {
+        self.wanted().map(|(index, entry)| match &entry.kind {
+            Kind::File { size, .. } => (&self.name(index).0[..], Some(*size)),
+            _ => (&entry.path.0[..], None),
+        })
     }
 
     /// Links, and the metadata of everything that could not have it before; nothing may be missing.

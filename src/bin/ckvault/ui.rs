@@ -301,8 +301,11 @@ pub fn import(report: &import::Report, time: Duration) {
     );
     say!("signed by {}, created {}", report.signer, report.created);
     say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
-    if report.lost_xattrs > 0 {
-        say!("{} extended attribute(s) could not be set: the file system of the target has none", report.lost_xattrs);
+    if report.lost_attributes > 0 {
+        say!(
+            "{} mode(s) or extended attribute(s) could not be set: the file system of the target has none",
+            report.lost_attributes
+        );
     }
     say!("{}", rate(report.bytes, time));
 }
