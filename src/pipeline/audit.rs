@@ -237,7 +237,7 @@ fn swapped(set: &Set, blocks: &Blocks, at: At, file: &File, bad: &Bits) -> Optio
     let group = &set.manifest.groups[at.group];
     let mut block = vec![0; BLOCK];
     for number in &numbers {
-        let read = read_up_to(file, &mut block, number * BLOCK as u64).ok()?;
+        let read = read_up_to(file, &mut block, number * BLOCK as u64).ok().filter(|n| *n > 0)?;
         for other in &numbers {
             let value = hashes::subtree(other * BLOCK as u64, &block[..read]);
             if other != number && blocks.value(at, *other) == Some(value) {
@@ -258,11 +258,10 @@ fn swapped(set: &Set, blocks: &Blocks, at: At, file: &File, bad: &Bits) -> Optio
 /// Judges every metadata file of every directory, and its second copy.
 fn judge_files(set: &Set) -> Vec<FileState> {
     let mut states = Vec::new();
-    for dir in &set.dirs {
-        let drives = set.drives_of(dir);
+    for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
         for name in names::METADATA {
             for name_in_dir in [name.to_owned(), format!("{}/{name}", names::COPY)] {
-                let state = judge_file(set, &dir.join(&name_in_dir), name, &drives);
+                let state = judge_file(set, &dir.join(&name_in_dir), name, drives);
                 states.push(FileState { dir: dir.clone(), name: name_in_dir, state });
             }
         }

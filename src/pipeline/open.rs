@@ -12,6 +12,7 @@ use crate::pipeline::refusal::breaks;
 use crate::text::printable;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What the directory of a set looks like.
 const LAYOUT: Layout =
@@ -56,6 +57,8 @@ pub struct Set {
     pub signers: Signers,
     /// The time that was asked for.
     pub now: jiff::Timestamp,
+    /// See [`Set::holdings`].
+    holdings: OnceLock<Vec<BTreeSet<u16>>>,
 }
 
 /// Opens a set; [`Error::Untrusted`] if there is no trusted pair.
@@ -65,7 +68,8 @@ pub fn open(place: &Where) -> Result<Set> {
     let (bytes, signer) = trusted_manifest(&found, &signers, place.now)?;
     let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
     confirm(&manifest, place.set.as_deref())?;
-    Ok(Set { manifest, bytes, signer, dirs: found.dirs, signers, now: place.now })
+    let holdings = OnceLock::new();
+    Ok(Set { manifest, bytes, signer, dirs: found.dirs, signers, now: place.now, holdings })
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
@@ -226,7 +230,7 @@ impl Set {
 
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
-    pub fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
+    fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
         let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
         for (group, index, name, volume) in self.manifest.volumes() {
             let (here, all) = &mut volumes[usize::from(volume.drive)];
@@ -248,7 +252,12 @@ impl Set {
 
     /// The drives that are here.
     pub fn present(&self) -> BTreeSet<u16> {
-        self.dirs.iter().flat_map(|d| self.drives_of(d)).collect()
+        self.holdings().iter().flatten().copied().collect()
+    }
+
+    /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
+    pub fn holdings(&self) -> &[BTreeSet<u16>] {
+        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
     }
 
     /// The drives that the manifest names and that are not here.

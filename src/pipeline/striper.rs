@@ -421,6 +421,14 @@ mod tests {
         check(&plan(3, 2, 2 << 20), &lens, 4);
     }
 
+    /// As on a large machine: many frames wait for one that is late.
+    #[test]
+    fn far_more_workers_than_stripes() {
+        let lens: Vec<usize> = (0..600).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(2, 100, 2 << 20), &lens, 48);
+        check(&plan(16, 2, 2 << 20), &lens, 48);
+    }
+
     #[test]
     fn stripes_of_one_row() {
         let lens: Vec<usize> = (0..300).map(|i| 1000 + (i * 7919) % 65_000).collect();
