@@ -126,6 +126,7 @@ impl Error {
         move |source| {
             let hint = match source.kind() {
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
+                io::ErrorKind::NotFound => "check the path, and that the drive is mounted",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
                 io::ErrorKind::PermissionDenied => {
                     "mount the drive so that you may read and write it, or change the permissions of the files"
