@@ -91,3 +91,26 @@ fn an_import_from_a_read_only_place_into_it_is_refused_tidily() {
     vault.receiver("import usb --to usb").fails(1).says("not empty");
     assert_eq!(names_in(&vault.path("usb")).len(), 1);
 }
+
+/// What root exports need not be accessible to who imports it; that is no reason to call it lost.
+#[test]
+fn a_directory_closed_to_who_imports_is_restored_all_the_same() {
+    if !is_root() || !need(&["setpriv"]) {
+        return skip("needs root, to export what another user may not see");
+    }
+    let vault = Vault::new();
+    fs::create_dir_all(vault.path("checkpoint/closed")).unwrap();
+    fs::write(vault.path("checkpoint/closed/file"), "contents").unwrap();
+    tree::set_mode(&vault.path("checkpoint/closed"), 0);
+    vault.make(&["usb", "open"]);
+    vault.export("checkpoint --to usb --parity 1+1");
+    fs::copy(env!("CARGO_BIN_EXE_ckvault"), vault.path("ckvault")).unwrap();
+    for (path, mode) in
+        [("", 0o755), ("home", 0o755), ("home/receiver", 0o755), ("home/receiver/identity.txt", 0o644), ("open", 0o777)]
+    {
+        tree::set_mode(&vault.path(path), mode);
+    }
+    let nobody = "--reuid=65534 --regid=65534 --clear-groups ./ckvault import usb --to open/restored";
+    vault.tool("setpriv", nobody).env("CKVAULT_HOME", vault.home("receiver")).run().ok();
+    tree::assert_same(&vault.path("checkpoint/closed"), &vault.path("open/restored/closed"));
+}
