@@ -6,6 +6,7 @@ use crate::format::inventory::{Head, Inventory, Kind};
 use crate::format::manifest::{Manifest, set_dir_name, volume_name};
 use crate::format::signature::{SigningKey, public_line};
 use crate::format::{FORMAT, hex, names, recovery};
+use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::pipeline::drives::SetDirs;
 use crate::pipeline::plan::{Plan, Request, plan, survives};
@@ -23,6 +24,8 @@ use std::path::PathBuf;
 /// What was typed.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// What is read and written through.
+    pub disk: Disk,
     /// Files and directories to export.
     pub sources: Vec<PathBuf>,
     /// Destinations.
@@ -129,7 +132,7 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
     check_label(options.label.as_deref())?;
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone())?;
     let key = sign::load(&options.signing_key, &ask)?;
-    let mut walked = walk(&options.sources, options.links, options.skip_special)?;
+    let mut walked = walk(&options.disk, &options.sources, options.links, options.skip_special)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
     check_destinations(&options.sources, &options.drives)?;
     let drives = options.drives.iter().map(|d| drive::examine(d)).collect::<Result<Vec<Drive>>>()?;
@@ -140,7 +143,7 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| Error::Internal(e.to_string()))?;
-    let dirs = SetDirs::create(&options.drives, &set_dir_name(options.label.as_deref(), &hex(&id)))?;
+    let dirs = SetDirs::create(&options.disk, &options.drives, &set_dir_name(options.label.as_deref(), &hex(&id)))?;
     let job = Job { options, id, plan: &plan, drives: &drives, dirs: &dirs, recipients, key, progress };
     match job.write(walked, tar_bytes) {
         Ok(written) => Ok(report(options, &written, &plan, &drives, &dirs, totals)),
@@ -188,7 +191,7 @@ impl Job<'_> {
         files.insert(names::KEYS.into(), metadata::write_everywhere(self.dirs, names::KEYS, &slot)?);
         let paths: Vec<String> = self.drives.iter().map(|d| d.path.display().to_string()).collect();
         self.progress.begin(Phase::Export, tar_bytes, &paths);
-        let source = Source::new(walked, tar_bytes, self.plan.segment_bytes);
+        let source = Source::new(&self.options.disk, walked, tar_bytes, self.plan.segment_bytes);
         let packed = pipeline::pack(&source, self.plan, self.dirs, self.header(), &to, self.progress)?;
         self.progress.end();
         source.check_unchanged()?;

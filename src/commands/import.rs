@@ -72,7 +72,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         ));
     }
     let blocks = Blocks::new(&set)?;
-    let staging = Staging::begin(&options.to, id)?;
+    let staging = Staging::begin(&options.place.disk, &options.to, id)?;
     let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
     let filled = check_target(&contents, &fate, &staging, options.keep_links)
         .and_then(|()| fill(&contents, fate, &blocks, &staging, &drives, progress));

@@ -1,6 +1,7 @@
 //! Placing files on import: everything is made in a staging directory of our own, and renamed when it is whole.
 
 use crate::error::{Error, Result};
+use crate::media::disk::{Disk, Operation};
 use crate::text::printable;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -26,6 +27,7 @@ pub struct Attributes<'a> {
 
 /// A directory that becomes the target, or whose contents do.
 pub struct Staging {
+    disk: Disk,
     dir: File,
     path: PathBuf,
     target: PathBuf,
@@ -46,7 +48,7 @@ pub fn name_inside(id: &str) -> String {
 
 impl Staging {
     /// Prepares the staging directory for a target that does not exist or is an empty directory.
-    pub fn begin(target: &Path, id: &str) -> Result<Staging> {
+    pub fn begin(disk: &Disk, target: &Path, id: &str) -> Result<Staging> {
         let target = std::path::absolute(target).map_err(Error::io("resolve", target))?;
         let target = if target.file_name().is_some() {
             target
@@ -71,7 +73,15 @@ impl Staging {
         };
         require_empty(&target, inside.then_some(&*path))?;
         let dir = own(&path)?;
-        Ok(Staging { dir, path, target, inside, keeps_attributes, attributes_lost: AtomicU64::new(0) })
+        Ok(Staging {
+            disk: disk.clone(),
+            dir,
+            path,
+            target,
+            inside,
+            keeps_attributes,
+            attributes_lost: AtomicU64::new(0),
+        })
     }
 
     /// Whether the file system below takes two spellings of a name for the same.
@@ -98,12 +108,14 @@ impl Staging {
 
     /// Makes a directory.
     pub fn make_dir(&self, path: &[u8]) -> Result<()> {
+        self.allow(Operation::Create, "create", path)?;
         rustix::fs::mkdirat(&self.dir, os(path), Mode::from_raw_mode(0o700)).map_err(self.failed("create", path))
     }
 
     /// Makes a file; it must not exist under any spelling that the file system takes for the same.
     pub fn create_file(&self, path: &[u8]) -> Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.allow(Operation::Create, "create", path)?;
         let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::from_raw_mode(0o600));
         fd.map(File::from).map_err(self.failed("create", path))
     }
@@ -111,12 +123,31 @@ impl Staging {
     /// Opens a file that has been created.
     pub fn open_file(&self, path: &[u8]) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.allow(Operation::Open, "open", path)?;
         let fd = rustix::fs::openat(&self.dir, os(path), flags, Mode::empty());
         fd.map(File::from).map_err(self.failed("open", path))
     }
 
+    /// Writes all of `bytes` at `offset` of a file that has been created or opened.
+    pub fn write_at(&self, file: &File, path: &[u8], bytes: &[u8], offset: u64) -> Result<()> {
+        let at = || self.target.join(printable(path));
+        self.disk.write_all_at(file, bytes, offset).map_err(|e| Error::io("write", at())(e))
+    }
+
+    /// Gives a file its length, where that is not what was written last.
+    pub fn set_len(&self, file: &File, path: &[u8], len: u64) -> Result<()> {
+        self.allow(Operation::Resize, "extend", path)?;
+        file.set_len(len).map_err(|e| Error::io("extend", self.target.join(printable(path)))(e))
+    }
+
+    fn allow(&self, operation: Operation, action: &'static str, path: &[u8]) -> Result<()> {
+        let at = self.target.join(printable(path));
+        self.disk.allow(operation, &at).map_err(Error::io(action, &at))
+    }
+
     /// Makes a symbolic link.
     pub fn symlink(&self, path: &[u8], target: &[u8], mtime: (i64, u32)) -> Result<()> {
+        self.allow(Operation::Change, "create", path)?;
         rustix::fs::symlinkat(os(target), &self.dir, os(path)).map_err(self.failed("create", path))?;
         let times = timestamps(mtime);
         rustix::fs::utimensat(&self.dir, os(path), &times, AtFlags::SYMLINK_NOFOLLOW)
@@ -125,12 +156,14 @@ impl Staging {
 
     /// Makes a hard link to a file that has been placed.
     pub fn hardlink(&self, path: &[u8], target: &[u8]) -> Result<()> {
+        self.allow(Operation::Change, "link", path)?;
         rustix::fs::linkat(&self.dir, os(target), &self.dir, os(path), AtFlags::empty())
             .map_err(self.failed("link", path))
     }
 
     /// Gives an open file its metadata; the time last, since the others do not change it.
     pub fn finish_file(&self, file: &File, path: &[u8], attributes: Attributes) -> Result<()> {
+        self.allow(Operation::Change, "set the mode of", path)?;
         self.set_xattrs(file, path, attributes.xattrs)?;
         // Programs that run with another user's rights do not travel.
         let mode = Mode::from_raw_mode(attributes.mode & 0o1777);
@@ -141,6 +174,7 @@ impl Staging {
     /// Gives a directory its metadata; the empty path is the staging directory itself.
     pub fn finish_dir(&self, path: &[u8], attributes: Attributes) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.allow(Operation::Change, "set the mode of", path)?;
         let name = if path.is_empty() { OsStr::new(".") } else { os(path) };
         let dir = rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map_err(self.failed("open", path))?;
         self.set_xattrs(&dir, path, attributes.xattrs)?;
@@ -190,11 +224,12 @@ impl Staging {
 
     /// Makes everything durable and gives it its final name.
     pub fn commit(&self) -> Result<()> {
+        self.disk.allow(Operation::Sync, &self.path).map_err(Error::io("sync", &self.path))?;
         rustix::fs::syncfs(&self.dir).map_err(|e| Error::io("sync", &self.path)(e.into()))?;
         if self.inside {
             self.move_contents()?;
         } else {
-            std::fs::rename(&self.path, &self.target).map_err(Error::io("rename to", &self.target))?;
+            self.disk.rename(&self.path, &self.target).map_err(Error::io("rename to", &self.target))?;
         }
         let parent = if self.inside { Some(&*self.target) } else { self.target.parent() };
         match parent {

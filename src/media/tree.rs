@@ -1,12 +1,12 @@
 //! Reading a source: what its entries are, where their data lies, and whether they have changed. Nothing here writes.
 
-use rustix::fs::{OFlags, SeekFrom, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A stretch of a file that has data: where it begins, and its length, in bytes.
@@ -44,18 +44,6 @@ impl Stamp {
     /// Device and inode, by which hard links know each other.
     pub fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
-    }
-}
-
-/// Opens a file for reading without touching its access time, where the system lets its owner.
-pub fn open(path: &Path) -> io::Result<File> {
-    let with = |flags: OFlags| {
-        let flags = (flags | OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32;
-        std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
-    };
-    match with(OFlags::NOATIME) {
-        Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => with(OFlags::empty()),
-        other => other,
     }
 }
 

@@ -7,14 +7,13 @@ use crate::format::header::Header;
 use crate::format::manifest::volume_name;
 use crate::format::signature::Signature;
 use crate::format::{hex, names};
-use crate::media::{read_regular, read_up_to};
+use crate::media::disk::Opened;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::open::{Set, hash_of};
 use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -208,10 +207,10 @@ impl Reading {
 }
 
 /// Names damage for what it is, where that can be told.
-fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &File, actual: u64, bad: &Bits) -> Option<String> {
+fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &Opened, actual: u64, bad: &Bits) -> Option<String> {
     let expected = set.manifest.groups[at.group].volumes[at.index].bytes;
     let mut page = vec![0; BLOCK];
-    let read = read_up_to(file, &mut page, 0).unwrap_or(0);
+    let read = file.read_up_to(&mut page, 0).unwrap_or(0);
     if let Ok(header) = Header::parse(&page[..read]) {
         if header.set != set.manifest.id() {
             return Some(format!("belongs to another set ({}…)", &hex(&header.set)[..8]));
@@ -229,7 +228,7 @@ fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &File, actual: u64, bad: &
 }
 
 /// Blocks that hold what belongs to another place, in this volume or at the same place of another one.
-fn swapped(set: &Set, blocks: &Blocks, at: At, file: &File, bad: &Bits) -> Option<String> {
+fn swapped(set: &Set, blocks: &Blocks, at: At, file: &Opened, bad: &Bits) -> Option<String> {
     let numbers: Vec<u64> = bad.iter().take(MOST_EXAMINED + 1).collect();
     if numbers.len() > MOST_EXAMINED {
         return None;
@@ -237,7 +236,7 @@ fn swapped(set: &Set, blocks: &Blocks, at: At, file: &File, bad: &Bits) -> Optio
     let group = &set.manifest.groups[at.group];
     let mut block = vec![0; BLOCK];
     for number in &numbers {
-        let read = read_up_to(file, &mut block, number * BLOCK as u64).ok().filter(|n| *n > 0)?;
+        let read = file.read_up_to(&mut block, number * BLOCK as u64).ok().filter(|n| *n > 0)?;
         for other in &numbers {
             let value = hashes::subtree(other * BLOCK as u64, &block[..read]);
             if other != number && blocks.value(at, *other) == Some(value) {
@@ -273,7 +272,7 @@ fn judge_file(set: &Set, path: &Path, name: &str, drives: &BTreeSet<u16>) -> Sta
     if path.symlink_metadata().is_err() {
         return State::Missing;
     }
-    let read = |limit: usize| read_regular(path, limit as u64).ok();
+    let read = |limit: usize| set.disk.read(path, limit as u64).ok();
     let good = match name {
         names::MANIFEST => read(set.bytes.len()).is_some_and(|b| b == set.bytes),
         names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| vouches(set, &b)),
@@ -281,7 +280,11 @@ fn judge_file(set: &Set, path: &Path, name: &str, drives: &BTreeSet<u16>) -> Sta
             let candidates = if drives.is_empty() { (1..=set.manifest.drives).collect() } else { drives.clone() };
             candidates.iter().map(|d| set.manifest.b3sums(*d)).any(|sums| read(sums.len()).is_some_and(|b| b == sums))
         }
-        _ => set.manifest.files.get(name).is_some_and(|listed| hash_of(path, listed.bytes) == Some(listed.blake3)),
+        _ => set
+            .manifest
+            .files
+            .get(name)
+            .is_some_and(|listed| hash_of(&set.disk, path, listed.bytes) == Some(listed.blake3)),
     };
     if good { State::Ok } else { State::Damaged }
 }

@@ -8,13 +8,12 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks, fold_page};
 use crate::format::manifest::Volume;
 use crate::format::names;
-use crate::media::{open_regular, read_up_to};
+use crate::media::disk::Opened;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::lock;
 use crate::pipeline::open::{Set, name_drives};
 use crate::pipeline::parity::Codec;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,7 +27,7 @@ const MOST_PAGES: usize = 512;
 
 type Page = Arc<Vec<Value>>;
 /// Open files.
-type Files = Vec<Arc<File>>;
+type Files = Vec<Arc<Opened>>;
 /// A page of a volume.
 type Key = (At, usize);
 
@@ -104,7 +103,7 @@ impl<'a> Blocks<'a> {
             files.clear();
         }
         let paths = self.set.volume_paths(at.group, at.index);
-        let opened: Files = paths.iter().filter_map(|p| open_regular(p).ok()).map(Arc::new).collect();
+        let opened: Files = paths.iter().filter_map(|p| self.set.disk.open(p).ok()).map(Arc::new).collect();
         files.insert(at, opened.clone());
         opened
     }
@@ -125,7 +124,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Reads those blocks that are not good yet from one file.
-    fn check_file(&self, file: &File, at: At, first: u64, from: u64, out: &mut [u8], good: &mut [bool]) {
+    fn check_file(&self, file: &Opened, at: At, first: u64, from: u64, out: &mut [u8], good: &mut [bool]) {
         let readable = match good.iter().any(|g| *g) {
             false => read_blocks(file, out, from),
             true => read_missing(file, out, from, good),
@@ -322,8 +321,8 @@ impl<'a> Blocks<'a> {
     fn page_in(&self, path: &std::path::Path, at: At, page: usize) -> Option<Page> {
         let mut bytes = vec![0; self.values_in(at, page) * 32];
         let offset = (self.offsets[at.group][at.index] + (page * PAGE) as u64) * 32;
-        let file = open_regular(path).ok()?;
-        if read_up_to(&file, &mut bytes, offset).ok()? < bytes.len() {
+        let file = self.set.disk.open(path).ok()?;
+        if file.read_up_to(&mut bytes, offset).ok()? < bytes.len() {
             return None;
         }
         let values = bytes.as_chunks::<32>().0.to_vec();
@@ -334,7 +333,7 @@ impl<'a> Blocks<'a> {
         self.files(at).iter().find_map(|file| {
             let fill = |range: Range<u64>, out: &mut [u8]| {
                 let from = range.start * BLOCK as u64;
-                read_up_to(file, out, from).ok().filter(|n| *n == out.len()).map(drop)
+                file.read_up_to(out, from).ok().filter(|n| *n == out.len()).map(drop)
             };
             self.page_by(at, page, fill)
         })
@@ -382,23 +381,23 @@ impl<'a> Blocks<'a> {
 }
 
 /// Reads blocks; where the drive fails, block by block, so that a bad sector costs no more than its own.
-fn read_blocks(file: &File, out: &mut [u8], from: u64) -> Vec<bool> {
+fn read_blocks(file: &Opened, out: &mut [u8], from: u64) -> Vec<bool> {
     let count = out.len().div_ceil(BLOCK);
-    match read_up_to(file, out, from) {
+    match file.read_up_to(out, from) {
         Ok(n) if n == out.len() => vec![true; count],
         Ok(n) => (0..count).map(|i| (i + 1) * BLOCK <= n).collect(),
         Err(_) => {
             let each = out.chunks_mut(BLOCK).enumerate();
-            each.map(|(i, block)| read_up_to(file, block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len()))
+            each.map(|(i, block)| file.read_up_to(block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len()))
                 .collect()
         }
     }
 }
 
 /// Reads the blocks that are not good yet, over what was read of them before.
-fn read_missing(file: &File, out: &mut [u8], from: u64, good: &[bool]) -> Vec<bool> {
+fn read_missing(file: &Opened, out: &mut [u8], from: u64, good: &[bool]) -> Vec<bool> {
     let read = |(i, block): (usize, &mut [u8])| {
-        !good[i] && read_up_to(file, block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len())
+        !good[i] && file.read_up_to(block, from + (i * BLOCK) as u64).is_ok_and(|n| n == block.len())
     };
     out.chunks_mut(BLOCK).enumerate().map(read).collect()
 }
@@ -407,7 +406,7 @@ fn read_missing(file: &File, out: &mut [u8], from: u64, good: &[bool]) -> Vec<bo
 fn require_readable(set: &Set) -> Result<()> {
     for (group, index, _, _) in set.manifest.volumes() {
         for path in set.volume_paths(group, index) {
-            if let Err(e) = open_regular(&path)
+            if let Err(e) = set.disk.open(&path)
                 && e.kind() == std::io::ErrorKind::PermissionDenied
             {
                 return Err(Error::on_drive("read", path)(e));

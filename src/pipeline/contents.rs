@@ -7,14 +7,13 @@ use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Inventory, LONGEST_LINE, Reader};
 use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
-use crate::media::{open_regular, read_regular};
+use crate::media::disk::Opened;
 use crate::pipeline::open::{Set, name_drives};
 use crate::pipeline::refusal::breaks;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{compress, tar};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +32,7 @@ pub struct Contents {
 /// Opens the key slot and reads the inventory.
 pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
     let slot_path = required(set, names::KEYS)?;
-    let slot = read_regular(&slot_path, LONGEST_SLOT).map_err(Error::on_drive("read", &slot_path))?;
+    let slot = set.disk.read(&slot_path, LONGEST_SLOT).map_err(Error::on_drive("read", &slot_path))?;
     require_hash(set, names::KEYS, &slot_path, *blake3::hash(&slot).as_bytes())?;
     let identity = SetIdentity::from_slot(&slot, identities, &set.manifest.recipient)?;
     let inventory = read_inventory(set, &identity)?;
@@ -75,7 +74,7 @@ fn require_hash(set: &Set, name: &str, path: &Path, hash: [u8; 32]) -> Result<()
 
 fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
     let path = required(set, names::INVENTORY)?;
-    let file = open_regular(&path).map_err(Error::on_drive("read", &path))?;
+    let file = set.disk.open(&path).map_err(Error::on_drive("read", &path))?;
     let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
     let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
     if let Some(error) = hashing.failed.take() {
@@ -107,7 +106,7 @@ fn read_lines(set: &Set, identity: &SetIdentity, sealed: impl Read) -> Result<In
 
 /// Hashes what is read, and keeps the error of a failing drive apart from those of the layers above.
 struct Hashing {
-    file: File,
+    file: Opened,
     hasher: blake3::Hasher,
     failed: Option<std::io::Error>,
 }

@@ -6,6 +6,7 @@ use crate::format::hashes::{BLOCK, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
+use crate::media::disk::Disk;
 use crate::media::durable::{self, Partial};
 use crate::pipeline::lock;
 use crate::pipeline::plan::Plan;
@@ -94,6 +95,8 @@ impl Sink for Drives {
 pub struct Writer<'a> {
     /// Its position among the drives.
     pub drive: usize,
+    /// What it writes through.
+    pub disk: &'a Disk,
     /// The set's directory on it.
     pub dir: &'a Path,
     /// Which volumes of a group are its own.
@@ -108,7 +111,8 @@ impl Writer<'_> {
     /// Carries out orders until there are no more.
     pub fn run(&self, queue: &Receiver<Order>) -> Result<()> {
         let copy = self.dir.join(names::COPY);
-        let hashes = [Partial::create(self.dir, names::HASHES)?, Partial::create(&copy, names::HASHES)?];
+        let hashes =
+            [Partial::create(self.disk, self.dir, names::HASHES)?, Partial::create(self.disk, &copy, names::HASHES)?];
         let (mut open, mut written) = (Vec::new(), 0u64);
         for order in queue {
             match order {
@@ -140,7 +144,7 @@ impl Writer<'_> {
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let create = |volume: &usize| {
-            let file = Partial::create(self.dir, &volume_name(group as usize, *volume, self.template.k))?;
+            let file = Partial::create(self.disk, self.dir, &volume_name(group as usize, *volume, self.template.k))?;
             file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
             self.progress.drive(self.drive, BLOCK as u64);
             Ok((*volume, file))
@@ -151,17 +155,19 @@ impl Writer<'_> {
 
 /// The directories of a set in the making, one a drive. They are ours alone; [`SetDirs::remove`] removes them.
 pub struct SetDirs {
+    /// What they are written and read through.
+    pub disk: Disk,
     /// In the order of the drives.
     pub dirs: Vec<PathBuf>,
 }
 
 impl SetDirs {
     /// Makes them; none of this name may exist.
-    pub fn create(drives: &[PathBuf], name: &str) -> Result<SetDirs> {
-        let mut made = SetDirs { dirs: Vec::new() };
+    pub fn create(disk: &Disk, drives: &[PathBuf], name: &str) -> Result<SetDirs> {
+        let mut made = SetDirs { disk: disk.clone(), dirs: Vec::new() };
         for drive in drives {
-            let dir = durable::create_dir(drive, name).inspect(|dir| made.dirs.push(dir.clone()));
-            if let Err(e) = dir.and_then(|dir| durable::create_dir(&dir, names::COPY)) {
+            let dir = durable::create_dir(disk, drive, name).inspect(|dir| made.dirs.push(dir.clone()));
+            if let Err(e) = dir.and_then(|dir| durable::create_dir(disk, &dir, names::COPY)) {
                 made.remove();
                 return Err(e);
             }
@@ -178,7 +184,7 @@ impl SetDirs {
     /// Removes an export that did not end well, as far as the drives let it.
     pub fn remove(&self) {
         for dir in &self.dirs {
-            let _ = std::fs::remove_dir_all(dir);
+            let _ = self.disk.remove_tree(dir);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 /// Writes the same small file to every place of a set.
 pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
     for place in dirs.places() {
-        durable::write(&place, name, bytes)?;
+        durable::write(&dirs.disk, &place, name, bytes)?;
     }
     Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
 }
@@ -23,15 +23,16 @@ pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<List
 pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
     for (i, dir) in dirs.dirs.iter().enumerate() {
         let bytes = of(i as u16 + 1);
-        durable::write(&dir.join(names::COPY), names::B3SUMS, &bytes)?;
-        durable::write(dir, names::B3SUMS, &bytes)?;
+        durable::write(&dirs.disk, &dir.join(names::COPY), names::B3SUMS, &bytes)?;
+        durable::write(&dirs.disk, dir, names::B3SUMS, &bytes)?;
     }
     Ok(())
 }
 
 /// Compresses and seals the inventory straight into its places.
 pub fn write_inventory(dirs: &SetDirs, inventory: &Inventory, plan: &Plan, to: &SetRecipient) -> Result<Listed> {
-    let files = dirs.places().iter().map(|p| Partial::create(p, names::INVENTORY)).collect::<Result<_>>()?;
+    let files =
+        dirs.places().iter().map(|p| Partial::create(&dirs.disk, p, names::INVENTORY)).collect::<Result<_>>()?;
     let everywhere = Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None };
     let mut out = BufWriter::with_capacity(1 << 20, everywhere);
     let sealed = seal_lines(&mut out, inventory, plan, to);

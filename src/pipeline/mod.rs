@@ -77,7 +77,14 @@ pub fn pack(
         std::thread::scope(|scope| {
             for (drive, queue) in queues.into_iter().enumerate() {
                 let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
-                let writer = Writer { drive, dir: &dirs.dirs[drive], volumes, template: template.clone(), progress };
+                let writer = Writer {
+                    drive,
+                    disk: &dirs.disk,
+                    dir: &dirs.dirs[drive],
+                    volumes,
+                    template: template.clone(),
+                    progress,
+                };
                 let (failure, striper) = (&failure, &striper);
                 scope.spawn(move || failure.keep(writer.run(&queue), || striper.stop()));
             }

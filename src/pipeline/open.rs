@@ -6,8 +6,9 @@ use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
+use crate::media::disk::Disk;
+use crate::media::read_text;
 use crate::media::sets::{self, Found, Layout};
-use crate::media::{open_regular, read_regular, read_text, read_up_to};
 use crate::pipeline::refusal::breaks;
 use crate::text::printable;
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ const LAYOUT: Layout =
 /// Where to look, and whom to trust.
 #[derive(Debug, Default)]
 pub struct Where {
+    /// What drives are read through.
+    pub disk: Disk,
     /// Drives, or directories of sets.
     pub drives: Vec<PathBuf>,
     /// Label, or the first digits of the id.
@@ -45,6 +48,8 @@ pub struct Signer {
 /// A set whose manifest is signed by somebody trusted.
 #[derive(Debug)]
 pub struct Set {
+    /// What its files are read through.
+    pub disk: Disk,
     /// The manifest.
     pub manifest: Manifest,
     /// Its bytes.
@@ -65,11 +70,11 @@ pub struct Set {
 pub fn open(place: &Where) -> Result<Set> {
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let signers = load_signers(&place.signers)?;
-    let (bytes, signer) = trusted_manifest(&found, &signers, place.now)?;
+    let (bytes, signer) = trusted_manifest(&place.disk, &found, &signers, place.now)?;
     let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
     confirm(&manifest, place.set.as_deref())?;
     let holdings = OnceLock::new();
-    Ok(Set { manifest, bytes, signer, dirs: found.dirs, signers, now: place.now, holdings })
+    Ok(Set { disk: place.disk.clone(), manifest, bytes, signer, dirs: found.dirs, signers, now: place.now, holdings })
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
@@ -92,11 +97,11 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
 }
 
 /// All different copies of a metadata file; an error if there are some, but none can be read.
-fn copies(dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
+fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
     let places = dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
     let (mut copies, mut failed): (Vec<Vec<u8>>, _) = (Vec::new(), None);
     for path in places {
-        match read_regular(&path, limit) {
+        match disk.read(&path, limit) {
             Ok(bytes) if !copies.contains(&bytes) => copies.push(bytes),
             Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((path, e)),
             _ => {}
@@ -108,9 +113,9 @@ fn copies(dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
     }
 }
 
-fn trusted_manifest(found: &Found, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Signer)> {
-    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
-    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST)?;
+fn trusted_manifest(disk: &Disk, found: &Found, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Signer)> {
+    let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
+    let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
         let what = if manifests.is_empty() { "manifest" } else { "signature" };
         return Err(Error::untrusted(
@@ -201,14 +206,15 @@ pub struct Seen {
 /// Looks at a set without asking that anybody be trusted.
 pub fn peek(place: &Where) -> Result<Seen> {
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
-    let refused = match load_signers(&place.signers).and_then(|s| trusted_manifest(&found, &s, place.now)) {
+    let refused = match load_signers(&place.signers).and_then(|s| trusted_manifest(&place.disk, &found, &s, place.now))
+    {
         Ok((bytes, signer)) => {
             let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
             return Ok(Seen { manifest, signer: Ok(signer), dirs: found.dirs });
         }
         Err(refused) => refused,
     };
-    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
+    let manifests = copies(&place.disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
     match readable {
         Some(manifest) => Ok(Seen { manifest, signer: Err(refused.to_string()), dirs: found.dirs }),
@@ -238,15 +244,15 @@ impl Set {
             *here += u32::from(self.has_header(&dir.join(name), group, index));
         }
         let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| read_regular(p, manifest::LONGEST).ok()).collect();
+        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.disk.read(p, manifest::LONGEST).ok()).collect();
         let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
         (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
     }
 
     fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
-        let Ok(file) = open_regular(path) else { return false };
+        let Ok(file) = self.disk.open(path) else { return false };
         let mut page = vec![0; BLOCK];
-        let read = read_up_to(&file, &mut page, 0);
+        let read = file.read_up_to(&mut page, 0);
         read.is_ok_and(|n| n == BLOCK) && page == self.manifest.header(group, index).encode()
     }
 
@@ -270,13 +276,13 @@ impl Set {
     pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
         let listed = self.manifest.files.get(name)?;
         let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-        places.into_iter().find(|p| hash_of(p, listed.bytes).is_some_and(|h| h == listed.blake3))
+        places.into_iter().find(|p| hash_of(&self.disk, p, listed.bytes).is_some_and(|h| h == listed.blake3))
     }
 }
 
 /// The hash of a file of a set, if it has `len` bytes and can be read.
-pub fn hash_of(path: &Path, len: u64) -> Option<[u8; 32]> {
-    let file = crate::media::open_regular(path).ok()?;
+pub fn hash_of(disk: &Disk, path: &Path, len: u64) -> Option<[u8; 32]> {
+    let file = disk.open(path).ok()?;
     if file.metadata().ok()?.len() != len {
         return None;
     }

@@ -6,7 +6,6 @@ use crate::format::inventory::{Entry, Inventory, Kind, Name};
 use crate::media::staging::{Attributes, Staging};
 use crate::pipeline::filehash::FileHashes;
 use crate::pipeline::tar::{self, Piece};
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Places the entries of an inventory, or some of them.
@@ -60,7 +59,7 @@ impl<'a> Placer<'a> {
                     let file = staging.create_file(&name.0)?;
                     // Data fills all others; and not every file system can extend a file.
                     if matches!(entry.kind, Kind::File { extents: Some(_), .. }) {
-                        file.set_len(*size).map_err(Error::io("extend", name.printable()))?;
+                        staging.set_len(&file, &name.0, *size)?;
                     }
                 }
                 _ => {}
@@ -86,7 +85,7 @@ impl<'a> Placer<'a> {
         self.compare_hash(entry, *blake3::hash(b"").as_bytes())?;
         let file = self.staging.create_file(&name.0)?;
         if size > 0 {
-            file.set_len(size).map_err(Error::io("extend", name.printable()))?;
+            self.staging.set_len(&file, &name.0, size)?;
         }
         self.staging.finish_file(&file, &name.0, attributes(entry, &xattrs(entry)))
     }
@@ -159,14 +158,14 @@ impl<'a> Placer<'a> {
         let file = if whole { self.staging.create_file(&name.0)? } else { self.staging.open_file(&name.0)? };
         let mut at = 0;
         for (to, len) in tar::file_ranges(entry, offset, bytes.len()) {
-            file.write_all_at(&bytes[at..at + len], to).map_err(Error::io("write", name.printable()))?;
+            self.staging.write_at(&file, &name.0, &bytes[at..at + len], to)?;
             at += len;
         }
         if !whole {
             return Ok(());
         }
         if let Kind::File { size, extents: Some(_), .. } = entry.kind {
-            file.set_len(size).map_err(Error::io("extend", name.printable()))?;
+            self.staging.set_len(&file, &name.0, size)?;
         }
         self.staging.finish_file(&file, &name.0, attributes(entry, &xattrs(entry)))
     }

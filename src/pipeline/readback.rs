@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::media::cache;
+use crate::media::disk::Disk;
 use crate::media::drive::Drive;
 use crate::pipeline::drives::SetDirs;
 use crate::progress::{Phase, Progress, Silent};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
     progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &names);
     let origins = std::thread::scope(|scope| {
-        let reader = |d| move || one_drive(manifest, d, &drives[d], &dirs.dirs[d], progress);
+        let reader = |d| move || one_drive(manifest, d, &drives[d], dirs, progress);
         let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
         let join = |t: std::thread::ScopedJoinHandle<Result<Origin>>| {
             t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())))
@@ -46,7 +46,14 @@ pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress
     Ok(if origins.iter().all(|o| *o == Origin::Drive) { Origin::Drive } else { Origin::CachePossible })
 }
 
-fn one_drive(manifest: &Manifest, index: usize, drive: &Drive, dir: &Path, progress: &dyn Progress) -> Result<Origin> {
+fn one_drive(
+    manifest: &Manifest,
+    index: usize,
+    drive: &Drive,
+    dirs: &SetDirs,
+    progress: &dyn Progress,
+) -> Result<Origin> {
+    let (disk, dir) = (&dirs.disk, &dirs.dirs[index]);
     let mut from_drive = true;
     let advance = |bytes| {
         progress.drive(index, bytes);
@@ -55,11 +62,12 @@ fn one_drive(manifest: &Manifest, index: usize, drive: &Drive, dir: &Path, progr
     let device_evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
     let own = |d: u16| usize::from(d) == index + 1;
     for (_, _, name, volume) in manifest.volumes().filter(|(_, _, _, v)| own(v.drive)) {
-        from_drive &= compare(&dir.join(name), volume.bytes, &volume.blake3, progress, advance)?;
+        from_drive &= compare(disk, &dir.join(name), volume.bytes, &volume.blake3, progress, advance)?;
     }
     for (name, listed) in &manifest.files {
-        from_drive &= compare(&dir.join(name), listed.bytes, &listed.blake3, progress, advance)?;
-        from_drive &= compare(&dir.join(names::COPY).join(name), listed.bytes, &listed.blake3, progress, advance)?;
+        from_drive &= compare(disk, &dir.join(name), listed.bytes, &listed.blake3, progress, advance)?;
+        from_drive &=
+            compare(disk, &dir.join(names::COPY).join(name), listed.bytes, &listed.blake3, progress, advance)?;
     }
     let origin = if from_drive && device_evicted { Origin::Drive } else { Origin::CachePossible };
     Ok(origin)
@@ -72,17 +80,24 @@ pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) 
         let bytes = of(i);
         let hash = *blake3::hash(&bytes).as_bytes();
         for path in [dir.join(names::COPY).join(name), dir.join(name)] {
-            from_drive &= compare(&path, bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
+            from_drive &= compare(&dirs.disk, &path, bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
         }
     }
     Ok(if from_drive { Origin::Drive } else { Origin::CachePossible })
 }
 
 /// Compares a file with its hash; says whether the cache can be ruled out.
-fn compare(path: &Path, len: u64, hash: &[u8; 32], progress: &dyn Progress, advance: impl Fn(u64)) -> Result<bool> {
-    let mut file = File::open(path).map_err(Error::on_drive("read back", path))?;
-    cache::evict(&file);
-    let cached = cache::is_cached(&file, len);
+fn compare(
+    disk: &Disk,
+    path: &Path,
+    len: u64,
+    hash: &[u8; 32],
+    progress: &dyn Progress,
+    advance: impl Fn(u64),
+) -> Result<bool> {
+    let mut file = disk.open(path).map_err(Error::on_drive("read back", path))?;
+    cache::evict(file.file());
+    let cached = cache::is_cached(file.file(), len);
     let (mut hasher, mut buffer, mut read) = (blake3::Hasher::new(), vec![0; 1 << 20], 0u64);
     loop {
         if progress.cancelled() {

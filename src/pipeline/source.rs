@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind};
-use crate::media::{read_up_to, tree};
+use crate::media::disk::Disk;
+use crate::media::tree;
 use crate::pipeline::filehash::FileHashes;
 use crate::pipeline::lock;
 use crate::pipeline::tar::{self, Piece};
@@ -12,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The sources of an export, laid out as one stream.
 pub struct Source {
+    disk: Disk,
     walked: Walked,
     tar_bytes: u64,
     segment_bytes: u32,
@@ -21,8 +23,15 @@ pub struct Source {
 
 impl Source {
     /// Entries that have been laid out as a stream of `tar_bytes`, to be cut every `segment_bytes`.
-    pub fn new(walked: Walked, tar_bytes: u64, segment_bytes: u32) -> Source {
-        Source { walked, tar_bytes, segment_bytes, hashes: FileHashes::default(), finished: Mutex::default() }
+    pub fn new(disk: &Disk, walked: Walked, tar_bytes: u64, segment_bytes: u32) -> Source {
+        Source {
+            disk: disk.clone(),
+            walked,
+            tar_bytes,
+            segment_bytes,
+            hashes: FileHashes::default(),
+            finished: Mutex::default(),
+        }
     }
 
     /// How many segments there are.
@@ -59,10 +68,10 @@ impl Source {
     fn read_file(&self, index: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let entry = &self.walked.entries[index];
         let path = self.walked.roots.locate(&entry.path);
-        let file = tree::open(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.open_source(&path).map_err(Error::io("read", &path))?;
         let mut at = 0;
         for (from, len) in tar::file_ranges(entry, offset, buffer.len()) {
-            let read = read_up_to(&file, &mut buffer[at..at + len], from).map_err(Error::io("read", &path))?;
+            let read = file.read_up_to(&mut buffer[at..at + len], from).map_err(Error::io("read", &path))?;
             if read < len {
                 return Err(changed(&path));
             }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{ALIGNMENT, Entry, Extent, Kind, LONGEST_PATH, MOST_ENTRIES, MOST_EXTENTS, Name};
+use crate::media::disk::Disk;
 use crate::media::tree::{self, Stamp};
 use crate::text::printable;
 use std::collections::{BTreeMap, HashMap};
@@ -64,9 +65,9 @@ impl Roots {
 }
 
 /// Walks the sources.
-pub fn walk(sources: &[PathBuf], links: Links, skip_special: bool) -> Result<Walked> {
+pub fn walk(disk: &Disk, sources: &[PathBuf], links: Links, skip_special: bool) -> Result<Walked> {
     let roots = roots(sources)?;
-    let mut walker = Walker { links, ..Walker::default() };
+    let mut walker = Walker { disk: disk.clone(), links, ..Walker::default() };
     match &roots {
         Roots::Contents(root) => walker.source(root, b"")?,
         Roots::Named(named) => {
@@ -112,6 +113,7 @@ fn roots(sources: &[PathBuf]) -> Result<Roots> {
 
 #[derive(Default)]
 struct Walker {
+    disk: Disk,
     links: Links,
     entries: Vec<Entry>,
     stamps: Vec<Stamp>,
@@ -175,11 +177,11 @@ impl Walker {
             self.hard.insert(Stamp::of(meta).identity(), own);
         }
         // Opening costs no more than asking for permission, and is the only answer that counts.
-        let Ok(file) = tree::open(path) else {
+        let Ok(file) = self.disk.open_source(path) else {
             self.closed.push(printable(path.as_os_str().as_bytes()));
             return Ok(());
         };
-        let stretches = tree::extents(&file, meta, MOST_EXTENTS, ALIGNMENT).map_err(Error::io("read", path))?;
+        let stretches = tree::extents(file.file(), meta, MOST_EXTENTS, ALIGNMENT).map_err(Error::io("read", path))?;
         let extents = stretches.map(|all| all.iter().map(|s| Extent(s.0, s.1)).collect());
         let blake3 = *blake3::hash(b"").as_bytes();
         self.push(name, Kind::File { size: meta.size(), extents, blake3 }, meta, path)

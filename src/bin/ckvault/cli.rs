@@ -2,6 +2,7 @@
 
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, verify};
+use ckvault::media::disk::Disk;
 use ckvault::pipeline::open::Where;
 use ckvault::pipeline::plan::Request;
 use ckvault::pipeline::walk::Links;
@@ -228,6 +229,7 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 impl Place {
     fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
         Where {
+            disk: Disk::default(),
             drives: or_here(self.drives),
             set: self.set,
             signers: home.or(signers, files::ALLOWED_SIGNERS),
@@ -253,6 +255,7 @@ impl Export {
     pub fn meant(self, home: &Home) -> (export::Options, bool) {
         let no_recipient = self.recipients.is_empty() && self.recipient.is_empty();
         let options = export::Options {
+            disk: Disk::default(),
             sources: or_here(self.sources),
             drives: self.to,
             recipients: if no_recipient { vec![home.file(files::RECIPIENTS)] } else { self.recipients },
