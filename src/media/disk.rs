@@ -1,0 +1,213 @@
+//! The way to every file system that may fail: each call passes through a [`Media`], so that a test can make any one of them
+//! fail as drives do. Nothing else here does anything by itself.
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is about to be done with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A file is opened for reading.
+    Open,
+    /// A file or directory is made.
+    Create,
+    /// A file gets another length.
+    Resize,
+    /// Contents, a directory or a whole file system become durable.
+    Sync,
+    /// Something gets another name.
+    Rename,
+    /// Something is removed.
+    Remove,
+    /// Mode, times or attributes are set, or a link is made.
+    Change,
+}
+
+/// What stands between ckvault and a file system. The defaults let everything pass.
+pub trait Media: Send + Sync {
+    /// Asked before each operation but reading and writing.
+    fn allow(&self, _operation: Operation, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Reads some bytes at `offset`, as pread(2) does.
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(buffer, offset)
+    }
+
+    /// Writes some bytes at `offset`, as pwrite(2) does.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        file.write_at(bytes, offset)
+    }
+}
+
+struct System;
+
+impl Media for System {}
+
+/// A shared [`Media`]; by default the system itself.
+#[derive(Clone)]
+pub struct Disk(Arc<dyn Media>);
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk(Arc::new(System))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+/// A file that has been opened for reading through a [`Disk`].
+#[derive(Debug)]
+pub struct Opened {
+    disk: Disk,
+    file: File,
+    at: u64,
+}
+
+impl Disk {
+    /// All calls pass through `media`.
+    pub fn new(media: impl Media + 'static) -> Disk {
+        Disk(Arc::new(media))
+    }
+
+    /// Asks for an operation that the caller then does.
+    pub fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.0.allow(operation, path)
+    }
+
+    /// Opens a file of a set. What lies on a drive may be anything: only regular files are opened, and no link is followed.
+    pub fn open(&self, path: &Path) -> io::Result<Opened> {
+        let opened = self.open_with(path, OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
+        match opened.file.metadata()?.is_file() {
+            true => Ok(opened),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
+        }
+    }
+
+    /// Opens a file of the user's for reading, without touching its access time where the system lets its owner.
+    pub fn open_source(&self, path: &Path) -> io::Result<Opened> {
+        match self.open_with(path, OFlags::NOATIME | OFlags::NONBLOCK) {
+            Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => self.open_with(path, OFlags::NONBLOCK),
+            other => other,
+        }
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlags) -> io::Result<Opened> {
+        self.0.allow(Operation::Open, path)?;
+        let flags = (flags | OFlags::CLOEXEC).bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        Ok(Opened { disk: self.clone(), file, at: 0 })
+    }
+
+    /// Reads a small file of a set whole, up to `limit` bytes.
+    pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        super::take_all(self.open(path)?, limit)
+    }
+
+    /// Makes a file that must not exist.
+    pub fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        self.0.allow(Operation::Create, path)?;
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub fn write_all_at(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.0.write_at(file, bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the contents of a file durable.
+    pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Sync, path)?;
+        file.sync_all()
+    }
+
+    /// Makes the names in a directory durable. File systems that cannot (some FUSE ones) say so, and are excused.
+    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Sync, dir)?;
+        let excused = |e: &io::Error| {
+            let code = e.raw_os_error().unwrap_or(0);
+            [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].iter().any(|x| x.raw_os_error() == code)
+        };
+        match File::open(dir).and_then(|d| d.sync_all()) {
+            Err(e) if !excused(&e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a file or directory another name.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Rename, from)?;
+        std::fs::rename(from, to)
+    }
+
+    /// Makes a directory that must not exist.
+    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Create, path)?;
+        std::fs::create_dir(path)
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Remove, path)?;
+        std::fs::remove_file(path)
+    }
+
+    /// Removes a directory and what is in it.
+    pub fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Remove, path)?;
+        std::fs::remove_dir_all(path)
+    }
+}
+
+impl Opened {
+    /// The file itself, for what does not read.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
+        self.file.metadata()
+    }
+
+    /// Fills `buffer` from `offset` on; returns how many bytes there were.
+    pub fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.disk.0.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.disk.0.read_at(&self.file, buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
