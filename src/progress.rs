@@ -1,5 +1,6 @@
 //! How the library speaks to whoever runs it: it reports, asks, and lets itself be stopped. It never prints.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
@@ -53,7 +54,18 @@ impl Progress for Silent {
     }
 }
 
-/// Who is asked for what only a person knows. Shared with plugins of age, hence the bounds.
+/// A drive that is needed where another one is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriveWanted {
+    /// Where it is to be mounted.
+    pub place: PathBuf,
+    /// Its number in the set; `None` if any of those in `message` will do.
+    pub number: Option<u32>,
+    /// What to do, in one sentence; and why, if the last drive was not the right one.
+    pub message: String,
+}
+
+/// Who is asked for what only a person knows or can do. Shared with plugins of age, hence the bounds.
 pub trait Ask: Send + Sync {
     /// A passphrase; `None` if nobody can be asked.
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>>;
@@ -61,6 +73,14 @@ pub trait Ask: Send + Sync {
     fn line(&self, prompt: &str) -> Option<String>;
     /// Something to do by hand, such as touching a token.
     fn tell(&self, message: &str);
+    /// Whether [`Ask::next_drive`] has somebody to ask.
+    fn can_change_drives(&self) -> bool {
+        false
+    }
+    /// Asks for another drive; true when it is mounted, false if there will be none.
+    fn next_drive(&self, _wanted: &DriveWanted) -> bool {
+        false
+    }
 }
 
 /// Answers nothing.

@@ -143,7 +143,7 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| Error::Internal(e.to_string()))?;
-    let dirs = SetDirs::create(&options.disk, &options.drives, &set_dir_name(options.label.as_deref(), &hex(&id)))?;
+    let dirs = SetDirs::create(&options.disk, &options.drives, &set_dir_name(options.label.as_deref(), &hex(&id), 1))?;
     let job = Job { options, id, plan: &plan, drives: &drives, dirs: &dirs, recipients, key, progress };
     match job.write(walked, tar_bytes) {
         Ok(written) => Ok(report(options, &written, &plan, &drives, &dirs, totals)),
@@ -226,6 +226,8 @@ impl Job<'_> {
         let head = Head {
             inventory: FORMAT.into(),
             set: hex(&self.id),
+            part: 1,
+            first: 0,
             signer: public_line(&self.key.public()),
             tar_bytes,
             entries: entries.len() as u64,

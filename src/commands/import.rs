@@ -7,6 +7,7 @@ use crate::media::staging::{self, Staging};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::contents::{self, Contents};
 use crate::pipeline::open::{self, Where};
+use crate::pipeline::part::name_drives;
 use crate::pipeline::place::{Fate, Placed, Placer, choose};
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{self, paths};
@@ -61,31 +62,36 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let set = open::open(&options.place)?;
     let identities = Identities::read(&options.identities, ask)?;
     let contents = contents::open(&set, &identities)?;
-    let fate = choose(&contents.inventory.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
-    let id = &set.manifest.set[..8];
+    let fate = choose(&contents.entries, |path| only.as_ref().is_none_or(|g| matches(g, path)));
+    let id = &set.manifest().set[..8];
     let judged = |i: usize| !options.keep_links && fate[i] != Fate::Skip;
-    paths::check(&contents.inventory.entries, &staging::name_inside(id), judged)?;
+    paths::check(&contents.entries, &staging::name_inside(id), judged)?;
     if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
         return Err(Error::usage(
             format!("nothing in the set matches {}", options.only.join(", ")),
             "`ckvault list` shows what is inside; * matches / too",
         ));
     }
-    let blocks = Blocks::new(&set)?;
+    if !set.has_all_parts() {
+        return Err(Error::drive(
+            "not every part of the set is here",
+            format!("bring {} of the set, and name all drives in one command", name_drives(&set.absent())),
+        ));
+    }
+    let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
     let staging = Staging::begin(&options.place.disk, &options.to, id)?;
-    let drives: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
     let filled = check_target(&contents, &fate, &staging, options.keep_links)
-        .and_then(|()| fill(&contents, fate, &blocks, &staging, &drives, progress));
+        .and_then(|()| fill(&contents, fate, &blocks, &staging, &set.drive_names(), progress));
     match filled {
         Ok(placed) => Ok(Report {
-            set: set.manifest.set.clone(),
-            label: set.manifest.label.clone(),
-            signer: set.signer.name.clone(),
-            created: set.manifest.created.clone(),
+            set: set.manifest().set.clone(),
+            label: set.manifest().label.clone(),
+            signer: set.signer().name.clone(),
+            created: set.manifest().created.clone(),
             to: options.to.clone(),
             files: placed.files,
             bytes: placed.bytes,
-            repaired_blocks: blocks.repaired(),
+            repaired_blocks: blocks.iter().map(Blocks::repaired).sum(),
             lost_attributes: staging.attributes_lost(),
         }),
         Err(error) => {
@@ -97,7 +103,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
 
 /// What only the file system of the target can tell: whether it takes the names apart, and has the room.
 fn check_target(contents: &Contents, fate: &[Fate], staging: &Staging, keep_links: bool) -> Result<()> {
-    let chosen = || contents.inventory.entries.iter().zip(fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e);
+    let chosen = || contents.entries.iter().zip(fate).filter(|(_, f)| **f != Fate::Skip).map(|(e, _)| e);
     if staging.folds_case()? {
         let chosen: Vec<Entry> = chosen().cloned().collect();
         paths::check_folded(&chosen)?;
@@ -111,16 +117,19 @@ fn check_target(contents: &Contents, fate: &[Fate], staging: &Staging, keep_link
 fn fill(
     contents: &Contents,
     fate: Vec<Fate>,
-    blocks: &Blocks,
+    blocks: &[Blocks],
     staging: &Staging,
     drives: &[String],
     progress: &dyn Progress,
 ) -> Result<Placed> {
-    let placer = Placer::begin(&contents.inventory, fate, staging, contents.segment_bytes)?;
-    let segments = placer.segments().len() as u64;
-    let total = (segments * u64::from(contents.segment_bytes)).min(contents.inventory.head.tar_bytes);
+    let placer = Placer::begin(contents, fate, staging)?;
+    let segments = placer.segments();
+    let total = (segments.len() as u64 * u64::from(contents.segment_bytes)).min(contents.tar_bytes);
     progress.begin(Phase::Import, total, drives);
-    pipeline::unpack(blocks, contents, &placer, progress)?;
+    for (blocks, table) in blocks.iter().zip(contents.tables.values()) {
+        let here = segments.iter().copied().filter(|s| table.place(*s).is_some()).collect();
+        pipeline::unpack(blocks, contents, here, &placer, progress)?;
+    }
     progress.end();
     let placed = placer.finish()?;
     if progress.cancelled() {

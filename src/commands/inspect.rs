@@ -22,6 +22,10 @@ pub struct Report {
     pub set: String,
     /// The label.
     pub label: Option<String>,
+    /// The parts of the set that are here.
+    pub parts: Vec<u32>,
+    /// Whether the last part is among them.
+    pub last: bool,
     /// When it was exported.
     pub created: String,
     /// The version of the format.
@@ -43,7 +47,7 @@ pub struct Report {
     /// No volume is longer.
     pub volume_bytes: u64,
     /// Volumes on each drive, by its number.
-    pub drives: BTreeMap<u16, ReportedDrive>,
+    pub drives: BTreeMap<u32, ReportedDrive>,
     /// What the set survives.
     pub survives: String,
     /// The directories that are here.
@@ -59,37 +63,42 @@ pub struct ReportedDrive {
     pub bytes: u64,
 }
 
-/// Reads the manifest.
+/// Reads the manifests.
 pub fn run(place: &Where) -> Result<Report> {
     let seen = open::peek(place)?;
-    let manifest = &seen.manifest;
-    let mut drives: BTreeMap<u16, ReportedDrive> =
-        (1..=manifest.drives).map(|d| (d, ReportedDrive::default())).collect();
-    for (_, _, _, volume) in manifest.volumes() {
-        let drive = drives.entry(volume.drive).or_default();
-        drive.volumes += 1;
-        drive.bytes += volume.bytes;
+    let (first, last) = (&seen[0], &seen[seen.len() - 1]);
+    let manifest = &first.manifest;
+    let mut drives: BTreeMap<u32, ReportedDrive> = BTreeMap::new();
+    for part in seen.iter().map(|s| &s.manifest) {
+        drives.extend((1..=part.drives).map(|d| (part.drive_number(d), ReportedDrive::default())));
+        for (_, _, _, volume) in part.volumes() {
+            let drive = drives.entry(part.drive_number(volume.drive)).or_default();
+            drive.volumes += 1;
+            drive.bytes += volume.bytes;
+        }
     }
-    let signer = seen.signer.as_ref().ok();
+    let signer = first.signer.as_ref().ok();
     Ok(Report {
         verified: signer.is_some(),
         signer: signer.map(|s| s.name.clone()),
         signer_fingerprint: signer.map(|s| s.fingerprint.clone()),
-        not_verified: seen.signer.err(),
+        not_verified: first.signer.as_ref().err().cloned(),
         set: manifest.set.clone(),
         label: manifest.label.clone(),
+        parts: seen.iter().map(|s| s.manifest.part).collect(),
+        last: last.manifest.last,
         created: manifest.created.clone(),
         format: manifest.format.clone(),
         tool: manifest.tool.clone(),
         recipient: manifest.recipient.clone(),
         k: manifest.groups[0].k,
         m: manifest.groups[0].m,
-        groups: manifest.groups.len(),
+        groups: seen.iter().map(|s| s.manifest.groups.len()).sum(),
         bytes: drives.values().map(|d| d.bytes).sum(),
         segment_bytes: manifest.segment_bytes,
         volume_bytes: manifest.volume_bytes,
         drives,
         survives: survives_as_placed(manifest),
-        directories: seen.dirs,
+        directories: seen.iter().flat_map(|s| s.dirs.clone()).collect(),
     })
 }

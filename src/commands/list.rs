@@ -66,18 +66,20 @@ pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
     let identities = Identities::read(&options.identities, ask)?;
     let contents = contents::open(&set, &identities)?;
     Ok(Report {
-        set: set.manifest.set.clone(),
-        label: set.manifest.label.clone(),
-        signer: set.signer.name,
-        created: set.manifest.created.clone(),
-        entries: contents.inventory.entries.iter().map(entry).collect(),
+        set: set.manifest().set.clone(),
+        label: set.manifest().label.clone(),
+        signer: set.signer().name.clone(),
+        created: set.manifest().created.clone(),
+        entries: contents.entries.iter().map(entry).collect(),
     })
 }
 
 fn entry(entry: &Entry) -> ReportedEntry {
     let (kind, size, blake3, sparse, target) = match &entry.kind {
         Kind::Dir => ("dir", 0, None, false, None),
-        Kind::File { size, extents, blake3 } => ("file", *size, Some(hex(blake3)), extents.is_some(), None),
+        Kind::File { size, extents, blake3 } => {
+            ("file", *size, blake3.as_ref().map(|h| hex(h)), extents.is_some(), None)
+        }
         Kind::Symlink { target } => ("symlink", 0, None, false, Some(ReportedPath::new(target))),
         Kind::Hardlink { target } => ("hardlink", 0, None, false, Some(ReportedPath::new(target))),
     };

@@ -1,8 +1,9 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::pipeline::audit::{Audit, State, Verdict, audit};
+use crate::pipeline::audit::{Audit, FileState, State, Verdict, VolumeState, audit};
 use crate::pipeline::open::{self, Set, Where};
+use crate::pipeline::part::Part;
 use crate::pipeline::plan::survives_as_placed;
 use crate::progress::Progress;
 use crate::text::printable;
@@ -32,10 +33,14 @@ pub struct Report {
     pub signer_fingerprint: Option<String>,
     /// When it was exported.
     pub created: Option<String>,
+    /// The parts of the set that are here.
+    pub parts: Vec<u32>,
+    /// Whether the last part of the set is among them.
+    pub last: bool,
     /// Drives that are here.
-    pub present: Vec<u16>,
+    pub present: Vec<u32>,
     /// Drives that are named and not here.
-    pub absent: Vec<u16>,
+    pub absent: Vec<u32>,
     /// Every volume.
     pub volumes: Vec<ReportedVolume>,
     /// Metadata files that are not as signed.
@@ -54,8 +59,10 @@ pub struct Report {
 pub struct ReportedVolume {
     /// Its file name.
     pub name: String,
-    /// Its drive.
-    pub drive: u16,
+    /// The part of the set that it is of.
+    pub part: u32,
+    /// The number of its drive.
+    pub drive: u32,
     /// `ok`, `damaged` or `missing`.
     pub state: &'static str,
     /// How many of its blocks are not as signed.
@@ -93,8 +100,8 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
-    let found = audit(&set, options.this_drive, progress)?;
-    Ok(report(&set, &found))
+    let found = set.parts.iter().map(|p| audit(p, options.this_drive, progress)).collect::<Result<Vec<Audit>>>()?;
+    Ok(report(&set, &found, options.this_drive))
 }
 
 fn untrusted(message: String, hint: String) -> Report {
@@ -105,6 +112,8 @@ fn untrusted(message: String, hint: String) -> Report {
         signer: None,
         signer_fingerprint: None,
         created: None,
+        parts: Vec::new(),
+        last: false,
         present: Vec::new(),
         absent: Vec::new(),
         volumes: Vec::new(),
@@ -115,42 +124,65 @@ fn untrusted(message: String, hint: String) -> Report {
     }
 }
 
-fn report(set: &Set, found: &Audit) -> Report {
-    let volumes = found.volumes.iter().flatten().filter(|v| !found.is_left_out(v));
-    let volume = |v: &crate::pipeline::audit::VolumeState| ReportedVolume {
-        name: v.name.clone(),
-        drive: v.drive,
-        state: state(v.state),
-        bad_blocks: v.bad.count(),
-        diagnosis: v.diagnosis.clone(),
-    };
-    let files = found.files.iter().filter(|f| f.state != State::Ok);
-    let file = |f: &crate::pipeline::audit::FileState| ReportedFile {
-        path: printable(f.dir.join(&f.name).as_os_str().as_encoded_bytes()),
-        state: state(f.state),
-    };
-    let lengths = set.manifest.volumes().map(|(_, _, _, v)| v.bytes);
-    let read = found.volumes.iter().flatten().zip(lengths).filter(|(v, _)| v.state != State::Missing);
+fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
+    let manifest = set.manifest();
     Report {
-        set: Some(set.manifest.set.clone()),
-        label: set.manifest.label.clone(),
-        verdict: match found.verdict() {
+        set: Some(manifest.set.clone()),
+        label: manifest.label.clone(),
+        verdict: match verdict(set, found, this_drive) {
             Verdict::Intact => "intact",
             Verdict::Repairable => "repairable",
             Verdict::Incomplete => "incomplete",
             Verdict::Lost => "lost",
         },
-        signer: Some(set.signer.name.clone()),
-        signer_fingerprint: Some(set.signer.fingerprint.clone()),
-        created: Some(set.manifest.created.clone()),
-        present: found.present.iter().copied().collect(),
-        absent: set.absent().into_iter().collect(),
-        volumes: volumes.map(volume).collect(),
-        files: files.map(file).collect(),
-        survives: Some(survives_as_placed(&set.manifest)),
-        bytes: read.map(|(_, bytes)| bytes).sum(),
+        signer: Some(set.signer().name.clone()),
+        signer_fingerprint: Some(set.signer().fingerprint.clone()),
+        created: Some(manifest.created.clone()),
+        parts: set.parts.iter().map(|p| p.manifest.part).collect(),
+        last: set.parts.iter().any(|p| p.manifest.last),
+        present: set.present(),
+        absent: set.absent(),
+        volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
+        files: found.iter().flat_map(files).collect(),
+        survives: Some(survives_as_placed(manifest)),
+        bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,
     }
+}
+
+/// The worst of the parts; parts that are not here could still be brought.
+fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
+    let worst = found.iter().map(Audit::verdict).max().unwrap_or(Verdict::Incomplete);
+    match set.has_all_parts() || this_drive {
+        true => worst,
+        false => worst.max(Verdict::Incomplete),
+    }
+}
+
+fn volumes(part: &Part, found: &Audit) -> Vec<ReportedVolume> {
+    let volume = |v: &VolumeState| ReportedVolume {
+        name: v.name.clone(),
+        part: part.manifest.part,
+        drive: part.manifest.drive_number(v.drive),
+        state: state(v.state),
+        bad_blocks: v.bad.count(),
+        diagnosis: v.diagnosis.clone(),
+    };
+    found.volumes.iter().flatten().filter(|v| !found.is_left_out(v)).map(volume).collect()
+}
+
+fn files(found: &Audit) -> Vec<ReportedFile> {
+    let file = |f: &FileState| ReportedFile {
+        path: printable(f.dir.join(&f.name).as_os_str().as_encoded_bytes()),
+        state: state(f.state),
+    };
+    found.files.iter().filter(|f| f.state != State::Ok).map(file).collect()
+}
+
+fn bytes_read(part: &Part, found: &Audit) -> u64 {
+    let lengths = part.manifest.volumes().map(|(_, _, _, v)| v.bytes);
+    let read = found.volumes.iter().flatten().zip(lengths).filter(|(v, _)| v.state != State::Missing);
+    read.map(|(_, bytes)| bytes).sum()
 }
 
 fn state(state: State) -> &'static str {

@@ -2,6 +2,7 @@
 
 use super::deal::{Dealer, Place};
 use super::hashes::Value;
+use super::manifest::MOST_PARTS;
 use super::{FORMAT, FormatError, hash_hex, within};
 use crate::text::printable;
 use base64::Engine as _;
@@ -81,13 +82,17 @@ pub struct Head {
     pub inventory: String,
     /// The set that it belongs to.
     pub set: String,
+    /// Which part of the set it lies with, from 1.
+    pub part: u32,
     /// The signer's public key, as OpenSSH writes it without a comment.
     pub signer: String,
-    /// Bytes of the tar stream.
+    /// Bytes of the whole tar stream.
     pub tar_bytes: u64,
-    /// Entries.
+    /// Entries of the whole set.
     pub entries: u64,
-    /// Segments.
+    /// The first segment of this part.
+    pub first: u64,
+    /// Segments of this part.
     pub segments: u64,
 }
 
@@ -115,9 +120,10 @@ pub enum Kind {
         /// Where its data lies, if it has holes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         extents: Option<Box<[Extent]>>,
-        /// BLAKE3 of its data: of the whole file, or of its extents one after the other.
-        #[serde(with = "hash_hex")]
-        blake3: Value,
+        /// BLAKE3 of its data: of the whole file, or of its extents one after the other. `None` if its data ends in a later
+        /// part.
+        #[serde(default, with = "hash_hex::optional")]
+        blake3: Option<Value>,
     },
     /// A symbolic link.
     Symlink {
@@ -158,6 +164,15 @@ impl Entry {
             Kind::File { size, .. } => *size,
             _ => 0,
         }
+    }
+
+    /// Whether another part says the same of this entry; takes over its hash, if that is known only there.
+    pub fn agree(&mut self, mut said: Entry) -> bool {
+        if let (Kind::File { blake3: mine, .. }, Kind::File { blake3: theirs, .. }) = (&mut self.kind, &mut said.kind) {
+            *mine = mine.or(*theirs);
+            *theirs = theirs.or(*mine);
+        }
+        *self == said
     }
 
     fn validate(&self) -> Result<(), FormatError> {
@@ -210,14 +225,14 @@ struct Segment {
     bytes: u32,
 }
 
-/// Everything in a set.
+/// Everything in a set, and where the segments of one part are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
     /// The first line.
     pub head: Head,
     /// In the order of the tar stream.
     pub entries: Vec<Entry>,
-    /// Bytes of the frame of each segment.
+    /// Bytes of the frame of each segment of the part.
     pub frames: Vec<u32>,
 }
 
@@ -226,8 +241,8 @@ impl Inventory {
     pub fn lines<'a>(&'a self, k: u16, volume_bytes: u64) -> impl Iterator<Item = Vec<u8>> + 'a {
         let head = std::iter::once(line(&self.head));
         let entries = self.entries.iter().map(line);
-        let segments = self.places(k, volume_bytes).enumerate().map(|(n, p)| {
-            line(&Segment { segment: n as u64, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
+        let segments = (self.head.first..).zip(self.places(k, volume_bytes)).map(|(segment, p)| {
+            line(&Segment { segment, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
         });
         head.chain(entries).chain(segments)
     }
@@ -275,7 +290,8 @@ impl Reader {
         within("length of a frame", segment.bytes.into(), 1, u64::from(super::frame::LONGEST))?;
         let place = self.dealer.deal(segment.bytes);
         let said = Place { group: segment.group, volume: segment.volume, offset: segment.offset, bytes: segment.bytes };
-        if place != said || segment.segment != self.frames.len() as u64 || segment.segment >= head.segments {
+        let number = head.first + self.frames.len() as u64;
+        if place != said || segment.segment != number || number >= head.first + head.segments {
             return Err(FormatError::Contradiction(format!(
                 "segment {} does not lie where dealing puts it",
                 segment.segment
@@ -306,7 +322,9 @@ fn validate_head(head: Head) -> Result<Head, FormatError> {
     }
     within("entries", head.entries, 0, MOST_ENTRIES)?;
     within("length of the tar stream", head.tar_bytes, 1024, LARGEST)?;
+    within("part", head.part.into(), 1, MOST_PARTS)?;
     within("segments", head.segments, 1, LARGEST >> 16)?;
+    within("first segment", head.first, 0, LARGEST >> 16)?;
     Ok(head)
 }
 
@@ -330,13 +348,17 @@ mod tests {
         let name = || prop::collection::vec(any::<u8>(), 1..20).prop_map(|b| Name::new(&b));
         prop_oneof![
             Just(Kind::Dir),
-            (0..LARGEST, any::<[u8; 32]>()).prop_map(|(size, blake3)| Kind::File { size, extents: None, blake3 }),
+            (0..LARGEST, any::<[u8; 32]>()).prop_map(|(size, blake3)| Kind::File {
+                size,
+                extents: None,
+                blake3: Some(blake3)
+            }),
             (0u64..1000, 1u64..1000, any::<[u8; 32]>())
                 .prop_map(|(a, b, blake3)| (a * ALIGNMENT, b * ALIGNMENT, blake3))
                 .prop_map(|(a, b, blake3)| Kind::File {
                     size: a + b + 7,
                     extents: Some([Extent(a, b)].into()),
-                    blake3
+                    blake3: Some(blake3).filter(|h| h[0] > 50),
                 }),
             name().prop_map(|target| Kind::Symlink { target }),
             name().prop_map(|target| Kind::Hardlink { target }),
@@ -380,6 +402,8 @@ mod tests {
         let head = Head {
             inventory: FORMAT.into(),
             set: "x".into(),
+            part: 1,
+            first: 0,
             signer: "y".into(),
             tar_bytes: 1024,
             entries: entries.len() as u64,

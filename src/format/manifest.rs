@@ -14,6 +14,8 @@ pub const LEAST_VOLUME: u64 = 2 << 20;
 pub const MOST_VOLUMES: u64 = 1 << 16;
 /// The most drives that a set may have.
 pub const MOST_DRIVES: u64 = 255;
+/// The most parts that a chain may have.
+pub const MOST_PARTS: u64 = 1 << 16;
 /// The most bytes that a key slot may have.
 pub const LONGEST_SLOT: u64 = 16 << 20;
 const LONGEST_FILE: u64 = 1 << 50;
@@ -29,12 +31,13 @@ pub struct Manifest {
     pub set: String,
     /// The public label, if one was given.
     pub label: Option<String>,
-    /// Position in a chain of sets, from 1.
+    /// Which part of the set, from 1: a set that did not fit the drives at hand goes on in a next part on the next drives.
     pub part: u32,
-    /// Whether this is the last part of the chain.
+    /// Whether this is the last part.
     pub last: bool,
     /// BLAKE3 of the previous part's manifest.
-    pub previous: Option<String>,
+    #[serde(default, with = "hash_hex::optional")]
+    pub previous: Option<Value>,
     /// When the export was begun, RFC 3339 in UTC.
     pub created: String,
     /// The program that wrote it.
@@ -47,7 +50,7 @@ pub struct Manifest {
     pub segment_bytes: u32,
     /// No volume is longer, in bytes.
     pub volume_bytes: u64,
-    /// How many drives the set was written to.
+    /// How many drives this part was written to, and every other part.
     pub drives: u16,
     /// The groups, in order.
     pub groups: Vec<Group>,
@@ -126,13 +129,12 @@ pub fn volume_name(group: usize, index: usize, k: u16) -> String {
     }
 }
 
-/// The name of a set's directory.
-pub fn set_dir_name(label: Option<&str>, set: &str) -> String {
+/// The name of the directory of a part of a set.
+pub fn set_dir_name(label: Option<&str>, set: &str, part: u32) -> String {
     let short = set.get(..8).unwrap_or(set);
-    match label {
-        Some(label) => format!("{label}-{short}{}", names::SET_SUFFIX),
-        None => format!("{short}{}", names::SET_SUFFIX),
-    }
+    let label = label.map(|l| format!("{l}-")).unwrap_or_default();
+    let part = if part > 1 { format!("{}{part}", names::PART_INFIX) } else { String::new() };
+    format!("{label}{short}{part}{}", names::SET_SUFFIX)
 }
 
 impl Manifest {
@@ -168,6 +170,26 @@ impl Manifest {
     /// The id as bytes.
     pub fn id(&self) -> [u8; 16] {
         parse_id(&self.set).unwrap_or_default()
+    }
+
+    /// The number of a drive of this part among all drives of the set.
+    pub fn drive_number(&self, drive: u16) -> u32 {
+        (self.part - 1) * u32::from(self.drives) + u32::from(drive)
+    }
+
+    /// Whether `next` can be the part after this one, whose manifest has the hash `own`.
+    pub fn is_followed_by(&self, own: &Value, next: &Manifest) -> bool {
+        !self.last && next.part == self.part + 1 && next.previous.as_ref() == Some(own) && self.shares_set_with(next)
+    }
+
+    /// Whether both are parts of one set: all that is said of the whole set is the same.
+    pub fn shares_set_with(&self, other: &Manifest) -> bool {
+        let shared = |m: &Manifest| {
+            let slot = m.files.get(names::KEYS).cloned();
+            let sizes = (m.segment_bytes, m.volume_bytes, m.drives, m.groups[0].k, m.groups[0].m);
+            (m.set.clone(), m.label.clone(), m.created.clone(), m.recipient.clone(), slot, sizes)
+        };
+        shared(self) == shared(other)
     }
 
     /// The header page that volume `index` of group `group` must have.
@@ -225,12 +247,8 @@ impl Manifest {
         if self.filter != "zstd" {
             return Err(text("filter", &self.filter));
         }
-        if (self.part, self.last) != (1, true) {
-            return Err(FormatError::Critical("chain".into()));
-        }
-        if self.previous.as_deref().is_some_and(|p| hash_hex::parse(p).is_none())
-            || (self.part > 1) != self.previous.is_some()
-        {
+        within("part", self.part.into(), 1, MOST_PARTS)?;
+        if (self.part > 1) != self.previous.is_some() {
             return Err(FormatError::Contradiction("part and previous do not agree".into()));
         }
         within("drives", self.drives.into(), 1, MOST_DRIVES)?;
@@ -363,8 +381,9 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.groups[0].k = 3), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
         assert!(matches!(refused(|m| m.files.retain(|name, _| name != "keys.age")), E::Contradiction(_)));
-        assert!(matches!(refused(|m| m.part = 2), E::Critical(_)));
-        assert!(matches!(refused(|m| m.last = false), E::Critical(_)));
+        assert!(matches!(refused(|m| m.part = 2), E::Contradiction(_)));
+        assert!(matches!(refused(|m| m.part = 0), E::Limit { what: "part", .. }));
+        assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
     }
@@ -379,7 +398,28 @@ pub(crate) mod tests {
     fn names_of_volumes_and_directories() {
         assert_eq!(volume_name(3, 1, 2), "g00003-d001.ckv");
         assert_eq!(volume_name(3, 2, 2), "g00003-p000.ckv");
-        assert_eq!(set_dir_name(Some("l"), "0011223344"), "l-00112233.ckvault");
-        assert_eq!(set_dir_name(None, "0011223344"), "00112233.ckvault");
+        assert_eq!(set_dir_name(Some("l"), "0011223344", 1), "l-00112233.ckvault");
+        assert_eq!(set_dir_name(None, "0011223344", 1), "00112233.ckvault");
+        assert_eq!(set_dir_name(Some("l"), "0011223344", 12), "l-00112233.p12.ckvault");
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let first = Manifest { last: false, ..sample(4, 2, 2) };
+        let own = [3; 32];
+        let next = Manifest { part: 2, previous: Some(own), ..sample(4, 2, 1) };
+        assert!(first.is_followed_by(&own, &next));
+        assert_eq!((first.drive_number(2), next.drive_number(2)), (2, 4));
+        assert!(!first.is_followed_by(&[4; 32], &next));
+        assert!(!Manifest { last: true, ..first.clone() }.is_followed_by(&own, &next));
+        for other in [
+            Manifest { part: 3, ..next.clone() },
+            Manifest { label: None, ..next.clone() },
+            Manifest { recipient: "age1other".into(), ..next.clone() },
+            Manifest { segment_bytes: 1 << 16, ..next.clone() },
+            Manifest { set: "00".repeat(16), ..next },
+        ] {
+            assert!(!first.is_followed_by(&own, &other), "{other:?}");
+        }
     }
 }

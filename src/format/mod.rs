@@ -12,7 +12,7 @@ pub mod signature;
 pub mod signers;
 
 /// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-1";
+pub const FORMAT: &str = "draft-2";
 
 /// Names of the files in a set's directory.
 pub mod names {
@@ -36,6 +36,8 @@ pub mod names {
     pub const COPY: &str = "copy";
     /// What the name of a set's directory ends with.
     pub const SET_SUFFIX: &str = ".ckvault";
+    /// What stands before the number of a later part of a chain, before [`SET_SUFFIX`].
+    pub const PART_INFIX: &str = ".p";
 
     /// Metadata files whose bytes are the same on every drive and stand in the manifest.
     pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];
@@ -134,6 +136,28 @@ pub mod hash_hex {
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
         parse(&text).ok_or_else(|| D::Error::custom("a BLAKE3 hash is 64 lower-case hex digits"))
+    }
+
+    /// The same for a hash that may not be known yet.
+    pub mod optional {
+        use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+        /// Writes 64 lower-case hex digits, or null.
+        pub fn serialize<S: Serializer>(hash: &Option<[u8; 32]>, s: S) -> Result<S::Ok, S::Error> {
+            match hash {
+                Some(hash) => super::serialize(hash, s),
+                None => s.serialize_none(),
+            }
+        }
+
+        /// Reads them.
+        pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[u8; 32]>, D::Error> {
+            let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
+            let parse = |t: std::borrow::Cow<str>| {
+                super::parse(&t).ok_or_else(|| D::Error::custom("a BLAKE3 hash is 64 lower-case hex digits"))
+            };
+            text.map(parse).transpose()
+        }
     }
 
     /// 64 lower-case hex digits as bytes.

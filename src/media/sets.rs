@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub struct Layout {
     /// How its name ends.
     pub suffix: &'static str,
+    /// What stands between the name of a set and the number of a later part of it.
+    pub infix: &'static str,
     /// Files that are in every set.
     pub marks: [&'static str; 2],
     /// The directory with second copies.
@@ -19,9 +21,18 @@ pub struct Layout {
 /// What stands for the name of directories that have been renamed.
 const RENAMED: &str = "(renamed)";
 
-/// The directories that belong together by their name, drive by drive.
+/// The directories that belong together by their names.
 #[derive(Debug, Clone)]
 pub struct Found {
+    /// The name of the set.
+    pub name: String,
+    /// Its parts that are here.
+    pub parts: Vec<FoundPart>,
+}
+
+/// The directories of one part of a set.
+#[derive(Debug, Clone)]
+pub struct FoundPart {
     /// The name of the directory.
     pub name: String,
     /// One directory for each drive that has one, in the order of the drives.
@@ -50,7 +61,7 @@ pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result
 }
 
 fn is_whole(set: &Found, layout: &Layout) -> bool {
-    set.dirs.iter().any(|dir| is_set(dir, layout))
+    set.parts.iter().flat_map(|p| &p.dirs).any(|dir| is_set(dir, layout))
 }
 
 fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
@@ -64,29 +75,46 @@ fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
 
 /// Every set on the drives, by the names of the directories.
 fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
-    let mut sets: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut sets: BTreeMap<String, BTreeMap<String, Vec<PathBuf>>> = BTreeMap::new();
     let mut renamed = Vec::new();
     for drive in drives {
         for dir in on_drive(drive, layout)? {
             let name = dir_name(&dir);
             if name.ends_with(layout.suffix) {
-                sets.entry(name).or_default().push(dir);
+                sets.entry(without_part(&name, layout)).or_default().entry(name).or_default().push(dir);
             } else {
                 renamed.push(dir);
             }
         }
     }
-    // A directory that was given by itself and has been renamed goes with the only set there is, or stands alone.
+    // A directory that was given by itself and has been renamed goes with the only part of the only set there is, or stands
+    // alone in that set, or altogether.
     for dir in renamed {
-        let only = (sets.len() == 1).then(|| sets.keys().next().cloned()).flatten();
-        sets.entry(only.unwrap_or_else(|| RENAMED.into())).or_default().push(dir);
+        let only = (sets.len() == 1).then(|| sets.iter().next()).flatten();
+        let (set, part) = match only {
+            Some((set, parts)) if parts.len() == 1 => (set.clone(), parts.keys().next().cloned()),
+            Some((set, _)) => (set.clone(), None),
+            None => (RENAMED.into(), None),
+        };
+        sets.entry(set).or_default().entry(part.unwrap_or_else(|| RENAMED.into())).or_default().push(dir);
     }
     let unique = |(name, mut dirs): (String, Vec<PathBuf>)| {
         let mut seen = std::collections::HashSet::new();
         dirs.retain(|d| seen.insert(d.canonicalize().unwrap_or_else(|_| d.clone())));
-        Found { name, dirs }
+        FoundPart { name, dirs }
     };
-    Ok(sets.into_iter().map(unique).collect())
+    Ok(sets.into_iter().map(|(name, parts)| Found { name, parts: parts.into_iter().map(unique).collect() }).collect())
+}
+
+/// The name of the set that a directory holds a part of.
+fn without_part(name: &str, layout: &Layout) -> String {
+    let stem = name.strip_suffix(layout.suffix).unwrap_or(name);
+    match stem.rsplit_once(layout.infix) {
+        Some((set, part)) if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{set}{}", layout.suffix)
+        }
+        _ => name.to_owned(),
+    }
 }
 
 fn on_drive(drive: &Path, layout: &Layout) -> Result<Vec<PathBuf>> {
@@ -136,7 +164,20 @@ fn names_set(name: &str, wanted: &str, layout: &Layout) -> bool {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout = Layout { suffix: ".ckvault", marks: ["manifest.json", "manifest.json.sig"], copies: "copy" };
+    const LAYOUT: Layout =
+        Layout { suffix: ".ckvault", infix: ".p", marks: ["manifest.json", "manifest.json.sig"], copies: "copy" };
+
+    #[test]
+    fn parts_belong_to_their_set() {
+        for (name, set) in [
+            ("l-00112233.p2.ckvault", "l-00112233.ckvault"),
+            ("00112233.p12.ckvault", "00112233.ckvault"),
+            ("a.p1-00112233.ckvault", "a.p1-00112233.ckvault"),
+            ("l-00112233.px.ckvault", "l-00112233.px.ckvault"),
+        ] {
+            assert_eq!(without_part(name, &LAYOUT), set);
+        }
+    }
 
     #[test]
     fn sets_are_chosen_by_label_or_id() {

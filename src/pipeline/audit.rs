@@ -5,12 +5,11 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK};
 use crate::format::header::Header;
 use crate::format::manifest::volume_name;
-use crate::format::signature::Signature;
 use crate::format::{hex, names};
 use crate::media::disk::Opened;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks};
-use crate::pipeline::open::{Set, hash_of};
+use crate::pipeline::part::{Part, hash_of};
 use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
@@ -77,7 +76,7 @@ pub struct Audit {
 }
 
 /// The verdict on a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// Everything is here and as signed.
     Intact,
@@ -90,7 +89,7 @@ pub enum Verdict {
 }
 
 /// Reads and judges everything that is here.
-pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
+pub fn audit(set: &Part, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
     let blocks = Blocks::new(set)?;
     let present = set.present();
     let absent = set.absent();
@@ -114,7 +113,7 @@ struct Reading {
 }
 
 fn read_volumes(
-    set: &Set,
+    set: &Part,
     blocks: &Blocks,
     wanted: &dyn Fn(u16) -> bool,
     progress: &dyn Progress,
@@ -136,7 +135,8 @@ fn read_volumes(
             queues[usize::from(volume.drive) - 1].extend(runs);
         }
     }
-    let names: Vec<String> = (1..=set.manifest.drives).map(|d| format!("drive {d}")).collect();
+    let names: Vec<String> =
+        (1..=set.manifest.drives).map(|d| format!("drive {}", set.manifest.drive_number(d))).collect();
     progress.begin(Phase::Verify, total, &names);
     for (at, bad) in check_all(set, blocks, &queues, progress)? {
         readings[at.group][at.index].bad = bad;
@@ -146,7 +146,7 @@ fn read_volumes(
 }
 
 /// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(set: &Set, blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<HashMap<At, Bits>> {
+fn check_all(set: &Part, blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<HashMap<At, Bits>> {
     let next: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
     let bad: Mutex<HashMap<At, Bits>> = Mutex::default();
     let failure = FirstError::default();
@@ -183,7 +183,7 @@ fn check_all(set: &Set, blocks: &Blocks, queues: &[Queue], progress: &dyn Progre
 }
 
 impl Reading {
-    fn judge(self, set: &Set, blocks: &Blocks) -> VolumeState {
+    fn judge(self, set: &Part, blocks: &Blocks) -> VolumeState {
         let group = &set.manifest.groups[self.at.group];
         let volume = &group.volumes[self.at.index];
         let name = volume_name(self.at.group, self.at.index, group.k);
@@ -207,7 +207,7 @@ impl Reading {
 }
 
 /// Names damage for what it is, where that can be told.
-fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &Opened, actual: u64, bad: &Bits) -> Option<String> {
+fn diagnose(set: &Part, blocks: &Blocks, at: At, file: &Opened, actual: u64, bad: &Bits) -> Option<String> {
     let expected = set.manifest.groups[at.group].volumes[at.index].bytes;
     let mut page = vec![0; BLOCK];
     let read = file.read_up_to(&mut page, 0).unwrap_or(0);
@@ -228,7 +228,7 @@ fn diagnose(set: &Set, blocks: &Blocks, at: At, file: &Opened, actual: u64, bad:
 }
 
 /// Blocks that hold what belongs to another place, in this volume or at the same place of another one.
-fn swapped(set: &Set, blocks: &Blocks, at: At, file: &Opened, bad: &Bits) -> Option<String> {
+fn swapped(set: &Part, blocks: &Blocks, at: At, file: &Opened, bad: &Bits) -> Option<String> {
     let numbers: Vec<u64> = bad.iter().take(MOST_EXAMINED + 1).collect();
     if numbers.len() > MOST_EXAMINED {
         return None;
@@ -255,7 +255,7 @@ fn swapped(set: &Set, blocks: &Blocks, at: At, file: &Opened, bad: &Bits) -> Opt
 }
 
 /// Judges every metadata file of every directory, and its second copy.
-fn judge_files(set: &Set) -> Vec<FileState> {
+fn judge_files(set: &Part) -> Vec<FileState> {
     let mut states = Vec::new();
     for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
         for name in names::METADATA {
@@ -268,14 +268,14 @@ fn judge_files(set: &Set) -> Vec<FileState> {
     states
 }
 
-fn judge_file(set: &Set, path: &Path, name: &str, drives: &BTreeSet<u16>) -> State {
+fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> State {
     if path.symlink_metadata().is_err() {
         return State::Missing;
     }
     let read = |limit: usize| set.disk.read(path, limit as u64).ok();
     let good = match name {
         names::MANIFEST => read(set.bytes.len()).is_some_and(|b| b == set.bytes),
-        names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| vouches(set, &b)),
+        names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| set.is_vouched_for_by(&b)),
         names::B3SUMS => {
             let candidates = if drives.is_empty() { (1..=set.manifest.drives).collect() } else { drives.clone() };
             candidates.iter().map(|d| set.manifest.b3sums(*d)).any(|sums| read(sums.len()).is_some_and(|b| b == sums))
@@ -287,11 +287,6 @@ fn judge_file(set: &Set, path: &Path, name: &str, drives: &BTreeSet<u16>) -> Sta
             .is_some_and(|listed| hash_of(&set.disk, path, listed.bytes) == Some(listed.blake3)),
     };
     if good { State::Ok } else { State::Damaged }
-}
-
-fn vouches(set: &Set, armour: &[u8]) -> bool {
-    let key = Signature::parse(armour).and_then(|s| s.verify(&set.bytes));
-    key.is_ok_and(|key| set.signers.judge(&key, set.now).is_ok())
 }
 
 impl Audit {

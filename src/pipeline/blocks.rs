@@ -11,8 +11,8 @@ use crate::format::names;
 use crate::media::disk::Opened;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::lock;
-use crate::pipeline::open::{Set, name_drives};
 use crate::pipeline::parity::Codec;
+use crate::pipeline::part::{Part, name_drives};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ type Key = (At, usize);
 
 /// Reads verified blocks of a set.
 pub struct Blocks<'a> {
-    set: &'a Set,
+    set: &'a Part,
     codec: Codec,
     offsets: Vec<Vec<u64>>,
     hash_files: Vec<PathBuf>,
@@ -61,7 +61,7 @@ pub struct At {
 
 impl<'a> Blocks<'a> {
     /// For a trusted set.
-    pub fn new(set: &'a Set) -> Result<Blocks<'a>> {
+    pub fn new(set: &'a Part) -> Result<Blocks<'a>> {
         require_readable(set)?;
         let first = &set.manifest.groups[0];
         let (offsets, _) = set.manifest.value_offsets();
@@ -84,13 +84,18 @@ impl<'a> Blocks<'a> {
         lock(&self.repaired).values().map(Bits::count).sum()
     }
 
+    /// The number of the part that they are of.
+    pub fn part(&self) -> u32 {
+        self.set.manifest.part
+    }
+
     fn volume(&self, at: At) -> &Volume {
         &self.set.manifest.groups[at.group].volumes[at.index]
     }
 
     /// The position of a volume's drive among the drives of the set.
     pub fn drive(&self, at: At) -> usize {
-        usize::from(self.volume(at).drive) - 1
+        self.set.manifest.drive_number(self.volume(at).drive) as usize - 1
     }
 
     /// The files of a volume that are here and can be opened; there should be one.
@@ -373,7 +378,10 @@ impl<'a> Blocks<'a> {
         if helping > 0 && helping >= lacking {
             return Error::drive(
                 what,
-                format!("bring {} of the set, and name all drives in one command", name_drives(&absent)),
+                format!(
+                    "bring {} of the set, and name all drives in one command",
+                    name_drives(&self.set.absent_numbers())
+                ),
             );
         }
         Error::lost(what, "ask the sender for a new export")
@@ -403,7 +411,7 @@ fn read_missing(file: &Opened, out: &mut [u8], from: u64, good: &[bool]) -> Vec<
 }
 
 /// A file that this user may not read is no missing volume: bringing more drives does not help, a permission does.
-fn require_readable(set: &Set) -> Result<()> {
+fn require_readable(set: &Part) -> Result<()> {
     for (group, index, _, _) in set.manifest.volumes() {
         for path in set.volume_paths(group, index) {
             if let Err(e) = set.disk.open(&path)

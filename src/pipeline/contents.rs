@@ -4,57 +4,134 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
-use crate::format::inventory::{Inventory, LONGEST_LINE, Reader};
+use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader};
 use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
 use crate::media::disk::Opened;
-use crate::pipeline::open::{Set, name_drives};
+use crate::pipeline::open::Set;
+use crate::pipeline::part::{Part, name_drives};
 use crate::pipeline::refusal::breaks;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{compress, tar};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// An opened set.
+/// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
 pub struct Contents {
-    /// What is in it.
-    pub inventory: Inventory,
-    /// Where each segment's frame lies.
-    pub places: Vec<Place>,
-    /// What opens its frames.
-    pub identity: SetIdentity,
+    /// What is in it, in the order of the tar stream. All parts say the same, but for hashes that an early one cannot know.
+    pub entries: Vec<Entry>,
+    /// Bytes of the whole tar stream.
+    pub tar_bytes: u64,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
+    /// What opens its frames.
+    pub identity: SetIdentity,
+    /// The segments of each part that has been seen, by the number of the part.
+    pub tables: BTreeMap<u32, Table>,
 }
 
-/// Opens the key slot and reads the inventory.
-pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
-    let slot_path = required(set, names::KEYS)?;
-    let slot = set.disk.read(&slot_path, LONGEST_SLOT).map_err(Error::on_drive("read", &slot_path))?;
-    require_hash(set, names::KEYS, &slot_path, *blake3::hash(&slot).as_bytes())?;
-    let identity = SetIdentity::from_slot(&slot, identities, &set.manifest.recipient)?;
-    let inventory = read_inventory(set, &identity)?;
-    let k = set.manifest.groups[0].k;
-    let places: Vec<Place> = inventory.places(k, set.manifest.volume_bytes).collect();
-    check(set, &inventory, &places).map_err(breaks(names::INVENTORY))?;
-    if inventory.head.set != set.manifest.set || inventory.head.signer != set.signer.key {
-        return Err(Error::untrusted(
-            "the inventory names another set or another signer: somebody signed what is not theirs",
-            "do not use this set; tell the sender and whoever is named as its signer",
-        ));
+/// Where the segments of a part are.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The first of them.
+    pub first: u64,
+    /// Where the frame of each lies.
+    pub places: Vec<Place>,
+}
+
+impl Table {
+    /// The number of the first segment after them.
+    pub fn end(&self) -> u64 {
+        self.first + self.places.len() as u64
     }
-    Ok(Contents { inventory, places, identity, segment_bytes: set.manifest.segment_bytes })
+
+    /// Where the frame of a segment lies, if it is one of them.
+    pub fn place(&self, segment: u64) -> Option<Place> {
+        self.places.get(segment.checked_sub(self.first)? as usize).copied()
+    }
+}
+
+/// Opens the key slot and reads the inventory of each part that is here.
+pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
+    let identity = open_slot(set, identities)?;
+    let mut contents: Option<Contents> = None;
+    for part in &set.parts {
+        let inventory = read_inventory(part, &identity)?;
+        match &mut contents {
+            None => contents = Some(Contents::begin(part, inventory, identity.clone())?),
+            Some(contents) => contents.add(part, inventory)?,
+        }
+    }
+    contents.ok_or_else(|| Error::Internal("a set without parts".into()))
+}
+
+fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
+    let of = |part: &'_ Part| part.good_copy(names::KEYS);
+    let part = set.parts.iter().find(|p| of(p).is_some()).unwrap_or(&set.parts[0]);
+    let path = required(part, names::KEYS)?;
+    let slot = part.disk.read(&path, LONGEST_SLOT).map_err(Error::on_drive("read", &path))?;
+    require_hash(part, names::KEYS, &path, *blake3::hash(&slot).as_bytes())?;
+    SetIdentity::from_slot(&slot, identities, &part.manifest.recipient)
+}
+
+impl Contents {
+    fn begin(part: &Part, inventory: Inventory, identity: SetIdentity) -> Result<Contents> {
+        let (first, places) = check(part, &inventory)?;
+        Ok(Contents {
+            tar_bytes: inventory.head.tar_bytes,
+            segment_bytes: part.manifest.segment_bytes,
+            entries: inventory.entries,
+            identity,
+            tables: BTreeMap::from([(part.manifest.part, Table { first, places })]),
+        })
+    }
+
+    /// Takes in what another part of the set, or the same again, says.
+    pub fn add(&mut self, part: &Part, inventory: Inventory) -> Result<()> {
+        let (first, places) = check(part, &inventory)?;
+        let number = part.manifest.part;
+        self.merge(number, Table { first, places }, inventory)
+            .map_err(breaks(format!("{} of part {number}", names::INVENTORY)))
+    }
+
+    fn merge(&mut self, number: u32, table: Table, inventory: Inventory) -> Result<(), FormatError> {
+        let wrong = |what: String| Err(FormatError::Contradiction(what));
+        if inventory.head.tar_bytes != self.tar_bytes || inventory.entries.len() != self.entries.len() {
+            return wrong("it is not of the same files as that of another part".into());
+        }
+        for (known, said) in self.entries.iter_mut().zip(inventory.entries) {
+            if !known.agree(said) {
+                return wrong(format!("{} is not the same as in another part", known.path.printable()));
+            }
+        }
+        let before = self.tables.range(..number).next_back().map(|(n, t)| (*n, t.end()));
+        let after = self.tables.range(number + 1..).next().map(|(n, t)| (*n, t.first));
+        let follows = before.is_none_or(|(n, end)| end <= table.first && (n + 1 < number || end == table.first));
+        let leads = after.is_none_or(|(n, first)| table.end() <= first && (number + 1 < n || table.end() == first));
+        match follows && leads && self.tables.get(&number).is_none_or(|known| *known == table) {
+            true => {
+                self.tables.insert(number, table);
+                Ok(())
+            }
+            false => wrong("its segments do not fit those of another part".into()),
+        }
+    }
+
+    /// Segments of the whole set.
+    pub fn segments(&self) -> u64 {
+        self.tar_bytes.div_ceil(self.segment_bytes.into())
+    }
 }
 
 /// A whole copy of a metadata file that nothing else can replace.
-fn required(set: &Set, name: &str) -> Result<PathBuf> {
-    if let Some(path) = set.good_copy(name) {
+fn required(part: &Part, name: &str) -> Result<PathBuf> {
+    if let Some(path) = part.good_copy(name) {
         return Ok(path);
     }
     let what = format!("every copy of {name} that is here is damaged or missing");
-    let absent = set.absent();
+    let absent = part.absent_numbers();
     Err(match absent.is_empty() {
         true => Error::lost(what, "ask the sender for a new export"),
         false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
@@ -62,7 +139,7 @@ fn required(set: &Set, name: &str) -> Result<PathBuf> {
 }
 
 /// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
-fn require_hash(set: &Set, name: &str, path: &Path, hash: [u8; 32]) -> Result<()> {
+fn require_hash(set: &Part, name: &str, path: &Path, hash: [u8; 32]) -> Result<()> {
     match set.manifest.files.get(name).is_some_and(|listed| listed.blake3 == hash) {
         true => Ok(()),
         false => Err(Error::drive(
@@ -72,7 +149,7 @@ fn require_hash(set: &Set, name: &str, path: &Path, hash: [u8; 32]) -> Result<()
     }
 }
 
-fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
+fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
     let path = required(set, names::INVENTORY)?;
     let file = set.disk.open(&path).map_err(Error::on_drive("read", &path))?;
     let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
@@ -85,7 +162,7 @@ fn read_inventory(set: &Set, identity: &SetIdentity) -> Result<Inventory> {
     read
 }
 
-fn read_lines(set: &Set, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {
+fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {
     let unreadable = |e: std::io::Error| breaks(names::INVENTORY)(FormatError::Syntax(e.to_string()));
     let plain = identity.reader(sealed).map_err(unreadable)?;
     let mut lines = compress::reader(plain).map_err(unreadable)?;
@@ -127,13 +204,42 @@ impl Read for Hashing {
     }
 }
 
-/// Segments, tar stream and volumes must agree to the byte.
-fn check(set: &Set, inventory: &Inventory, places: &[Place]) -> Result<(), FormatError> {
-    let manifest = &set.manifest;
-    tar::check_layout(&inventory.entries, inventory.head.tar_bytes)?;
-    if inventory.head.segments != inventory.head.tar_bytes.div_ceil(manifest.segment_bytes.into()) {
-        return Err(FormatError::Contradiction("the number of segments does not fit the tar stream".into()));
+/// Set, signer, segments, tar stream and volumes must agree to the byte. Returns the first segment and where all lie.
+fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
+    let head = &inventory.head;
+    if head.set != part.manifest.set || head.signer != part.signer.key || head.part != part.manifest.part {
+        return Err(Error::untrusted(
+            "the inventory names another set, another part or another signer: somebody signed what is not theirs",
+            "do not use this set; tell the sender and whoever is named as its signer",
+        ));
     }
+    let places: Vec<Place> = inventory.places(part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
+    check_volumes(part, &places).and_then(|()| check_segments(part, inventory)).map_err(breaks(names::INVENTORY))?;
+    Ok((head.first, places))
+}
+
+fn check_segments(part: &Part, inventory: &Inventory) -> Result<(), FormatError> {
+    let (head, manifest) = (&inventory.head, &part.manifest);
+    tar::check_layout(&inventory.entries, head.tar_bytes)?;
+    let (end, all) = (head.first + head.segments, head.tar_bytes.div_ceil(manifest.segment_bytes.into()));
+    if (head.first == 0) != (manifest.part == 1) || end > all || (end == all) != manifest.last {
+        return Err(FormatError::Contradiction("the segments do not fit the tar stream".into()));
+    }
+    let known_until = end * u64::from(manifest.segment_bytes);
+    for entry in &inventory.entries {
+        let ends = entry.offset + tar::header_len(entry) + entry.stored();
+        if let Kind::File { blake3, .. } = &entry.kind
+            && blake3.is_some() != (entry.stored() == 0 || ends <= known_until)
+        {
+            let what = format!("the hash of {} is missing or cannot be known", entry.path.printable());
+            return Err(FormatError::Contradiction(what));
+        }
+    }
+    Ok(())
+}
+
+fn check_volumes(part: &Part, places: &[Place]) -> Result<(), FormatError> {
+    let manifest = &part.manifest;
     let mut lengths: HashMap<(u32, u16), u64> = HashMap::new();
     for place in places {
         *lengths.entry((place.group, place.volume)).or_insert(BLOCK as u64) += u64::from(place.bytes);

@@ -13,6 +13,7 @@ pub mod filehash;
 pub mod metadata;
 pub mod open;
 pub mod parity;
+pub mod part;
 pub mod paths;
 pub mod place;
 pub mod plan;
@@ -151,10 +152,15 @@ impl Sealing<'_> {
     }
 }
 
-/// The way back: the segments that the placer wants, from the volumes into files.
-pub fn unpack(blocks: &Blocks, contents: &Contents, placer: &Placer, progress: &dyn Progress) -> Result<()> {
-    let opening =
-        Opening { blocks, contents, placer, progress, segments: placer.segments(), next: AtomicUsize::new(0) };
+/// The way back: those segments of one part that are wanted, from the volumes into files.
+pub fn unpack(
+    blocks: &Blocks,
+    contents: &Contents,
+    segments: Vec<u64>,
+    placer: &Placer,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let opening = Opening { blocks, contents, placer, progress, segments, next: AtomicUsize::new(0) };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
         for _ in 0..workers() {
@@ -184,7 +190,9 @@ impl Opening<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
-            let place = self.contents.places[segment as usize];
+            let table = self.contents.tables.get(&self.blocks.part());
+            let place = table.and_then(|t| t.place(segment));
+            let place = place.ok_or_else(|| Error::Internal(format!("segment {segment} is not in this part")))?;
             let at = At { group: place.group as usize, index: place.volume.into() };
             let end = place.offset + u64::from(place.bytes);
             let range = self.blocks.read(at, place.offset, end, &mut sealed)?;

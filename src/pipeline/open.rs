@@ -1,23 +1,26 @@
 //! Finding and trusting a set: signature before manifest, manifest before everything else. Every verb begins here.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
 use crate::media::read_text;
-use crate::media::sets::{self, Found, Layout};
+use crate::media::sets::{self, FoundPart, Layout};
+use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
 use crate::text::printable;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// What the directory of a set looks like.
-const LAYOUT: Layout =
-    Layout { suffix: names::SET_SUFFIX, marks: [names::MANIFEST, names::SIGNATURE], copies: names::COPY };
+const LAYOUT: Layout = Layout {
+    suffix: names::SET_SUFFIX,
+    infix: names::PART_INFIX,
+    marks: [names::MANIFEST, names::SIGNATURE],
+    copies: names::COPY,
+};
 
 /// Where to look, and whom to trust.
 #[derive(Debug, Default)]
@@ -45,36 +48,99 @@ pub struct Signer {
     pub fingerprint: String,
 }
 
-/// A set whose manifest is signed by somebody trusted.
+/// A set of which each part that is here has a manifest that is signed by somebody trusted.
 #[derive(Debug)]
 pub struct Set {
-    /// What its files are read through.
-    pub disk: Disk,
-    /// The manifest.
-    pub manifest: Manifest,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// Who signed it.
-    pub signer: Signer,
-    /// The directories that are here.
-    pub dirs: Vec<PathBuf>,
-    /// The signers that were asked.
-    pub signers: Signers,
-    /// The time that was asked for.
-    pub now: jiff::Timestamp,
-    /// See [`Set::holdings`].
-    holdings: OnceLock<Vec<BTreeSet<u16>>>,
+    /// Its parts that are here, in order; at least one.
+    pub parts: Vec<Part>,
 }
 
-/// Opens a set; [`Error::Untrusted`] if there is no trusted pair.
+/// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub fn open(place: &Where) -> Result<Set> {
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let signers = load_signers(&place.signers)?;
-    let (bytes, signer) = trusted_manifest(&place.disk, &found, &signers, place.now)?;
-    let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
-    confirm(&manifest, place.set.as_deref())?;
-    let holdings = OnceLock::new();
-    Ok(Set { disk: place.disk.clone(), manifest, bytes, signer, dirs: found.dirs, signers, now: place.now, holdings })
+    let mut parts: Vec<Part> = Vec::new();
+    for part in found.parts {
+        let (bytes, signer) = trusted_manifest(&place.disk, &part, &signers, place.now)?;
+        // A directory that was renamed goes with the part that it is of.
+        if let Some(known) = parts.iter_mut().find(|p| p.bytes == bytes) {
+            known.dirs.extend(part.dirs);
+            continue;
+        }
+        let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
+        confirm(&manifest, place.set.as_deref())?;
+        parts.push(Part {
+            disk: place.disk.clone(),
+            manifest,
+            bytes,
+            signer,
+            dirs: part.dirs,
+            signers: signers.clone(),
+            now: place.now,
+            holdings: OnceLock::new(),
+        });
+    }
+    parts.sort_by_key(|p| p.manifest.part);
+    parts.windows(2).try_for_each(|pair| belong_together(&pair[0], &pair[1]))?;
+    Ok(Set { parts })
+}
+
+/// Parts that follow each other name each other; of others one can only say that they are of one set.
+fn belong_together(one: &Part, next: &Part) -> Result<()> {
+    let own = blake3::hash(&one.bytes);
+    let (a, b) = (&one.manifest, &next.manifest);
+    let adjacent = a.part + 1 == b.part;
+    let fits = match adjacent {
+        true => a.is_followed_by(own.as_bytes(), b),
+        false => a.part < b.part && !a.last && a.shares_set_with(b),
+    };
+    match fits && one.signer.key == next.signer.key {
+        true => Ok(()),
+        false => Err(Error::untrusted(
+            format!("part {} and part {} of {} do not belong together", a.part, b.part, a.set),
+            "these drives are of different exports: bring those of one, or ask the sender which is right",
+        )),
+    }
+}
+
+impl Set {
+    /// What all parts say alike stands in the manifest of the first that is here.
+    pub fn manifest(&self) -> &Manifest {
+        &self.parts[0].manifest
+    }
+
+    /// Who signed all parts.
+    pub fn signer(&self) -> &Signer {
+        &self.parts[0].signer
+    }
+
+    /// Whether every part is here, if only with some of its drives.
+    pub fn has_all_parts(&self) -> bool {
+        let last = &self.parts[self.parts.len() - 1].manifest;
+        last.last && last.part as usize == self.parts.len()
+    }
+
+    /// The numbers of the drives that are here.
+    pub fn present(&self) -> Vec<u32> {
+        let of = |p: &Part| p.present().into_iter().map(|d| p.manifest.drive_number(d)).collect::<Vec<_>>();
+        self.parts.iter().flat_map(of).collect()
+    }
+
+    /// The numbers of the drives that are known to exist and are not here: those of parts that are here, and of parts before
+    /// one of these. Of parts after the last one here, at least the first drive, if there are any.
+    pub fn absent(&self) -> Vec<u32> {
+        let drives = u32::from(self.manifest().drives);
+        let last = &self.parts[self.parts.len() - 1].manifest;
+        let after = u32::from(!last.last);
+        let present = self.present();
+        (1..=last.part * drives + after).filter(|d| !present.contains(d)).collect()
+    }
+
+    /// The names of all drives that are known of, for reports.
+    pub fn drive_names(&self) -> Vec<String> {
+        let manifest = &self.parts[self.parts.len() - 1].manifest;
+        (1..=manifest.part * u32::from(manifest.drives)).map(|d| format!("drive {d}")).collect()
+    }
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
@@ -113,7 +179,12 @@ fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<V
     }
 }
 
-fn trusted_manifest(disk: &Disk, found: &Found, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Signer)> {
+fn trusted_manifest(
+    disk: &Disk,
+    found: &FoundPart,
+    signers: &Signers,
+    now: jiff::Timestamp,
+) -> Result<(Vec<u8>, Signer)> {
     let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
@@ -150,7 +221,7 @@ fn trusted_manifest(disk: &Disk, found: &Found, signers: &Signers, now: jiff::Ti
 }
 
 fn names_directory(manifest: &[u8], name: &str) -> bool {
-    Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set) == name)
+    Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set, m.part) == name)
 }
 
 fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Result<Signer, TrustError> {
@@ -193,7 +264,7 @@ fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
     }
 }
 
-/// What anyone can see, trusted or not.
+/// What anyone can see of a part, trusted or not.
 pub struct Seen {
     /// The manifest.
     pub manifest: Manifest,
@@ -203,96 +274,29 @@ pub struct Seen {
     pub dirs: Vec<PathBuf>,
 }
 
-/// Looks at a set without asking that anybody be trusted.
-pub fn peek(place: &Where) -> Result<Seen> {
-    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
-    let refused = match load_signers(&place.signers).and_then(|s| trusted_manifest(&place.disk, &found, &s, place.now))
-    {
-        Ok((bytes, signer)) => {
-            let manifest = Manifest::parse(&bytes).map_err(breaks(names::MANIFEST))?;
-            return Ok(Seen { manifest, signer: Ok(signer), dirs: found.dirs });
+/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
+pub fn peek(place: &Where) -> Result<Vec<Seen>> {
+    let refused = match open(place) {
+        Ok(set) => {
+            let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
+            return Ok(set.parts.into_iter().map(seen).collect());
         }
-        Err(refused) => refused,
+        Err(refused @ (Error::Untrusted { .. } | Error::Usage { .. } | Error::Io { .. })) => refused,
+        Err(other) => return Err(other),
     };
-    let manifests = copies(&place.disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
-    let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
-    match readable {
-        Some(manifest) => Ok(Seen { manifest, signer: Err(refused.to_string()), dirs: found.dirs }),
-        None => Err(Error::untrusted(
+    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
+    let mut all = Vec::new();
+    for part in found.parts {
+        let manifests = copies(&place.disk, &part.dirs, names::MANIFEST, manifest::LONGEST)?;
+        let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
+        all.extend(readable.map(|manifest| Seen { manifest, signer: Err(refused.to_string()), dirs: part.dirs }));
+    }
+    all.sort_by_key(|seen| seen.manifest.part);
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(Error::untrusted(
             "no manifest here can be read: the export was interrupted, or the drive is damaged",
             "bring another drive of the set",
         )),
     }
-}
-
-impl Set {
-    /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what
-    /// is good on another.
-    pub fn volume_paths(&self, group: usize, index: usize) -> Vec<PathBuf> {
-        let name =
-            self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
-        self.dirs.iter().map(|d| d.join(&name)).filter(|p| p.symlink_metadata().is_ok()).collect()
-    }
-
-    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
-    /// volume alone, copied to another drive, does not make its own drive present.
-    fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
-        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
-        for (group, index, name, volume) in self.manifest.volumes() {
-            let (here, all) = &mut volumes[usize::from(volume.drive)];
-            *all += 1;
-            *here += u32::from(self.has_header(&dir.join(name), group, index));
-        }
-        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.disk.read(p, manifest::LONGEST).ok()).collect();
-        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
-        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
-    }
-
-    fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
-        let Ok(file) = self.disk.open(path) else { return false };
-        let mut page = vec![0; BLOCK];
-        let read = file.read_up_to(&mut page, 0);
-        read.is_ok_and(|n| n == BLOCK) && page == self.manifest.header(group, index).encode()
-    }
-
-    /// The drives that are here.
-    pub fn present(&self) -> BTreeSet<u16> {
-        self.holdings().iter().flatten().copied().collect()
-    }
-
-    /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
-    pub fn holdings(&self) -> &[BTreeSet<u16>] {
-        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
-    }
-
-    /// The drives that the manifest names and that are not here.
-    pub fn absent(&self) -> BTreeSet<u16> {
-        let present = self.present();
-        (1..=self.manifest.drives).filter(|d| !present.contains(d)).collect()
-    }
-
-    /// A copy of a listed metadata file that has the hash that the manifest says.
-    pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
-        let listed = self.manifest.files.get(name)?;
-        let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-        places.into_iter().find(|p| hash_of(&self.disk, p, listed.bytes).is_some_and(|h| h == listed.blake3))
-    }
-}
-
-/// The hash of a file of a set, if it has `len` bytes and can be read.
-pub fn hash_of(disk: &Disk, path: &Path, len: u64) -> Option<[u8; 32]> {
-    let file = disk.open(path).ok()?;
-    if file.metadata().ok()?.len() != len {
-        return None;
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).ok()?;
-    Some(*hasher.finalize().as_bytes())
-}
-
-/// How drives are named to people: `drive 2`, `drives 1, 3`.
-pub fn name_drives(drives: &BTreeSet<u16>) -> String {
-    let list = drives.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    format!("drive{} {list}", if drives.len() == 1 { "" } else { "s" })
 }

@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn file(path: &str) -> Entry {
-        entry(path, Kind::File { size: 0, extents: None, blake3: [0; 32] })
+        entry(path, Kind::File { size: 0, extents: None, blake3: None })
     }
 
     fn dir(path: &str) -> Entry {

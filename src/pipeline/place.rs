@@ -2,17 +2,17 @@
 //! file with its hash, before the staging directory becomes the target.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::{Entry, Inventory, Kind, Name};
+use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::{Attributes, Staging};
+use crate::pipeline::contents::Contents;
 use crate::pipeline::filehash::FileHashes;
 use crate::pipeline::tar::{self, Piece};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Places the entries of an inventory, or some of them.
 pub struct Placer<'a> {
-    inventory: &'a Inventory,
+    contents: &'a Contents,
     staging: &'a Staging,
-    segment_bytes: u32,
     /// For each entry: what becomes of it.
     fate: Vec<Fate>,
     hashes: FileHashes,
@@ -34,20 +34,8 @@ pub enum Fate {
 
 impl<'a> Placer<'a> {
     /// Makes directories, empty files and those that lie in several segments.
-    pub fn begin(
-        inventory: &'a Inventory,
-        fate: Vec<Fate>,
-        staging: &'a Staging,
-        segment_bytes: u32,
-    ) -> Result<Placer<'a>> {
-        let placer = Placer {
-            inventory,
-            staging,
-            segment_bytes,
-            fate,
-            hashes: FileHashes::default(),
-            placed: AtomicU64::new(0),
-        };
+    pub fn begin(contents: &'a Contents, fate: Vec<Fate>, staging: &'a Staging) -> Result<Placer<'a>> {
+        let placer = Placer { contents, staging, fate, hashes: FileHashes::default(), placed: AtomicU64::new(0) };
         for (_, entry) in placer.wanted().filter(|(_, e)| e.kind == Kind::Dir && !e.path.0.is_empty()) {
             staging.make_dir(&entry.path.0)?;
         }
@@ -69,14 +57,14 @@ impl<'a> Placer<'a> {
     }
 
     fn wanted(&self) -> impl Iterator<Item = (usize, &'a Entry)> {
-        self.inventory.entries.iter().enumerate().filter(|(i, _)| self.fate[*i] != Fate::Skip)
+        self.contents.entries.iter().enumerate().filter(|(i, _)| self.fate[*i] != Fate::Skip)
     }
 
     /// The name under which a file is made.
     fn name(&self, index: usize) -> &Name {
         match &self.fate[index] {
             Fate::MakeAs(name) => name,
-            _ => &self.inventory.entries[index].path,
+            _ => &self.contents.entries[index].path,
         }
     }
 
@@ -92,16 +80,16 @@ impl<'a> Placer<'a> {
 
     fn within_one_segment(&self, entry: &Entry) -> bool {
         let start = entry.offset + tar::header_len(entry);
-        let size = u64::from(self.segment_bytes);
+        let size = u64::from(self.contents.segment_bytes);
         start / size == (start + entry.stored() - 1) / size
     }
 
     /// The segments that hold data of wanted files.
     pub fn segments(&self) -> Vec<u64> {
         if self.fate.iter().all(|f| *f != Fate::Skip) {
-            return (0..self.inventory.frames.len() as u64).collect();
+            return (0..self.contents.segments()).collect();
         }
-        let size = u64::from(self.segment_bytes);
+        let size = u64::from(self.contents.segment_bytes);
         let mut segments = Vec::new();
         for (_, entry) in self.wanted().filter(|(_, e)| e.stored() > 0) {
             let start = entry.offset + tar::header_len(entry);
@@ -113,19 +101,19 @@ impl<'a> Placer<'a> {
 
     /// Compares segment `n` with what it must be, and places what is wanted of it.
     pub fn place(&self, n: u64, plain: &[u8]) -> Result<()> {
-        let start = n * u64::from(self.segment_bytes);
-        let end = (start + u64::from(self.segment_bytes)).min(self.inventory.head.tar_bytes);
+        let start = n * u64::from(self.contents.segment_bytes);
+        let end = (start + u64::from(self.contents.segment_bytes)).min(self.contents.tar_bytes);
         if plain.len() as u64 != end - start {
             return Err(differs(start, "its length is wrong"));
         }
         let mut at = 0;
-        for piece in tar::pieces(&self.inventory.entries, start, end) {
+        for piece in tar::pieces(&self.contents.entries, start, end) {
             match piece {
                 Piece::Header { entry, range } => {
                     let len = range.len();
-                    let headers = tar::headers(&self.inventory.entries[entry]);
+                    let headers = tar::headers(&self.contents.entries[entry]);
                     if headers[range] != plain[at..at + len] {
-                        return Err(differs(start + at as u64, &self.inventory.entries[entry].path.printable()));
+                        return Err(differs(start + at as u64, &self.contents.entries[entry].path.printable()));
                     }
                     at += len;
                 }
@@ -148,7 +136,7 @@ impl<'a> Placer<'a> {
         if self.fate[index] == Fate::Skip {
             return Ok(());
         }
-        let entry = &self.inventory.entries[index];
+        let entry = &self.contents.entries[index];
         let whole = bytes.len() as u64 == entry.stored();
         if let Some(hash) = self.hashes.add(index, entry.stored(), offset, bytes) {
             self.compare_hash(entry, hash)?;
@@ -172,7 +160,7 @@ impl<'a> Placer<'a> {
 
     fn compare_hash(&self, entry: &Entry, hash: [u8; 32]) -> Result<()> {
         match &entry.kind {
-            Kind::File { blake3, .. } if *blake3 == hash => Ok(()),
+            Kind::File { blake3, .. } if *blake3 == Some(hash) => Ok(()),
             _ => Err(Error::refused(
                 format!("{} does not have the hash that the inventory says", entry.path.printable()),
                 "the sender signed a broken set: ask for a new export",
@@ -301,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_chosen_hard_link_brings_its_data_along() {
-        let file = Kind::File { size: 1, extents: None, blake3: [0; 32] };
+        let file = Kind::File { size: 1, extents: None, blake3: None };
         let link = || Kind::Hardlink { target: Name::new(b"d/a") };
         let entries = [
             entry("", Kind::Dir),

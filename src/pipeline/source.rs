@@ -106,9 +106,14 @@ impl Source {
     /// The entries with their hashes, after all segments have been read.
     pub fn finish(self) -> Vec<Entry> {
         let mut entries = self.walked.entries;
+        for entry in entries.iter_mut().filter(|e| e.stored() == 0) {
+            if let Kind::File { blake3, .. } = &mut entry.kind {
+                *blake3 = Some(*blake3::hash(b"").as_bytes());
+            }
+        }
         for (index, hash) in self.finished.into_inner().unwrap_or_else(PoisonError::into_inner) {
             if let Kind::File { blake3, .. } = &mut entries[index].kind {
-                *blake3 = hash;
+                *blake3 = Some(hash);
             }
         }
         entries

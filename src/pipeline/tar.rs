@@ -279,11 +279,11 @@ mod tests {
     }
 
     fn file(path: &[u8], size: u64) -> Entry {
-        entry(path, Kind::File { size, extents: None, blake3: [0; 32] })
+        entry(path, Kind::File { size, extents: None, blake3: None })
     }
 
     fn sparse(size: u64, extents: &[Extent]) -> Entry {
-        entry(b"sparse", Kind::File { size, extents: Some(extents.into()), blake3: [0; 32] })
+        entry(b"sparse", Kind::File { size, extents: Some(extents.into()), blake3: None })
     }
 
     /// The whole stream, contents painted with the number of their entry.

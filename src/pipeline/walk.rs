@@ -183,8 +183,7 @@ impl Walker {
         };
         let stretches = tree::extents(file.file(), meta, MOST_EXTENTS, ALIGNMENT).map_err(Error::io("read", path))?;
         let extents = stretches.map(|all| all.iter().map(|s| Extent(s.0, s.1)).collect());
-        let blake3 = *blake3::hash(b"").as_bytes();
-        self.push(name, Kind::File { size: meta.size(), extents, blake3 }, meta, path)
+        self.push(name, Kind::File { size: meta.size(), extents, blake3: None }, meta, path)
     }
 
     fn dir(&mut self, path: &Path, name: &[u8], meta: &Metadata) -> Result<()> {

@@ -88,6 +88,9 @@ pub struct Export {
     /// Do not read everything back from the drives after writing
     #[arg(long)]
     no_read_back: bool,
+    /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
+    #[arg(long, value_name = "CMD")]
+    pub next_drive_command: Option<String>,
     /// Print the plan, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -166,6 +169,9 @@ pub struct Import {
     /// Restore only what matches, and read only what that needs; several times for several patterns
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
+    /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER (any, if empty) at $CKVAULT_DRIVE
+    #[arg(long, value_name = "CMD")]
+    pub next_drive_command: Option<String>,
     /// Restore symbolic links that leave DIR too, instead of refusing the set
     #[arg(long, value_name = "HOW")]
     links: Option<KeepArg>,

@@ -47,8 +47,9 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
     match verb {
         Verb::Keygen(typed) => ui::keygen(&keygen::run(&typed.meant(&home))?),
         Verb::Export(typed) => {
+            let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
             let (options, json) = typed.meant(&home);
-            let report = export::run(&options, ui::Person, bars)?;
+            let report = export::run(&options, person, bars)?;
             show(&report, json, |r| ui::export(r, begun.elapsed()))?;
         }
         Verb::Verify(typed) => {
@@ -61,13 +62,14 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Import(typed) => {
+            let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
             let (options, json) = typed.meant(&home);
-            let report = import::run(&options, ui::Person, bars)?;
+            let report = import::run(&options, person, bars)?;
             show(&report, json, |r| ui::import(r, begun.elapsed()))?;
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(&home);
-            show(&list::run(&options, ui::Person)?, json, ui::list)?;
+            show(&list::run(&options, ui::Person::default())?, json, ui::list)?;
         }
         Verb::Inspect(typed) => {
             let (place, json) = typed.meant(&home);

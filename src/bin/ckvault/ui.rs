@@ -3,7 +3,7 @@
 
 use ckvault::commands::{export, import, inspect, keygen, list, verify};
 use ckvault::error::Error;
-use ckvault::progress::{Ask, Phase, Progress};
+use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
 use ckvault::text::printable;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -41,9 +41,12 @@ pub fn complain(error: &Error) {
     }
 }
 
-/// Asks on the terminal, nowhere else.
-#[derive(Clone)]
-pub struct Person;
+/// Asks on the terminal, nowhere else; for another drive it may run a command instead.
+#[derive(Clone, Default)]
+pub struct Person {
+    /// Run by `sh -c` when another drive is needed.
+    pub next_drive_command: Option<String>,
+}
 
 impl Ask for Person {
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
@@ -61,6 +64,26 @@ impl Ask for Person {
     fn tell(&self, message: &str) {
         tell!("ckvault: {}", printable(message.as_bytes()));
     }
+    fn can_change_drives(&self) -> bool {
+        self.next_drive_command.is_some() || std::io::stdin().is_terminal()
+    }
+    fn next_drive(&self, wanted: &DriveWanted) -> bool {
+        tell!("ckvault: {}", printable(wanted.message.as_bytes()));
+        match &self.next_drive_command {
+            Some(command) => change_drive(command, wanted),
+            None => self.line("Press Enter when it is mounted, or type q to stop:").is_some_and(|a| a.is_empty()),
+        }
+    }
+}
+
+/// Runs the command that mounts the next drive. What it prints is not a result of ours.
+fn change_drive(command: &str, wanted: &DriveWanted) -> bool {
+    use std::process::{Command, Stdio};
+    let number = wanted.number.map(|n| n.to_string()).unwrap_or_default();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env("CKVAULT_DRIVE", &wanted.place).env("CKVAULT_DRIVE_NUMBER", number);
+    let status = shell.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    status.is_ok_and(|s| s.success())
 }
 
 /// Bars on a terminal, lines elsewhere.
@@ -281,7 +304,7 @@ pub fn verify(report: &verify::Report, time: Duration) {
         say!("{:8} {}", file.state, file.path);
     }
     if !report.absent.is_empty() {
-        say!("absent   drive(s) {}", report.absent.iter().map(u16::to_string).collect::<Vec<_>>().join(", "));
+        say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
     }
     match report.verdict {
         "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),

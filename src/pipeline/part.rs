@@ -1,0 +1,116 @@
+//! One part of a set that is here: its directories, its files, and which drives they are the copies of.
+
+use crate::format::hashes::BLOCK;
+use crate::format::manifest::{self, Manifest};
+use crate::format::names;
+use crate::format::signature::Signature;
+use crate::format::signers::Signers;
+use crate::media::disk::Disk;
+use crate::pipeline::open::Signer;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A part of a set, whose manifest is signed by somebody trusted.
+#[derive(Debug)]
+pub struct Part {
+    /// What its files are read through.
+    pub disk: Disk,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Who signed it.
+    pub signer: Signer,
+    /// The directories that are here.
+    pub dirs: Vec<PathBuf>,
+    /// The signers that were asked.
+    pub signers: Signers,
+    /// The time that was asked for.
+    pub now: jiff::Timestamp,
+    /// See [`Part::holdings`].
+    pub(super) holdings: OnceLock<Vec<BTreeSet<u16>>>,
+}
+
+impl Part {
+    /// Whether a signature is one over this manifest by somebody trusted.
+    pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
+        let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));
+        key.is_ok_and(|key| self.signers.judge(&key, self.now).is_ok())
+    }
+
+    /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what
+    /// is good on another.
+    pub fn volume_paths(&self, group: usize, index: usize) -> Vec<PathBuf> {
+        let name =
+            self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
+        self.dirs.iter().map(|d| d.join(&name)).filter(|p| p.symlink_metadata().is_ok()).collect()
+    }
+
+    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
+    /// volume alone, copied to another drive, does not make its own drive present.
+    fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
+        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
+        for (group, index, name, volume) in self.manifest.volumes() {
+            let (here, all) = &mut volumes[usize::from(volume.drive)];
+            *all += 1;
+            *here += u32::from(self.has_header(&dir.join(name), group, index));
+        }
+        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
+        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.disk.read(p, manifest::LONGEST).ok()).collect();
+        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
+        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
+    }
+
+    fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
+        let Ok(file) = self.disk.open(path) else { return false };
+        let mut page = vec![0; BLOCK];
+        let read = file.read_up_to(&mut page, 0);
+        read.is_ok_and(|n| n == BLOCK) && page == self.manifest.header(group, index).encode()
+    }
+
+    /// The drives that are here.
+    pub fn present(&self) -> BTreeSet<u16> {
+        self.holdings().iter().flatten().copied().collect()
+    }
+
+    /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
+    pub fn holdings(&self) -> &[BTreeSet<u16>] {
+        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
+    }
+
+    /// The drives that the manifest names and that are not here.
+    pub fn absent(&self) -> BTreeSet<u16> {
+        let present = self.present();
+        (1..=self.manifest.drives).filter(|d| !present.contains(d)).collect()
+    }
+
+    /// The numbers among all drives of the set of those that are not here.
+    pub fn absent_numbers(&self) -> Vec<u32> {
+        self.absent().into_iter().map(|d| self.manifest.drive_number(d)).collect()
+    }
+
+    /// A copy of a listed metadata file that has the hash that the manifest says.
+    pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
+        let listed = self.manifest.files.get(name)?;
+        let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
+        places.into_iter().find(|p| hash_of(&self.disk, p, listed.bytes).is_some_and(|h| h == listed.blake3))
+    }
+}
+
+/// The hash of a file of a set, if it has `len` bytes and can be read.
+pub fn hash_of(disk: &Disk, path: &Path, len: u64) -> Option<[u8; 32]> {
+    let file = disk.open(path).ok()?;
+    if file.metadata().ok()?.len() != len {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).ok()?;
+    Some(*hasher.finalize().as_bytes())
+}
+
+/// How drives are named to people: `drive 2`, `drives 1, 3`.
+pub fn name_drives(drives: &[u32]) -> String {
+    let list = drives.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    format!("drive{} {list}", if drives.len() == 1 { "" } else { "s" })
+}
