@@ -83,6 +83,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// What stopped a verb that can go on where it stopped.
+    #[error("{cause}")]
+    Resumable {
+        /// What happened.
+        cause: Box<Error>,
+        /// What to do about it, and how to go on.
+        hint: String,
+    },
     /// SIGINT.
     #[error("interrupted")]
     Interrupted,
@@ -137,6 +145,15 @@ impl Error {
         }
     }
 
+    /// The same error, of a verb that goes on with `command`.
+    pub fn resumable(self, command: &str) -> Error {
+        let hint = match self.hint() {
+            "" => format!("`{command}` goes on where this stopped"),
+            hint => format!("{hint}; then `{command}` goes on where this stopped"),
+        };
+        Error::Resumable { cause: Box::new(self), hint }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> &str {
         match self {
@@ -147,6 +164,7 @@ impl Error {
             | Error::Identity { hint, .. }
             | Error::Drive { hint, .. }
             | Error::Format { hint, .. }
+            | Error::Resumable { hint, .. }
             | Error::Lost { hint, .. } => hint,
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -166,6 +184,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::Format { .. }
             | Error::Internal(_) => 1,
+            Error::Resumable { cause, .. } => cause.exit_code(),
             Error::Usage { .. } => 2,
             Error::Lost { .. } => 4,
             Error::Untrusted { .. } => 5,
