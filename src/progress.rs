@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 pub enum Phase {
     /// Reading, sealing and writing segments.
     Export,
+    /// Reading again what was written before an interruption.
+    Recheck,
     /// Reading back what was written.
     ReadBack,
     /// Reading and judging volumes.

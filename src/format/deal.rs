@@ -30,6 +30,11 @@ impl Dealer {
         Dealer { volume_bytes, group: 0, lengths: vec![BLOCK as u64; k.into()] }
     }
 
+    /// Goes on after group `group`, which is complete and whose data volumes have these lengths in bytes.
+    pub fn after(volume_bytes: u64, group: u32, lengths: Vec<u64>) -> Dealer {
+        Dealer { volume_bytes, group, lengths }
+    }
+
     /// Whether a frame of `bytes` bytes would begin a new group.
     pub fn ends_group(&self, bytes: u32) -> bool {
         let (_, shortest) = self.shortest();

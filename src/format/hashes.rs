@@ -4,6 +4,7 @@
 //! that covers a whole volume is finalised as the root (rule 30), so that `b3sum` agrees with the manifest.
 
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Bytes in a block.
@@ -40,7 +41,7 @@ pub fn blocks(len: u64) -> u64 {
 }
 
 /// Folds subtrees that arrive in order into the node above them.
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     stack: Vec<(Value, u64)>,
 }
@@ -156,7 +157,30 @@ pub struct FileHasher {
     waiting: BTreeMap<u64, Part>,
 }
 
+/// How far a [`FileHasher`] is that has been given everything up to some point: small, and the same wherever it is taken up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HasherState {
+    tree: Tree,
+    carry: Vec<u8>,
+    next: u64,
+}
+
 impl FileHasher {
+    /// Goes on from a state.
+    pub fn from_state(state: HasherState) -> FileHasher {
+        FileHasher { tree: state.tree, carry: state.carry, next: state.next, waiting: BTreeMap::new() }
+    }
+
+    /// The state after the first bytes, those that came without a gap.
+    pub fn state(&self) -> HasherState {
+        HasherState { tree: self.tree.clone(), carry: self.carry.clone(), next: self.next }
+    }
+
+    /// How many of the first bytes have been added without a gap.
+    pub fn reached(&self) -> u64 {
+        self.next
+    }
+
     /// Adds a part. Parts must neither overlap nor repeat.
     pub fn add(&mut self, part: Part) {
         self.waiting.insert(part.offset, part);
@@ -265,6 +289,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_hasher_goes_on_from_its_state(len in 1usize..200_000, cuts in prop::collection::vec(any::<usize>(), 1..6)) {
+            let bytes = paint(len);
+            let mut hasher = FileHasher::default();
+            for part in cut(&bytes, &cuts) {
+                hasher.add(part);
+                hasher = FileHasher::from_state(hasher.state());
+            }
+            prop_assert_eq!(hasher.finish(len as u64), Some(*blake3::hash(&bytes).as_bytes()));
+        }
+
+        #[test]
         fn files_from_any_parts_in_any_order(len in 0usize..200_000,
                 cuts in prop::collection::vec(any::<usize>(), 0..12), seed in any::<u64>()) {
             let bytes = paint(len);
@@ -273,6 +308,9 @@ mod tests {
             parts.rotate_left(turn);
             let mut hasher = FileHasher::default();
             for part in parts { hasher.add(part); }
+            let kept = serde_json::to_vec(&hasher.state()).unwrap();
+            prop_assert_eq!(hasher.reached(), len as u64);
+            let hasher = FileHasher::from_state(serde_json::from_slice(&kept).unwrap());
             let hash = hasher.finish(len as u64).unwrap();
             prop_assert_eq!(blake3::Hash::from(hash), blake3::hash(&bytes));
         }

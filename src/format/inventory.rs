@@ -236,22 +236,24 @@ pub struct Inventory {
     pub frames: Vec<u32>,
 }
 
-impl Inventory {
-    /// The lines, one after the other, each with its end.
-    pub fn lines<'a>(&'a self, k: u16, volume_bytes: u64) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let head = std::iter::once(line(&self.head));
-        let entries = self.entries.iter().map(line);
-        let segments = (self.head.first..).zip(self.places(k, volume_bytes)).map(|(segment, p)| {
-            line(&Segment { segment, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
-        });
-        head.chain(entries).chain(segments)
-    }
+/// The lines of an inventory, one after the other, each with its end.
+pub fn lines<'a>(
+    head: &Head,
+    entries: &'a [Entry],
+    frames: &'a [u32],
+    k: u16,
+    volume_bytes: u64,
+) -> impl Iterator<Item = Vec<u8>> + 'a {
+    let segments = (head.first..).zip(places(frames, k, volume_bytes)).map(|(segment, p)| {
+        line(&Segment { segment, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
+    });
+    std::iter::once(line(head)).chain(entries.iter().map(line)).chain(segments)
+}
 
-    /// Where each segment's frame lies.
-    pub fn places(&self, k: u16, volume_bytes: u64) -> impl Iterator<Item = Place> + '_ {
-        let mut dealer = Dealer::new(k, volume_bytes);
-        self.frames.iter().map(move |bytes| dealer.deal(*bytes))
-    }
+/// Where the frame of each segment of a part lies.
+pub fn places(frames: &[u32], k: u16, volume_bytes: u64) -> impl Iterator<Item = Place> + '_ {
+    let mut dealer = Dealer::new(k, volume_bytes);
+    frames.iter().map(move |bytes| dealer.deal(*bytes))
 }
 
 fn line(value: &impl Serialize) -> Vec<u8> {
@@ -396,6 +398,10 @@ mod tests {
         reader.finish()
     }
 
+    fn lines_of(inventory: &Inventory) -> Vec<Vec<u8>> {
+        lines(&inventory.head, &inventory.entries, &inventory.frames, 3, 1 << 21).collect()
+    }
+
     fn inventory(mut entries: Vec<Entry>, frames: Vec<u32>) -> Inventory {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         entries.dedup_by(|a, b| a.path == b.path);
@@ -416,13 +422,13 @@ mod tests {
         #[test]
         fn round_trip(entries in prop::collection::vec(entry(), 0..20), frames in prop::collection::vec(1u32..1_000_000, 1..40)) {
             let inventory = inventory(entries, frames);
-            prop_assert_eq!(read(inventory.lines(3, 1 << 21)), Ok(inventory));
+            prop_assert_eq!(read(lines_of(&inventory).into_iter()), Ok(inventory));
         }
 
         #[test]
         fn a_lost_or_moved_line_is_noticed(frames in prop::collection::vec(1u32..1000, 2..40), at in any::<usize>()) {
             let inventory = inventory(vec![], frames);
-            let mut lines: Vec<_> = inventory.lines(3, 1 << 21).collect();
+            let mut lines = lines_of(&inventory);
             let at = 1 + at % (lines.len() - 1);
             let lost = lines.remove(at);
             prop_assert!(read(lines.clone().into_iter()).is_err());

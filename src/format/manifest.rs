@@ -129,6 +129,14 @@ pub fn volume_name(group: usize, index: usize, k: u16) -> String {
     }
 }
 
+/// The group of a volume with this file name; `None` if it is not one of a volume.
+pub fn group_of_volume(name: &str) -> Option<u32> {
+    let (group, volume) = name.strip_suffix(".ckv")?.strip_prefix('g')?.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let volume = volume.strip_prefix(['d', 'p'])?;
+    (digits(group) && digits(volume)).then(|| group.parse().ok()).flatten()
+}
+
 /// The name of the directory of a part of a set.
 pub fn set_dir_name(label: Option<&str>, set: &str, part: u32) -> String {
     let short = set.get(..8).unwrap_or(set);
@@ -398,6 +406,10 @@ pub(crate) mod tests {
     fn names_of_volumes_and_directories() {
         assert_eq!(volume_name(3, 1, 2), "g00003-d001.ckv");
         assert_eq!(volume_name(3, 2, 2), "g00003-p000.ckv");
+        assert_eq!(group_of_volume("g00003-p000.ckv"), Some(3));
+        for other in ["g00003-p000.ckv.partial", "g-d000.ckv", "gx-d000.ckv", "g00001-x000.ckv", "notes.ckv"] {
+            assert_eq!(group_of_volume(other), None, "{other}");
+        }
         assert_eq!(set_dir_name(Some("l"), "0011223344", 1), "l-00112233.ckvault");
         assert_eq!(set_dir_name(None, "0011223344", 1), "00112233.ckvault");
         assert_eq!(set_dir_name(Some("l"), "0011223344", 12), "l-00112233.p12.ckvault");

@@ -7,6 +7,7 @@ pub mod drive;
 pub mod durable;
 pub mod sets;
 pub mod staging;
+pub mod statefile;
 pub mod tree;
 
 use crate::error::{Error, Result};
@@ -34,4 +35,15 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_small(path, limit).map_err(Error::io("read", path))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
+}
+
+/// Locks a directory for this process, until the file is dropped; `None` if another process has locked it. File systems that
+/// have no locks are taken to be ours alone.
+pub fn lock_dir(dir: &Path) -> std::io::Result<Option<File>> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = File::open(dir)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        _ => Ok(Some(file)),
+    }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
-use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader};
+use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
 use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
 use crate::media::disk::Opened;
@@ -213,7 +213,7 @@ fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
             "do not use this set; tell the sender and whoever is named as its signer",
         ));
     }
-    let places: Vec<Place> = inventory.places(part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
+    let places: Vec<Place> = places(&inventory.frames, part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
     check_volumes(part, &places).and_then(|()| check_segments(part, inventory)).map_err(breaks(names::INVENTORY))?;
     Ok((head.first, places))
 }

@@ -2,45 +2,63 @@
 //! complete and durable.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, spans_and_root};
+use crate::format::hashes::{BLOCK, Value, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::disk::Disk;
-use crate::media::durable::{self, Partial};
-use crate::pipeline::lock;
+use crate::media::durable::Partial;
+use crate::pipeline::filehash::Page;
+use crate::pipeline::known::Known;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stripe::{GroupEnd, Order, Sink};
+use crate::pipeline::{Packed, lock};
 use crate::progress::Progress;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Who takes down what is safe.
+pub trait Log: Sync {
+    /// A group is complete and durable on all drives.
+    fn group(&self, group: &Group, end: &GroupEnd) -> Result<()>;
+}
 
 /// Passes orders to the writers of all drives, and keeps the record for the manifest.
-pub struct Drives {
+pub struct Drives<'a> {
     /// `None` once there are no more orders.
     writers: Mutex<Option<Vec<Sender<Order>>>>,
+    /// How many drives there are.
+    drives: usize,
     template: Header,
     placement: Vec<usize>,
     record: Mutex<Record>,
+    log: &'a dyn Log,
 }
 
 #[derive(Default)]
 struct Record {
     groups: Vec<Group>,
+    frames: Vec<u32>,
+    page: Page,
     hashes: blake3::Hasher,
     values: u64,
+    /// Groups that are not on all drives yet, and on how many.
+    underway: BTreeMap<u32, (usize, Arc<GroupEnd>)>,
 }
 
-impl Drives {
+impl<'a> Drives<'a> {
     /// The passing side, and the queue of each of the `drives` drives.
-    pub fn new(plan: &Plan, template: Header, drives: usize) -> (Drives, Vec<Receiver<Order>>) {
-        let (writers, queues): (Vec<_>, _) = (0..drives).map(|_| channel()).unzip();
+    pub fn new(plan: &Plan, template: Header, drives: usize, log: &'a dyn Log) -> (Drives<'a>, Vec<Receiver<Order>>) {
+        let (writers, queues): (Vec<_>, Vec<_>) = (0..drives).map(|_| channel()).unzip();
         let drives = Drives {
             writers: Mutex::new(Some(writers)),
+            drives: queues.len(),
             template,
             placement: plan.placement.clone(),
             record: Mutex::default(),
+            log,
         };
         (drives, queues)
     }
@@ -50,40 +68,82 @@ impl Drives {
         *lock(&self.writers) = None;
     }
 
-    /// The groups, and what the manifest says of `hashes.b3`.
-    pub fn finish(self) -> (Vec<Group>, Listed) {
+    /// What has been written, of which `end` is the first segment that has not.
+    pub fn finish(self, end: u64) -> Packed {
         let record = self.record.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let listed = Listed { bytes: record.values * 32, blake3: *record.hashes.finalize().as_bytes() };
-        (record.groups, listed)
+        let hashes = Listed { bytes: record.values * 32, blake3: *record.hashes.finalize().as_bytes() };
+        Packed { groups: record.groups, frames: record.frames, page: record.page, hashes, end }
     }
 
-    fn keep(&self, end: &GroupEnd) {
+    /// A group that is on the drives already, with the values of its blocks.
+    pub fn know(&self, known: &Known, values: Vec<Vec<Value>>) -> Result<()> {
         let mut record = lock(&self.record);
+        values.iter().for_each(|values| record.count(values));
+        record.groups.push(known.group.clone());
+        record.learn(&known.frames, &known.page);
+        drop(record);
+        self.send(Order::Known(Arc::new(values)))
+    }
+
+    fn keep(&self, end: &Arc<GroupEnd>) {
+        let mut record = lock(&self.record);
+        record.underway.insert(end.group, (0, end.clone()));
         let mut volumes = Vec::new();
         for (v, values) in end.values.iter().enumerate() {
             let (spans, root) = spans_and_root(values, end.lengths[v]);
             let spans = if spans.len() > 1 { spans.into_iter().map(Span).collect() } else { Vec::new() };
             volumes.push(Volume { drive: self.placement[v] as u16 + 1, bytes: end.lengths[v], blake3: root, spans });
-            values.iter().for_each(|value| {
-                record.hashes.update(value);
-            });
-            record.values += values.len() as u64;
+            record.count(values);
         }
         record.groups.push(Group { k: self.template.k, m: self.template.m, volumes });
+        record.learn(&end.frames, &end.page);
     }
-}
 
-impl Sink for Drives {
-    fn order(&self, order: Order) -> Result<()> {
-        if let Order::End(end) = &order {
-            self.keep(end);
+    /// A writer has made its volumes of a group durable; the last one has it taken down.
+    fn wrote(&self, group: u32) -> Result<()> {
+        let mut record = lock(&self.record);
+        let Some((on_drives, end)) = record.underway.get_mut(&group) else { return Ok(()) };
+        *on_drives += 1;
+        if *on_drives < self.drives {
+            return Ok(());
         }
+        let end = end.clone();
+        record.underway.remove(&group);
+        match record.groups.get(group as usize) {
+            Some(done) => self.log.group(done, &end),
+            None => Err(Error::Internal("a group is on the drives, but not in the record".into())),
+        }
+    }
+
+    fn send(&self, order: Order) -> Result<()> {
         let writers = lock(&self.writers);
         for writer in writers.iter().flatten() {
             // A writer that has ended has left its error; the workers are being stopped.
             writer.send(order.clone()).map_err(|_| Error::Interrupted)?;
         }
         Ok(())
+    }
+}
+
+impl Record {
+    fn learn(&mut self, frames: &[u32], page: &Page) {
+        self.frames.extend(frames);
+        self.page.finished.extend(&page.finished);
+        self.page.open = page.open.clone();
+    }
+
+    fn count(&mut self, values: &[Value]) {
+        self.hashes.update(values.as_flattened());
+        self.values += values.len() as u64;
+    }
+}
+
+impl Sink for Drives<'_> {
+    fn order(&self, order: Order) -> Result<()> {
+        if let Order::End(end) = &order {
+            self.keep(end);
+        }
+        self.send(order)
     }
 
     fn header(&self, group: u32, volume: usize) -> Vec<u8> {
@@ -105,6 +165,8 @@ pub struct Writer<'a> {
     pub template: Header,
     /// Where to report.
     pub progress: &'a dyn Progress,
+    /// Who gave the orders.
+    pub drives: &'a Drives<'a>,
 }
 
 impl Writer<'_> {
@@ -128,12 +190,10 @@ impl Writer<'_> {
                     for (_, file) in open.drain(..) {
                         file.finish()?;
                     }
-                    for values in &end.values {
-                        let bytes = values.as_flattened();
-                        hashes.iter().try_for_each(|file| file.write_at(bytes, written))?;
-                        written += bytes.len() as u64;
-                    }
+                    written = write_values(&hashes, &end.values, written)?;
+                    self.drives.wrote(end.group)?;
                 }
+                Order::Known(values) => written = write_values(&hashes, &values, written)?,
             }
         }
         match open.is_empty() {
@@ -153,38 +213,11 @@ impl Writer<'_> {
     }
 }
 
-/// The directories of a set in the making, one a drive. They are ours alone; [`SetDirs::remove`] removes them.
-pub struct SetDirs {
-    /// What they are written and read through.
-    pub disk: Disk,
-    /// In the order of the drives.
-    pub dirs: Vec<PathBuf>,
-}
-
-impl SetDirs {
-    /// Makes them; none of this name may exist.
-    pub fn create(disk: &Disk, drives: &[PathBuf], name: &str) -> Result<SetDirs> {
-        let mut made = SetDirs { disk: disk.clone(), dirs: Vec::new() };
-        for drive in drives {
-            let dir = durable::create_dir(disk, drive, name).inspect(|dir| made.dirs.push(dir.clone()));
-            if let Err(e) = dir.and_then(|dir| durable::create_dir(disk, &dir, names::COPY)) {
-                made.remove();
-                return Err(e);
-            }
-        }
-        Ok(made)
+/// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have.
+fn write_values(copies: &[Partial], values: &[Vec<Value>], mut at: u64) -> Result<u64> {
+    for bytes in values.iter().map(|v| v.as_flattened()) {
+        copies.iter().try_for_each(|file| file.write_at(bytes, at))?;
+        at += bytes.len() as u64;
     }
-
-    /// Where a metadata file goes: on every drive, the second copy first.
-    pub fn places(&self) -> Vec<PathBuf> {
-        let copies = self.dirs.iter().map(|d| d.join(names::COPY));
-        copies.chain(self.dirs.iter().cloned()).collect()
-    }
-
-    /// Removes an export that did not end well, as far as the drives let it.
-    pub fn remove(&self) {
-        for dir in &self.dirs {
-            let _ = self.disk.remove_tree(dir);
-        }
-    }
+    Ok(at)
 }

@@ -1,9 +1,84 @@
 //! The hashes of files, put together while segments pass in any order.
 
-use crate::format::hashes::{FileHasher, Part, Value};
+use crate::format::hashes::{FileHasher, HasherState, Part, Value};
 use crate::pipeline::lock;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Mutex;
+
+/// Some stored bytes of a file, read and hashed by a worker.
+pub struct Stretch {
+    entry: usize,
+    total: u64,
+    hashed: Hashed,
+}
+
+enum Hashed {
+    Whole(Value),
+    Some(Part),
+}
+
+impl Stretch {
+    /// Hashes bytes that begin at `offset` of the `total` stored bytes of an entry.
+    pub fn new(entry: usize, total: u64, offset: u64, bytes: &[u8]) -> Stretch {
+        let whole = offset == 0 && bytes.len() as u64 == total;
+        let hashed = match whole {
+            true => Hashed::Whole(*blake3::hash(bytes).as_bytes()),
+            false => Hashed::Some(Part::new(offset, bytes)),
+        };
+        Stretch { entry, total, hashed }
+    }
+}
+
+/// The hashes of files on the way out, where segments are taken in in order: so at any point at most one file is not
+/// complete, and what is known up to there can be kept.
+#[derive(Default)]
+pub struct Ledger {
+    finished: Vec<(usize, Value)>,
+    open: Option<(usize, FileHasher)>,
+}
+
+/// What a [`Ledger`] knows at some point, beyond what it knew at the point before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Entries, and the hashes of their files.
+    pub finished: Vec<(usize, Value)>,
+    /// The entry of which not all has been seen.
+    pub open: Option<(usize, HasherState)>,
+}
+
+impl Ledger {
+    /// Goes on from a point: what was finished before it is not known to this one.
+    pub fn from_page(page: Page) -> Ledger {
+        Ledger { finished: Vec::new(), open: page.open.map(|(entry, state)| (entry, FileHasher::from_state(state))) }
+    }
+
+    /// Takes in the stretches of the next segment.
+    pub fn absorb(&mut self, stretches: Vec<Stretch>) {
+        for stretch in stretches {
+            match stretch.hashed {
+                Hashed::Whole(hash) => self.finished.push((stretch.entry, hash)),
+                Hashed::Some(part) => self.add(stretch.entry, stretch.total, part),
+            }
+        }
+    }
+
+    fn add(&mut self, entry: usize, total: u64, part: Part) {
+        let (_, mut hasher) =
+            self.open.take().filter(|(open, _)| *open == entry).unwrap_or((entry, FileHasher::default()));
+        hasher.add(part);
+        match hasher.reached() == total {
+            true => self.finished.extend(hasher.finish(total).map(|hash| (entry, hash))),
+            false => self.open = Some((entry, hasher)),
+        }
+    }
+
+    /// What is known now, beyond what was known when this was last asked.
+    pub fn turn(&mut self) -> Page {
+        let open = self.open.as_ref().map(|(entry, hasher)| (*entry, hasher.state()));
+        Page { finished: std::mem::take(&mut self.finished), open }
+    }
+}
 
 /// Files of which some segments have passed, by the number of their entry.
 #[derive(Default)]
@@ -31,6 +106,21 @@ impl FileHashes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_goes_on_from_any_page() {
+        let (a, b) = (vec![1u8; 5000], vec![2u8; 300]);
+        let mut ledger = Ledger::default();
+        ledger.absorb(vec![Stretch::new(0, 5000, 0, &a[..2000])]);
+        let page = ledger.turn();
+        assert!(page.finished.is_empty() && page.open.is_some());
+        let mut ledger = Ledger::from_page(page);
+        ledger.absorb(vec![Stretch::new(0, 5000, 2000, &a[2000..]), Stretch::new(1, 300, 0, &b)]);
+        let page = ledger.turn();
+        let hash = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
+        assert_eq!(page, Page { finished: vec![(0, hash(&a)), (1, hash(&b))], open: None });
+        assert_eq!(ledger.turn(), Page::default());
+    }
 
     #[test]
     fn interleaved_files_do_not_mix() {

@@ -1,19 +1,32 @@
 //! Metadata files on their way out: every one on every drive, twice.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::Inventory;
 use crate::format::manifest::Listed;
 use crate::format::names;
 use crate::media::durable::{self, Partial};
 use crate::pipeline::compress::StreamCompressor;
-use crate::pipeline::drives::SetDirs;
-use crate::pipeline::plan::Plan;
 use crate::pipeline::seal::SetRecipient;
+use crate::pipeline::setdirs::SetDirs;
 use std::io::{self, BufWriter, Write};
 
 /// Writes the same small file to every place of a set.
 pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
     for place in dirs.places() {
+        durable::write(&dirs.disk, &place, name, bytes)?;
+    }
+    Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+}
+
+/// The same where some of them may be there: those that are as they should be stay.
+pub fn ensure_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
+    for place in dirs.places() {
+        let path = place.join(name);
+        if dirs.disk.read(&path, bytes.len() as u64).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        if path.symlink_metadata().is_ok() {
+            dirs.disk.remove(&path).map_err(Error::on_drive("remove", &path))?;
+        }
         durable::write(&dirs.disk, &place, name, bytes)?;
     }
     Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
@@ -29,13 +42,13 @@ pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Compresses and seals the inventory straight into its places.
-pub fn write_inventory(dirs: &SetDirs, inventory: &Inventory, plan: &Plan, to: &SetRecipient) -> Result<Listed> {
+/// Compresses and seals the lines of the inventory straight into its places.
+pub fn write_inventory(dirs: &SetDirs, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> Result<Listed> {
     let files =
         dirs.places().iter().map(|p| Partial::create(&dirs.disk, p, names::INVENTORY)).collect::<Result<_>>()?;
     let everywhere = Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None };
     let mut out = BufWriter::with_capacity(1 << 20, everywhere);
-    let sealed = seal_lines(&mut out, inventory, plan, to);
+    let sealed = seal_lines(&mut out, lines, to);
     let mut everywhere = out.into_inner().map_err(|e| Error::Internal(e.error().to_string()))?;
     if let Some(error) = everywhere.failed.take() {
         return Err(error);
@@ -46,9 +59,9 @@ pub fn write_inventory(dirs: &SetDirs, inventory: &Inventory, plan: &Plan, to: &
     Ok(listed)
 }
 
-fn seal_lines(out: &mut impl Write, inventory: &Inventory, plan: &Plan, to: &SetRecipient) -> io::Result<()> {
+fn seal_lines(out: &mut impl Write, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> io::Result<()> {
     let mut packed = StreamCompressor::new(to.writer(out)?)?;
-    for line in inventory.lines(plan.k, plan.volume_bytes) {
+    for line in lines {
         packed.write_all(&line)?;
     }
     packed.finish()?.finish()?.flush()

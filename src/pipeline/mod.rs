@@ -10,6 +10,7 @@ pub mod compress;
 pub mod contents;
 pub mod drives;
 pub mod filehash;
+pub mod known;
 pub mod metadata;
 pub mod open;
 pub mod parity;
@@ -19,9 +20,12 @@ pub mod place;
 pub mod plan;
 pub mod readback;
 pub mod refusal;
+pub mod room;
 pub mod seal;
+pub mod setdirs;
 pub mod sign;
 pub mod source;
+pub mod state;
 pub mod stripe;
 pub mod striper;
 pub mod tar;
@@ -31,15 +35,19 @@ use crate::error::{Error, Result};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed};
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use blocks::{At, Blocks};
 use compress::{Compressor, Decompressor};
 use contents::Contents;
-use drives::{Drives, SetDirs, Writer};
+use drives::{Drives, Log, Writer};
+use filehash::Page;
+use known::Known;
 use place::Placer;
 use plan::Plan;
 use refusal::breaks;
+use room::Room;
 use seal::SetRecipient;
+use setdirs::SetDirs;
 use source::Source;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,8 +59,36 @@ pub struct Packed {
     pub groups: Vec<Group>,
     /// Bytes of the frame of each segment.
     pub frames: Vec<u32>,
+    /// The hashes of files, as far as they are known.
+    pub page: Page,
     /// `hashes.b3`.
     pub hashes: Listed,
+    /// The first segment that did not fit the drives any more, or that there is none.
+    pub end: u64,
+}
+
+/// What [`pack`] packs, and where to.
+pub struct Packing<'a> {
+    /// What is read.
+    pub source: &'a Source,
+    /// How.
+    pub plan: &'a Plan,
+    /// Where it goes.
+    pub dirs: &'a SetDirs,
+    /// The header page of its volumes.
+    pub header: Header,
+    /// To whom it is sealed.
+    pub to: &'a SetRecipient,
+    /// The first segment of this part.
+    pub first: u64,
+    /// What is known of the hashes of files before it.
+    pub page: &'a Page,
+    /// Groups of the part that are on the drives already.
+    pub known: &'a [Known],
+    /// How much fits, if not all does.
+    pub room: Option<&'a Room>,
+    /// Who takes down each group that is safe.
+    pub log: &'a dyn Log,
 }
 
 /// How many workers to use.
@@ -60,53 +96,55 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The way out: every segment of the source into the volumes of a set, durable on the drives.
-pub fn pack(
-    source: &Source,
-    plan: &Plan,
-    dirs: &SetDirs,
-    template: Header,
-    to: &SetRecipient,
-    progress: &dyn Progress,
-) -> Result<Packed> {
-    let (sink, queues) = Drives::new(plan, template.clone(), dirs.dirs.len());
+/// The way out: the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.
+pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
+    let (plan, dirs) = (packing.plan, packing.dirs);
+    let (sink, queues) = Drives::new(plan, packing.header.clone(), dirs.dirs.len(), packing.log);
     let failure = FirstError::default();
+    let end = std::thread::scope(|scope| {
+        for (drive, queue) in queues.into_iter().enumerate() {
+            let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
+            let (disk, dir, template) = (&dirs.disk, &dirs.dirs[drive], packing.header.clone());
+            let writer = Writer { drive, disk, dir, volumes, template, progress, drives: &sink };
+            let failure = &failure;
+            // When a writer ends early, the next order to it stops the workers.
+            scope.spawn(move || failure.keep(writer.run(&queue), || ()));
+        }
+        let end = fill(packing, &sink, &failure, progress);
+        // The end of the queues is what lets the writers end.
+        sink.close();
+        end
+    });
+    let end = failure.take().map_or(end, Err)?;
+    Ok(sink.finish(end))
+}
+
+/// Passes what is on the drives already and then the segments after it to `sink`; returns the first segment that did not fit.
+fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn Progress) -> Result<u64> {
+    let (dirs, source) = (packing.dirs, packing.source);
+    let start = known::recheck(packing.known, dirs, sink, packing.first, packing.page, progress)?;
+    dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
+    let names: Vec<String> = dirs.dirs.iter().map(|d| d.display().to_string()).collect();
+    let first = start.segment;
+    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &names);
     let workers = workers();
-    let frames = {
-        let striper = Striper::new(plan, workers, &sink)?;
-        let sealing = Sealing { source, striper: &striper, to, progress, next: AtomicU64::new(0) };
-        std::thread::scope(|scope| {
-            for (drive, queue) in queues.into_iter().enumerate() {
-                let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
-                let writer = Writer {
-                    drive,
-                    disk: &dirs.disk,
-                    dir: &dirs.dirs[drive],
-                    volumes,
-                    template: template.clone(),
-                    progress,
-                };
-                let (failure, striper) = (&failure, &striper);
-                scope.spawn(move || failure.keep(writer.run(&queue), || striper.stop()));
-            }
-            let seal = || {
-                let _awake = StopOnPanic(&striper);
-                failure.keep(sealing.work(), || striper.stop());
-            };
-            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(seal)).collect();
-            for thread in threads {
-                let ended = thread.join().map_err(|_| Error::Internal("a worker ended early".into()));
-                failure.keep(ended, || striper.stop());
-            }
-            let frames = if failure.is_none() { striper.finish() } else { Err(Error::Interrupted) };
-            // The end of the queues is what lets the writers end.
-            sink.close();
-            frames
-        })
-    };
-    failure.check()?;
-    let (groups, hashes) = sink.finish();
-    Ok(Packed { groups, frames: frames?, hashes })
+    let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
+    let sealing = Sealing { source, striper: &striper, to: packing.to, progress, next: AtomicU64::new(first) };
+    std::thread::scope(|scope| {
+        let seal = || {
+            let _awake = StopOnPanic(&striper);
+            failure.keep(sealing.work(), || striper.stop());
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(seal)).collect();
+        for thread in threads {
+            let ended = thread.join().map_err(|_| Error::Internal("a worker ended early".into()));
+            failure.keep(ended, || striper.stop());
+        }
+    });
+    match failure.is_none() {
+        true => striper.finish().inspect(|_| progress.end()),
+        false => Err(Error::Interrupted),
+    }
 }
 
 /// A worker that panics must not leave the others waiting for its segment.
@@ -141,12 +179,12 @@ impl Sealing<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
-            self.source.read(segment, &mut plain)?;
+            let stretches = self.source.read(segment, &mut plain)?;
             compressor.compress(&plain, &mut packed)?;
             let mut sealed = Vec::with_capacity(packed.len() + (packed.len() >> 12) + 512);
             sealed.resize(frame::HEADER, 0);
             self.to.seal(&packed, &mut sealed).map_err(|e| Error::Internal(format!("age: {e}")))?;
-            self.striper.place(segment, sealed)?;
+            self.striper.place(segment, sealed, stretches)?;
             self.progress.advance(plain.len() as u64);
         }
     }
@@ -250,7 +288,12 @@ impl FirstError {
     }
 
     /// The first error, if there is one.
+    pub fn take(self) -> Option<Error> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same as a result.
     pub fn check(self) -> Result<()> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        self.take().map_or(Ok(()), Err)
     }
 }

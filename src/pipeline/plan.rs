@@ -7,6 +7,7 @@ use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VO
 use crate::format::{frame, names};
 use crate::media::drive::Drive;
 use crate::pipeline::compress;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of the tar stream in the smallest and the largest segment.
 const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
@@ -19,7 +20,9 @@ const SURVIVING_GROUP: usize = 24;
 /// The most that the header of an age file to one native recipient takes, and the tags of its chunks.
 const SEAL: u64 = 512;
 /// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
-const PER_FILE: u64 = 128 << 10;
+pub(super) const PER_FILE: u64 = 128 << 10;
+/// What the manifest and `B3SUMS` say of a volume, without its spans.
+pub(super) const PER_VOLUME: u64 = 200;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +35,12 @@ pub struct Request {
     pub volume_bytes: Option<u64>,
     /// `--dry-run`: nothing may be tried out on the drives.
     pub plan_only: bool,
+    /// Whether there is somebody who can put in the next drives.
+    pub may_go_on: bool,
 }
 
 /// How a set will be written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// Data volumes in a group.
     pub k: u16,
@@ -51,6 +56,8 @@ pub struct Plan {
     pub needed: Vec<u64>,
     /// The most groups there will be.
     pub most_groups: u64,
+    /// It may not fit, and goes on on the next drives where these end.
+    pub in_parts: bool,
 }
 
 /// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides the hashes.
@@ -61,9 +68,13 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
     let placement = place(k, m, request.survive, drives)?;
-    let mut plan = Plan { k, m, volume_bytes, segment_bytes, placement, needed: Vec::new(), most_groups: 0 };
+    let mut plan =
+        Plan { k, m, volume_bytes, segment_bytes, placement, needed: Vec::new(), most_groups: 0, in_parts: false };
     plan.measure(drives.len(), tar_bytes, metadata)?;
-    plan.require_room(drives)?;
+    match plan.require_room(drives) {
+        Err(_) if request.may_go_on => plan.in_parts = true,
+        other => other?,
+    }
     Ok(plan)
 }
 
@@ -192,7 +203,8 @@ impl Plan {
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
         if volumes > MOST_VOLUMES
-            || volumes * 200 + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64 > LONGEST
+            || volumes * PER_VOLUME + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64
+                > LONGEST
         {
             return Err(Error::usage(
                 format!("the set would have up to {volumes} volumes"),
@@ -203,7 +215,7 @@ impl Plan {
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + values + volumes * 200) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
         Ok(())
@@ -226,7 +238,7 @@ impl Plan {
                         drive.path.display(),
                         drive.free
                     ),
-                    "free some space, use larger or more drives (--to again), or less parity",
+                    "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive",
                 ));
             }
         }

@@ -7,7 +7,7 @@ use crate::format::names;
 use crate::media::cache;
 use crate::media::disk::Disk;
 use crate::media::drive::Drive;
-use crate::pipeline::drives::SetDirs;
+use crate::pipeline::setdirs::SetDirs;
 use crate::progress::{Phase, Progress, Silent};
 use std::io::Read;
 use std::path::Path;

@@ -1,15 +1,14 @@
 //! Reading segments of the tar stream from the sources, hashing files in passing, and noticing files that change meanwhile.
 
 use crate::error::{Error, Result};
+use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind};
 use crate::media::disk::Disk;
 use crate::media::tree;
-use crate::pipeline::filehash::FileHashes;
-use crate::pipeline::lock;
+use crate::pipeline::filehash::Stretch;
 use crate::pipeline::tar::{self, Piece};
 use crate::pipeline::walk::Walked;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// The sources of an export, laid out as one stream.
 pub struct Source {
@@ -17,21 +16,39 @@ pub struct Source {
     walked: Walked,
     tar_bytes: u64,
     segment_bytes: u32,
-    hashes: FileHashes,
-    finished: Mutex<Vec<(usize, [u8; 32])>>,
 }
 
 impl Source {
     /// Entries that have been laid out as a stream of `tar_bytes`, to be cut every `segment_bytes`.
     pub fn new(disk: &Disk, walked: Walked, tar_bytes: u64, segment_bytes: u32) -> Source {
-        Source {
-            disk: disk.clone(),
-            walked,
-            tar_bytes,
-            segment_bytes,
-            hashes: FileHashes::default(),
-            finished: Mutex::default(),
+        let mut source = Source { disk: disk.clone(), walked, tar_bytes, segment_bytes };
+        let empty: Vec<usize> = (0..source.entries().len()).filter(|i| source.entries()[*i].stored() == 0).collect();
+        source.note(empty.into_iter().map(|i| (i, *blake3::hash(b"").as_bytes())));
+        source
+    }
+
+    /// The entries, with those hashes that are known.
+    pub fn entries(&self) -> &[Entry] {
+        &self.walked.entries
+    }
+
+    /// Takes down the hashes of files.
+    pub fn note(&mut self, hashes: impl IntoIterator<Item = (usize, Value)>) {
+        for (index, hash) in hashes {
+            if let Some(Kind::File { blake3, .. }) = self.walked.entries.get_mut(index).map(|e| &mut e.kind) {
+                *blake3 = Some(hash);
+            }
         }
+    }
+
+    /// Bytes of the whole stream.
+    pub fn tar_bytes(&self) -> u64 {
+        self.tar_bytes
+    }
+
+    /// Where a segment begins in the stream; the end of the stream for those that are not.
+    pub fn start_of(&self, segment: u64) -> u64 {
+        (segment * u64::from(self.segment_bytes)).min(self.tar_bytes)
     }
 
     /// How many segments there are.
@@ -39,12 +56,12 @@ impl Source {
         self.tar_bytes.div_ceil(self.segment_bytes.into())
     }
 
-    /// Reads segment `n` into `buffer`, which is replaced.
-    pub fn read(&self, n: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    /// Reads segment `n` into `buffer`, which is replaced; returns the hashes of what is in it.
+    pub fn read(&self, n: u64, buffer: &mut Vec<u8>) -> Result<Vec<Stretch>> {
         let start = n * u64::from(self.segment_bytes);
         let end = (start + u64::from(self.segment_bytes)).min(self.tar_bytes);
         buffer.resize((end - start) as usize, 0);
-        let mut at = 0;
+        let (mut at, mut stretches) = (0, Vec::new());
         for piece in tar::pieces(&self.walked.entries, start, end) {
             match piece {
                 Piece::Header { entry, range } => {
@@ -57,15 +74,15 @@ impl Source {
                     at += len;
                 }
                 Piece::Data { entry, offset, len } => {
-                    self.read_file(entry, offset, &mut buffer[at..at + len])?;
+                    stretches.push(self.read_file(entry, offset, &mut buffer[at..at + len])?);
                     at += len;
                 }
             }
         }
-        Ok(())
+        Ok(stretches)
     }
 
-    fn read_file(&self, index: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    fn read_file(&self, index: usize, offset: u64, buffer: &mut [u8]) -> Result<Stretch> {
         let entry = &self.walked.entries[index];
         let path = self.walked.roots.locate(&entry.path);
         let file = self.disk.open_source(&path).map_err(Error::io("read", &path))?;
@@ -82,10 +99,7 @@ impl Source {
         if stamp != self.walked.stamps[index] {
             return Err(changed(&path));
         }
-        if let Some(hash) = self.hashes.add(index, entry.stored(), offset, buffer) {
-            lock(&self.finished).push((index, hash));
-        }
-        Ok(())
+        Ok(Stretch::new(index, entry.stored(), offset, buffer))
     }
 
     /// Whether every entry is still what the walk saw: a directory that has gained or lost a name has another time.
@@ -101,22 +115,6 @@ impl Source {
             }
         }
         Ok(())
-    }
-
-    /// The entries with their hashes, after all segments have been read.
-    pub fn finish(self) -> Vec<Entry> {
-        let mut entries = self.walked.entries;
-        for entry in entries.iter_mut().filter(|e| e.stored() == 0) {
-            if let Kind::File { blake3, .. } = &mut entry.kind {
-                *blake3 = Some(*blake3::hash(b"").as_bytes());
-            }
-        }
-        for (index, hash) in self.finished.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if let Kind::File { blake3, .. } = &mut entries[index].kind {
-                *blake3 = Some(hash);
-            }
-        }
-        entries
     }
 }
 

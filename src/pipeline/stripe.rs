@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
+use crate::pipeline::filehash::Page;
 use crate::pipeline::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +67,8 @@ pub enum Order {
     Rows(Arc<Stripe>),
     /// A group is complete.
     End(Arc<GroupEnd>),
+    /// A group that was complete before: only its values are written again.
+    Known(Arc<Vec<Vec<Value>>>),
 }
 
 /// A complete group.
@@ -76,6 +79,10 @@ pub struct GroupEnd {
     pub lengths: Vec<u64>,
     /// Values of the blocks of each volume.
     pub values: Vec<Vec<Value>>,
+    /// Bytes of the frame of each of its segments.
+    pub frames: Vec<u32>,
+    /// What is known of the hashes of files when it ends, beyond what was known when it began.
+    pub page: Page,
 }
 
 /// Takes the orders for all drives. Called in order, by one thread at a time.

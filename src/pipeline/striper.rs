@@ -1,13 +1,15 @@
 //! Frames into stripes: dealing in segment order, rows that complete, parity over them, the values of their blocks. Whoever
 //! completes a stripe encodes and hashes it, so the work spreads over all workers and memory stays bounded.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Place};
 use crate::format::frame;
 use crate::format::hashes::{self, BLOCK, Value};
+use crate::pipeline::filehash::{Ledger, Page, Stretch};
 use crate::pipeline::lock;
 use crate::pipeline::parity::Codec;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::room::{Closed, Room};
 use crate::pipeline::stripe::{GroupEnd, Order, Pool, Sink, Stripe};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,19 +28,45 @@ pub struct Striper<'a> {
     dealing: Mutex<Dealing>,
     turn: Condvar,
     passing: Mutex<Passing>,
+    room: Option<&'a Room>,
     sink: &'a dyn Sink,
+}
+
+/// Where the frames of a part, or what is left of them, begin.
+#[derive(Default)]
+pub struct Start {
+    /// The first segment.
+    pub segment: u64,
+    /// The group before it in the same part, and the lengths of its data volumes.
+    pub after: Option<(u32, Vec<u64>)>,
+    /// What is known of the hashes of files.
+    pub ledger: Ledger,
+    /// Groups of the part that are on the drives already.
+    pub closed: Closed,
 }
 
 struct Dealing {
     dealer: Dealer,
+    /// The dealer stands at the end of a group that is complete.
+    after_group: bool,
+    ledger: Ledger,
+    closed: Closed,
+    /// The next frame does not fit the drives any more.
+    full: bool,
     next: u64,
-    waiting: BTreeMap<u64, Vec<u8>>,
+    waiting: BTreeMap<u64, Sealed>,
     open: VecDeque<Arc<Stripe>>,
     /// Where the next stripe of this group begins.
     reached: u64,
     stripes: u64,
     frames: Vec<u32>,
     stopped: bool,
+}
+
+/// A frame, and what its segment tells of the hashes of files.
+struct Sealed {
+    frame: Vec<u8>,
+    stretches: Vec<Stretch>,
 }
 
 /// Finished stripes on their way to the sink, brought back into order.
@@ -61,6 +89,8 @@ struct Ending {
     before: u64,
     group: u32,
     lengths: Vec<u64>,
+    frames: Vec<u32>,
+    page: Page,
 }
 
 struct Copy {
@@ -70,15 +100,28 @@ struct Copy {
 }
 
 impl<'a> Striper<'a> {
-    /// For a plan and `workers` workers.
-    pub fn new(plan: &Plan, workers: usize, sink: &'a dyn Sink) -> Result<Striper<'a>> {
+    /// For a plan and `workers` workers, as far as there is room.
+    pub fn new(
+        plan: &Plan,
+        workers: usize,
+        start: Start,
+        room: Option<&'a Room>,
+        sink: &'a dyn Sink,
+    ) -> Result<Striper<'a>> {
         let n = plan.placement.len();
         let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
         // The shortest and the longest volume of a group are never further apart than a frame.
         let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
         let dealing = Dealing {
-            dealer: Dealer::new(plan.k, plan.volume_bytes),
-            next: 0,
+            after_group: start.after.is_some(),
+            dealer: match start.after {
+                Some((group, lengths)) => Dealer::after(plan.volume_bytes, group, lengths),
+                None => Dealer::new(plan.k, plan.volume_bytes),
+            },
+            ledger: start.ledger,
+            closed: start.closed,
+            full: false,
+            next: start.segment,
             waiting: BTreeMap::new(),
             open: VecDeque::new(),
             reached: BLOCK as u64,
@@ -96,17 +139,19 @@ impl<'a> Striper<'a> {
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
             passing: Mutex::default(),
+            room,
             sink,
         })
     }
 
-    /// Waits until segment `segment` is near enough to those that have been placed; false if all has been stopped.
+    /// Waits until segment `segment` is near enough to those that have been placed; false if all has been stopped, or the
+    /// drives are full.
     pub fn wait_turn(&self, segment: u64) -> bool {
         let mut dealing = lock(&self.dealing);
-        while !dealing.stopped && segment >= dealing.next + self.window {
+        while !dealing.stopped && !dealing.full && segment >= dealing.next + self.window {
             dealing = self.turn.wait(dealing).unwrap_or_else(PoisonError::into_inner);
         }
-        !dealing.stopped
+        !dealing.stopped && !dealing.full
     }
 
     /// Ends all waiting.
@@ -117,20 +162,26 @@ impl<'a> Striper<'a> {
         self.turn.notify_all();
     }
 
-    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it.
-    pub fn place(&self, segment: u64, mut frame: Vec<u8>) -> Result<()> {
+    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it, and what the segment tells of files.
+    pub fn place(&self, segment: u64, mut frame: Vec<u8>, stretches: Vec<Stretch>) -> Result<()> {
         let len = (frame.len() - frame::HEADER) as u32;
         frame[..frame::HEADER].copy_from_slice(&frame::header(segment, len));
-        lock(&self.dealing).waiting.insert(segment, frame);
+        lock(&self.dealing).waiting.insert(segment, Sealed { frame, stretches });
         // One frame at a time: who waits for the pool must hold no frame that others need in order to finish a stripe.
         loop {
             let mut closed = Vec::new();
             let copy = {
                 let mut dealing = lock(&self.dealing);
                 let next = dealing.next;
-                let Some(frame) = dealing.waiting.remove(&next) else { return Ok(()) };
+                if !dealing.full && dealing.waiting.get(&next).is_some_and(|s| !self.has_room(&dealing, &s.frame)) {
+                    // What was sealed ahead is dropped: it is read again for the next drives.
+                    dealing.full = true;
+                    dealing.waiting.clear();
+                    self.turn.notify_all();
+                }
+                let Some(sealed) = dealing.waiting.remove(&next).filter(|_| !dealing.full) else { return Ok(()) };
                 dealing.next += 1;
-                self.deal(&mut dealing, frame, &mut closed)?
+                self.deal(&mut dealing, sealed, &mut closed)?
             };
             self.turn.notify_all();
             self.copy(copy)?;
@@ -138,22 +189,47 @@ impl<'a> Striper<'a> {
         }
     }
 
-    /// Ends the last group; returns the length of each segment's frame. Called when nobody places any more.
-    pub fn finish(&self) -> Result<Vec<u32>> {
+    /// Ends the last group; returns the first segment that was not placed. Called when nobody places any more.
+    pub fn finish(&self) -> Result<u64> {
         let mut dealing = lock(&self.dealing);
         let mut closed = Vec::new();
-        self.close_group(&mut dealing, &mut closed)?;
+        if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > BLOCK as u64) {
+            self.close_group(&mut dealing, &mut closed)?;
+        }
         closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
-        Ok(std::mem::take(&mut dealing.frames))
+        Ok(dealing.next)
     }
 
-    fn deal(&self, dealing: &mut Dealing, frame: Vec<u8>, closed: &mut Vec<Arc<Stripe>>) -> Result<Copy> {
+    fn has_room(&self, dealing: &Dealing, frame: &[u8]) -> bool {
+        let Some(room) = self.room else { return true };
+        let (mut dealer, mut closed) = (dealing.dealer.clone(), dealing.closed.clone());
+        if !dealing.after_group && dealer.ends_group(frame.len() as u32) {
+            closed.add(&self.all_lengths(dealer.lengths()));
+        }
+        dealer.deal(frame.len() as u32);
+        room.fits(&closed, dealer.lengths())
+    }
+
+    /// The lengths of all volumes of a group from those of its data volumes.
+    fn all_lengths(&self, data: &[u64]) -> Vec<u64> {
+        let mut lengths = data.to_vec();
+        lengths.resize(self.n, data.iter().copied().max().unwrap_or(0));
+        lengths
+    }
+
+    fn deal(&self, dealing: &mut Dealing, sealed: Sealed, closed: &mut Vec<Arc<Stripe>>) -> Result<Copy> {
+        let frame = sealed.frame;
         let bytes = frame.len() as u32;
-        if dealing.dealer.ends_group(bytes) {
-            self.close_group(dealing, closed)?;
+        match (dealing.after_group, dealing.dealer.ends_group(bytes)) {
+            // Sealing the same bytes in the same way gives the same length; then this frame ended the group before, too.
+            (true, false) => return Err(not_as_before()),
+            (true, true) => dealing.after_group = false,
+            (false, true) => self.close_group(dealing, closed)?,
+            (false, false) => {}
         }
         let place = dealing.dealer.deal(bytes);
         dealing.frames.push(bytes);
+        dealing.ledger.absorb(sealed.stretches);
         let (from, to) = (place.offset, place.offset + u64::from(bytes));
         self.open_until(dealing, place.group, to)?;
         let mut stripes = Vec::new();
@@ -191,9 +267,8 @@ impl<'a> Striper<'a> {
 
     /// Closes the stripes that are open at the end of a group.
     fn close_group(&self, dealing: &mut Dealing, closed: &mut Vec<Arc<Stripe>>) -> Result<()> {
-        let mut lengths = dealing.dealer.lengths().to_vec();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        lengths.resize(self.n, longest);
+        let lengths = self.all_lengths(dealing.dealer.lengths());
+        dealing.closed.add(&lengths);
         let group = dealing.dealer.group();
         for stripe in std::mem::take(&mut dealing.open) {
             let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
@@ -201,8 +276,9 @@ impl<'a> Striper<'a> {
             closed.push(stripe);
         }
         dealing.reached = BLOCK as u64;
+        let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
         let mut passing = lock(&self.passing);
-        passing.ends.push_back(Ending { before: dealing.stripes, group, lengths });
+        passing.ends.push_back(Ending { before: dealing.stripes, group, lengths, frames, page });
         self.pass_waiting(&mut passing)
     }
 
@@ -284,8 +360,15 @@ impl<'a> Striper<'a> {
             let header = self.sink.header(end.group, volume);
             values.insert(0, hashes::block(0, &header, *len));
         }
-        GroupEnd { group: end.group, lengths: end.lengths, values }
+        GroupEnd { group: end.group, lengths: end.lengths, values, frames: end.frames, page: end.page }
     }
+}
+
+fn not_as_before() -> Error {
+    Error::source(
+        "the source does not seal to what it did before the interruption",
+        "something changed it without changing its time, or another version of ckvault began this export: begin anew with --discard",
+    )
 }
 
 #[cfg(test)]
@@ -320,6 +403,7 @@ mod tests {
                     }
                 }
                 Order::End(end) => lock(&self.ends).push(end),
+                Order::Known(_) => panic!("nothing is known here"),
             }
             Ok(())
         }
@@ -333,7 +417,7 @@ mod tests {
 
     fn plan(k: u16, m: u16, volume_bytes: u64) -> Plan {
         let placement = vec![0; usize::from(k + m)];
-        Plan { k, m, volume_bytes, segment_bytes: 1 << 16, placement, needed: vec![], most_groups: 0 }
+        Plan { k, m, volume_bytes, segment_bytes: 1 << 16, placement, needed: vec![], most_groups: 0, in_parts: false }
     }
 
     fn frame(segment: u64, len: usize) -> Vec<u8> {
@@ -343,7 +427,7 @@ mod tests {
     fn run(plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
         let memory = Memory { n: plan.placement.len(), ..Memory::default() };
         let frames = {
-            let striper = Striper::new(plan, workers, &memory).unwrap();
+            let striper = Striper::new(plan, workers, Start::default(), None, &memory).unwrap();
             let next = std::sync::atomic::AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 for _ in 0..workers {
@@ -354,12 +438,13 @@ mod tests {
                                 break;
                             }
                             assert!(striper.wait_turn(n as u64));
-                            striper.place(n as u64, frame(n as u64, lens[n])).unwrap();
+                            striper.place(n as u64, frame(n as u64, lens[n]), Vec::new()).unwrap();
                         }
                     });
                 }
             });
-            striper.finish().unwrap()
+            assert_eq!(striper.finish().unwrap(), lens.len() as u64);
+            lock(&memory.ends).iter().flat_map(|end| end.frames.clone()).collect()
         };
         (memory, frames)
     }
@@ -403,11 +488,11 @@ mod tests {
     fn a_late_segment_with_far_more_parity_than_data() {
         let plan = Plan { segment_bytes: 1 << 20, ..plan(1, 127, 8 << 20) };
         let memory = Memory { n: plan.placement.len(), ..Memory::default() };
-        let striper = Striper::new(&plan, 2, &memory).unwrap();
+        let striper = Striper::new(&plan, 2, Start::default(), None, &memory).unwrap();
         for n in (0..6u64).rev() {
-            striper.place(n, frame(n, 1_040_000)).unwrap();
+            striper.place(n, frame(n, 1_040_000), Vec::new()).unwrap();
         }
-        assert_eq!(striper.finish().unwrap().len(), 6);
+        assert_eq!(striper.finish().unwrap(), 6);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::format::inventory::{ALIGNMENT, Entry, Extent, Kind, LONGEST_PATH, MOS
 use crate::media::disk::Disk;
 use crate::media::tree::{self, Stamp};
 use crate::text::printable;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -14,7 +15,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// What to do with symbolic links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Links {
     /// Keep those that stay inside of the source, follow those that leave it.
     #[default]

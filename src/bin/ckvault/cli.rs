@@ -56,7 +56,7 @@ pub struct Export {
     #[arg(value_name = "SOURCE")]
     sources: Vec<PathBuf>,
     /// Mount point of a drive to write to, or any directory; several times for several drives
-    #[arg(long, value_name = "DRIVE", required = true)]
+    #[arg(long, value_name = "DRIVE", required_unless_present = "resume")]
     to: Vec<PathBuf>,
     /// File with those who can open the set, one a line: age1…, ssh-ed25519 …, ssh-rsa … [default: recipients.txt]
     #[arg(long, value_name = "FILE")]
@@ -85,6 +85,12 @@ pub struct Export {
     /// Leave out fifos, sockets and devices instead of stopping
     #[arg(long)]
     skip_special: bool,
+    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to and --signing-key only if they have moved
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "links", "skip_special", "no_read_back", "discard", "dry_run"])]
+    resume: Option<Option<String>>,
+    /// Remove what an interrupted export left on these drives, and begin anew
+    #[arg(long)]
+    discard: bool,
     /// Do not read everything back from the drives after writing
     #[arg(long)]
     no_read_back: bool,
@@ -204,6 +210,13 @@ pub struct Inspect {
     json: bool,
 }
 
+/// Where it is kept how far exports are: `$XDG_STATE_HOME/ckvault`, else `~/.local/state/ckvault`.
+fn state_dir() -> PathBuf {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || var("HOME").map(|h| h.join(".local/state"));
+    var("XDG_STATE_HOME").or_else(home).map_or_else(|| ".ckvault-state".into(), |d| d.join("ckvault"))
+}
+
 /// Where defaults lie: `$CKVAULT_HOME`, else `$XDG_CONFIG_HOME/ckvault`, else `~/.config/ckvault`.
 pub struct Home(PathBuf);
 
@@ -266,13 +279,15 @@ impl Export {
             drives: self.to,
             recipients: if no_recipient { vec![home.file(files::RECIPIENTS)] } else { self.recipients },
             recipient: self.recipient,
-            signing_key: home.or(self.signing_key, files::SIGNING_KEY),
+            signing_key: self.signing_key,
+            default_signing_key: home.file(files::SIGNING_KEY),
             label: self.label,
             request: Request {
                 parity: self.parity,
                 survive: self.survive_drives,
                 volume_bytes: self.volume_size,
                 plan_only: self.dry_run,
+                may_go_on: false,
             },
             links: match self.links {
                 None => Links::Auto,
@@ -282,6 +297,9 @@ impl Export {
             skip_special: self.skip_special,
             read_back: !self.no_read_back,
             dry_run: self.dry_run,
+            resume: self.resume,
+            discard: self.discard,
+            state_dir: state_dir(),
             now: jiff::Timestamp::now(),
         };
         (options, self.json)

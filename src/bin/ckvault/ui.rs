@@ -119,6 +119,7 @@ impl Bars {
 fn name(phase: Phase) -> &'static str {
     match phase {
         Phase::Export => "exporting",
+        Phase::Recheck => "checking what is there",
         Phase::ReadBack => "reading back",
         Phase::Verify => "verifying",
         Phase::Import => "importing",

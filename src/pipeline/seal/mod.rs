@@ -88,6 +88,11 @@ impl SetIdentity {
 }
 
 impl SetRecipient {
+    /// From its text (`age1…`).
+    pub fn parse(text: &str) -> Option<SetRecipient> {
+        text.parse().ok().map(SetRecipient)
+    }
+
     /// Seals `plain` as an age file at the end of `out`.
     pub fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let mut writer = self.writer(out)?;

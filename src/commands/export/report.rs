@@ -1,0 +1,203 @@
+//! What is said of an export, written or only planned.
+
+use crate::commands::export::Options;
+use crate::commands::export::part::WrittenPart;
+use crate::format::hex;
+use crate::format::manifest::{Manifest, volume_name};
+use crate::media::drive::Drive;
+use crate::pipeline::plan::{Plan, survives, survives_as_placed};
+use crate::pipeline::readback::Origin;
+use crate::pipeline::walk::Walked;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What was written, or would be.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The id; absent in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// The label.
+    pub label: Option<String>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// How many parts it has; in a dry run 0 if it may need more drives than these.
+    pub parts: u32,
+    /// The drives, in order.
+    pub drives: Vec<ReportedDrive>,
+    /// The groups; in a dry run the most that there will be, without their volumes.
+    pub groups: Vec<ReportedGroup>,
+    /// K of each group.
+    pub k: u16,
+    /// M of each group.
+    pub m: u16,
+    /// No volume is longer.
+    pub volume_bytes: u64,
+    /// Entries in the set.
+    pub entries: u64,
+    /// Bytes of files that went in, without holes.
+    pub bytes_in: u64,
+    /// Bytes of volumes and metadata on all drives; in a dry run the most that there will be.
+    pub bytes_out: u64,
+    /// What the set survives.
+    pub survives: String,
+    /// Whether what was written was read back: `device`, `cache-possible` or `off`.
+    pub read_back: &'static str,
+    /// Special files that were left out.
+    pub skipped: Vec<String>,
+}
+
+/// A destination.
+#[derive(Debug, Serialize)]
+pub struct ReportedDrive {
+    /// Its number.
+    pub drive: u32,
+    /// Where it is, or was.
+    pub path: PathBuf,
+    /// The set's directory on it.
+    pub directory: Option<PathBuf>,
+    /// Bytes that were free before.
+    pub free: u64,
+    /// The most bytes that the set needed there.
+    pub needed: u64,
+    /// How many volumes of each group it holds.
+    pub volumes_per_group: usize,
+}
+
+/// A group.
+#[derive(Debug, Serialize)]
+pub struct ReportedGroup {
+    /// The part that it is in.
+    pub part: u32,
+    /// Data volumes.
+    pub k: u16,
+    /// Parity volumes.
+    pub m: u16,
+    /// The volumes.
+    pub volumes: Vec<ReportedVolume>,
+}
+
+/// A volume.
+#[derive(Debug, Serialize)]
+pub struct ReportedVolume {
+    /// Its file name.
+    pub name: String,
+    /// The number of its drive.
+    pub drive: u32,
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of the file.
+    pub blake3: String,
+}
+
+/// What goes in.
+#[derive(Debug, Clone)]
+pub(super) struct Totals {
+    entries: u64,
+    bytes_in: u64,
+    skipped: Vec<String>,
+}
+
+impl Totals {
+    pub(super) fn of(walked: &Walked) -> Totals {
+        Totals {
+            entries: walked.entries.len() as u64,
+            bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
+            skipped: walked.skipped.clone(),
+        }
+    }
+}
+
+/// Of a plan.
+pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: Totals) -> Report {
+    let group = || ReportedGroup { part: 1, k: plan.k, m: plan.m, volumes: Vec::new() };
+    let counts: Vec<usize> = (0..drives.len()).map(|d| plan.volumes_on(d)).collect();
+    let groups = vec![counts; plan.most_groups as usize];
+    let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
+        drive: i as u32 + 1,
+        path: drive.path.clone(),
+        directory: None,
+        free: drive.free,
+        needed: plan.needed[i],
+        volumes_per_group: plan.volumes_on(i),
+    };
+    Report {
+        set: None,
+        label: options.label.clone(),
+        dry_run: true,
+        parts: u32::from(!plan.in_parts),
+        drives: drives.iter().enumerate().map(drive).collect(),
+        groups: (0..plan.most_groups).map(|_| group()).collect(),
+        k: plan.k,
+        m: plan.m,
+        volume_bytes: plan.volume_bytes,
+        entries: totals.entries,
+        bytes_in: totals.bytes_in,
+        bytes_out: plan.needed.iter().sum(),
+        survives: survives(plan.k, plan.m, &groups),
+        read_back: "off",
+        skipped: totals.skipped,
+    }
+}
+
+/// Of what was written by this run; parts that were written before an interruption are counted, but not listed.
+pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Report {
+    let (first, last) = (&parts[0].manifest, &parts[parts.len() - 1].manifest);
+    let origin = parts.iter().map(|p| p.origin).reduce(|a, b| a.zip(b).map(|(a, b)| a.and(b))).flatten();
+    Report {
+        set: Some(first.set.clone()),
+        label: first.label.clone(),
+        dry_run: false,
+        parts: last.part,
+        drives: parts.iter().flat_map(|p| drives(p, plan)).collect(),
+        groups: parts.iter().flat_map(|p| groups(&p.manifest)).collect(),
+        k: plan.k,
+        m: plan.m,
+        volume_bytes: plan.volume_bytes,
+        entries: totals.entries,
+        bytes_in: totals.bytes_in,
+        bytes_out: parts.iter().map(bytes_out).sum(),
+        survives: survives_as_placed(last),
+        read_back: match origin {
+            None => "off",
+            Some(Origin::Drive) => "device",
+            Some(Origin::CachePossible) => "cache-possible",
+        },
+        skipped: totals.skipped,
+    }
+}
+
+fn drives(part: &WrittenPart, plan: &Plan) -> Vec<ReportedDrive> {
+    let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
+        drive: part.manifest.drive_number(i as u16 + 1),
+        path: drive.path.clone(),
+        directory: Some(part.dirs[i].clone()),
+        free: drive.free,
+        needed: plan.needed[i].min(drive.free),
+        volumes_per_group: plan.volumes_on(i),
+    };
+    part.drives.iter().enumerate().map(drive).collect()
+}
+
+fn groups(manifest: &Manifest) -> Vec<ReportedGroup> {
+    let group = |(g, group): (usize, &crate::format::manifest::Group)| {
+        let volume = |(i, v): (usize, &crate::format::manifest::Volume)| ReportedVolume {
+            name: volume_name(g, i, group.k),
+            drive: manifest.drive_number(v.drive),
+            bytes: v.bytes,
+            blake3: hex(&v.blake3),
+        };
+        let volumes = group.volumes.iter().enumerate().map(volume).collect();
+        ReportedGroup { part: manifest.part, k: group.k, m: group.m, volumes }
+    };
+    manifest.groups.iter().enumerate().map(group).collect()
+}
+
+fn bytes_out(part: &WrittenPart) -> u64 {
+    let manifest = &part.manifest;
+    let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
+    let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
+    let on_each = listed + manifest.encode().len() as u64 + part.signature;
+    let sums: u64 = (1..=manifest.drives).map(|d| manifest.b3sums(d).len() as u64).sum();
+    volumes + 2 * (on_each * u64::from(manifest.drives) + sums)
+}

@@ -1,0 +1,151 @@
+//! Interrupted exports: going on with one, and what lies in the way of a new one.
+
+use super::part::Export;
+use super::report::{Report, Totals};
+use super::{Options, finish, metadata_estimate, survey};
+use crate::error::{Error, Result};
+use crate::format::inventory::Entry;
+use crate::format::manifest::set_dir_name;
+use crate::format::signature::public_line;
+use crate::pipeline::sign;
+use crate::pipeline::source::Source;
+use crate::pipeline::state::{self, Begun, State, Unfinished};
+use crate::progress::{Ask, Progress};
+use std::path::{Path, PathBuf};
+
+const MOST_SHOWN: usize = 20;
+
+/// Goes on with an interrupted export.
+pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progress: &dyn Progress) -> Result<Report> {
+    let (state, mut unfinished) = take_up(&options.state_dir, which)?;
+    let mut begun = unfinished.begun.clone();
+    relocate(&mut begun, options)?;
+    let key = sign::load(&begun.signing_key, ask)?;
+    if public_line(&key.public()) != begun.signer {
+        return Err(Error::usage(
+            format!("{} is not the key that this export was begun with", begun.signing_key.display()),
+            "give that key with --signing-key",
+        ));
+    }
+    let (walked, tar_bytes) = survey(&options.disk, &begun.sources, begun.links, begun.skip_special)?;
+    check_sources(&walked.entries, &begun)?;
+    let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes));
+    let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
+    let mut export = Export::new(&options.disk, begun, source, key, state, metadata)?;
+    if !unfinished.part_begun {
+        unfinished.known.clear();
+    }
+    export.stand_at(unfinished);
+    finish(export, totals, ask, progress)
+}
+
+fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {
+    let mut found = state::unfinished(state_dir)?;
+    found.retain(|(path, _)| which.is_none_or(|w| id_of(path).starts_with(w)));
+    let busy = |path: &Path| {
+        Error::refused(
+            format!("the export {} is being written by another ckvault", id_of(path)),
+            "wait for it, or stop it",
+        )
+    };
+    match &found[..] {
+        [(path, Some(_))] => State::take_up(path)?.ok_or_else(|| busy(path)),
+        [(path, None)] => Err(busy(path)),
+        [] => Err(Error::usage(
+            match which {
+                Some(which) => format!("no interrupted export has an id that begins with {which:?}"),
+                None => "there is no interrupted export".into(),
+            },
+            format!("what could be resumed is kept in {}", state_dir.display()),
+        )),
+        several => {
+            let lines: String = several.iter().map(|(path, u)| format!("\n  {}", describe(path, u.as_ref()))).collect();
+            Err(Error::usage(format!("several exports were interrupted:{lines}"), "choose one: --resume ID"))
+        }
+    }
+}
+
+fn id_of(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn describe(path: &Path, unfinished: Option<&Unfinished>) -> String {
+    let id = id_of(path);
+    match unfinished {
+        None => format!("{id}, being written now"),
+        Some(u) => {
+            let sources = u.begun.sources.iter().map(|s| s.display().to_string()).collect::<Vec<_>>().join(", ");
+            format!("{id}, of {sources}, begun {}", u.begun.created)
+        }
+    }
+}
+
+/// What is elsewhere now: drives and the signing key.
+fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
+    if !options.drives.is_empty() {
+        if options.drives.len() != begun.drives.len() {
+            return Err(Error::usage(
+                format!("this export writes to {} drive(s) at a time", begun.drives.len()),
+                "give as many --to as when it was begun, in the same order, or none",
+            ));
+        }
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("resolve", path));
+        begun.drives = options.drives.iter().map(absolute).collect::<Result<_>>()?;
+    }
+    if let Some(key) = &options.signing_key {
+        begun.signing_key = key.clone();
+    }
+    Ok(())
+}
+
+/// The sources must be what they were: half of an old checkpoint and half of a new one is none.
+fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
+    let (different, gone) = state::changed(entries, &begun.sources_were);
+    if different.is_empty() && gone == 0 {
+        return Ok(());
+    }
+    let mut list: String = different.iter().take(MOST_SHOWN).map(|n| format!("\n  {}", n.printable())).collect();
+    if different.len() > MOST_SHOWN {
+        list.push_str(&format!("\n  and {} more", different.len() - MOST_SHOWN));
+    }
+    if gone > 0 {
+        list.push_str(&format!("\n  {gone} that were there are gone or renamed"));
+    }
+    Err(Error::source(
+        format!("the sources have changed since the export was begun:{list}"),
+        "export anew with --discard; what was written holds the old state",
+    ))
+}
+
+/// An interrupted export on the drives of a new one: it is refused to begin, or what was left is removed if that is asked for.
+pub(super) fn clear_the_way(options: &Options) -> Result<()> {
+    for (path, unfinished) in state::unfinished(&options.state_dir)? {
+        // Another process writes there: two exports have two directories, and do not meet.
+        let Some(unfinished) = unfinished else { continue };
+        let left = left_on(&unfinished, &options.drives);
+        if left.is_empty() {
+            continue;
+        }
+        if !options.discard {
+            let id = &unfinished.begun.set[..8];
+            return Err(Error::refused(
+                format!("an interrupted export is on these drives: {}", describe(&path, Some(&unfinished))),
+                format!("`ckvault export --resume {id}` goes on with it; --discard removes it and begins anew"),
+            ));
+        }
+        let Some((state, _)) = State::take_up(&path)? else { continue };
+        for dir in left {
+            options.disk.remove_tree(&dir).map_err(Error::on_drive("remove", &dir))?;
+        }
+        state.remove()?;
+    }
+    Ok(())
+}
+
+/// The directories of all parts of an interrupted export that are on these drives.
+fn left_on(unfinished: &Unfinished, drives: &[PathBuf]) -> Vec<PathBuf> {
+    let begun = &unfinished.begun;
+    let names = (1..=unfinished.part()).map(|part| set_dir_name(begun.label.as_deref(), &begun.set, part));
+    let dirs = names.flat_map(|name| drives.iter().map(move |d| d.join(&name)));
+    dirs.filter(|dir| dir.is_dir()).collect()
+}
