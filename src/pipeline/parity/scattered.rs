@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 2048;
 /// Columns after which a block that is wrong in most of them counts as rubbish: more than a bad sector.
 const ENOUGH: usize = 4 * CHUNK;
-/// Hashes of a row that may be spent on guesses; some 20 µs each.
+/// Hashes of a row that may be spent on guesses; some 10 µs each.
 const MOST_TRIES: usize = 1024;
 /// Columns at this distance are likely to have been damaged together.
 const NEAR: usize = 16;
