@@ -1,5 +1,10 @@
 //! Reed-Solomon over GF(2^8), byte position by byte position: any K volumes of a group give back the others.
 
+mod column;
+mod scattered;
+
+pub use scattered::{Agrees, Found};
+
 use crate::error::{Error, Result};
 use reed_solomon_erasure::galois_8::ReedSolomon;
 
