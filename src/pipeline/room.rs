@@ -120,7 +120,7 @@ mod tests {
     fn parity_is_as_long_as_the_longest() {
         let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0);
         assert!(room.fits(&Closed::default(), &[8 * MIB, 7 * MIB]));
-        assert!(!room.fits(&Closed::default(), &[13 * MIB, MIB]));
+        assert!(!room.fits(&Closed::default(), &[14 * MIB, MIB]));
         let mut closed = Closed::default();
         closed.add(&[4 * MIB, 4 * MIB, 4 * MIB]);
         assert!(room.fits(&closed, &[4 * MIB, 4 * MIB]));

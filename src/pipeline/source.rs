@@ -85,7 +85,10 @@ impl Source {
     fn read_file(&self, index: usize, offset: u64, buffer: &mut [u8]) -> Result<Stretch> {
         let entry = &self.walked.entries[index];
         let path = self.walked.roots.locate(&entry.path);
-        let file = self.disk.open_source(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.open_source(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => changed(&path),
+            _ => Error::io("read", &path)(e),
+        })?;
         let mut at = 0;
         for (from, len) in tar::file_ranges(entry, offset, buffer.len()) {
             let read = file.read_up_to(&mut buffer[at..at + len], from).map_err(Error::io("read", &path))?;

@@ -226,11 +226,11 @@ fn a_damaged_drive_does_not_hide_its_whole_copy() {
 }
 
 /// A tmpfs that is unmounted in the end.
-struct Mount(PathBuf);
+pub struct Mount(pub PathBuf);
 
 impl Mount {
     /// `None`, visibly, where that is not possible.
-    fn new(vault: &Vault, name: &str, options: &str) -> Option<Mount> {
+    pub fn new(vault: &Vault, name: &str, options: &str) -> Option<Mount> {
         vault.make(&[name]);
         let mounted =
             is_root() && vault.tool("mount", &format!("-t tmpfs -o {options} none {name}")).run().code == Some(0);

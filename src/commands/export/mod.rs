@@ -21,7 +21,7 @@ use crate::pipeline::walk::{Links, Walked, walk};
 use crate::pipeline::{sign, tar};
 use crate::progress::{Ask, Progress};
 use base64::Engine as _;
-use part::{Export, WrittenPart};
+use part::Export;
 use report::Totals;
 use std::path::{Path, PathBuf};
 

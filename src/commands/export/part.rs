@@ -12,7 +12,7 @@ use crate::media::drive::{self, Drive};
 use crate::pipeline::filehash::Page;
 use crate::pipeline::known::Known;
 use crate::pipeline::readback::{self, Origin};
-use crate::pipeline::room::{Closed, Room};
+use crate::pipeline::room::Room;
 use crate::pipeline::seal::SetRecipient;
 use crate::pipeline::setdirs::SetDirs;
 use crate::pipeline::source::Source;

@@ -1,0 +1,174 @@
+//! Exports that are interrupted, and go on.
+
+use crate::harm;
+use crate::support::*;
+use crate::tree;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A source of several groups of 4+2 volumes of 2 MiB.
+fn prepared() -> Vault {
+    let vault = Vault::new();
+    vault.checkpoint("source", 30_000_000);
+    vault.make(&["usb"]);
+    vault
+}
+
+const EXPORT: &str = "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2";
+
+/// Kills an export as soon as a file with this name is there; returns the directory of the set.
+fn killed_at(vault: &Vault, name: &str) -> PathBuf {
+    for _ in 0..20 {
+        let _ = fs::remove_dir_all(vault.path("usb"));
+        let _ = fs::remove_dir_all(vault.path(".local"));
+        vault.make(&["usb"]);
+        let mut child = vault.call("sender", EXPORT).command().spawn().unwrap();
+        let there = || fs::read_dir(vault.path("usb")).ok()?.flatten().map(|e| e.path()).find(|d| d.join(name).exists());
+        let dir = loop {
+            if let Some(dir) = there() {
+                break dir;
+            }
+            assert!(child.try_wait().unwrap().is_none(), "it ended before {name} was there");
+        };
+        child.kill().unwrap();
+        if !child.wait().unwrap().success() {
+            return dir;
+        }
+    }
+    panic!("the export was always faster than this test");
+}
+
+fn state(vault: &Vault) -> Vec<PathBuf> {
+    let dir = vault.path(".local/state/ckvault");
+    names_in(&dir).iter().map(|n| dir.join(std::str::from_utf8(n).unwrap())).collect()
+}
+
+#[track_caller]
+fn is_whole(vault: &Vault) {
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+    vault.restores("usb", "source");
+    assert!(state(vault).is_empty(), "{:?}", state(vault));
+}
+
+fn inode(path: &Path) -> u64 {
+    path.metadata().unwrap().ino()
+}
+
+#[test]
+fn a_killed_export_goes_on_after_the_last_complete_group() {
+    let vault = prepared();
+    let set = killed_at(&vault, "g00002-p001.ckv");
+    let kept = inode(&set.join("g00000-d000.ckv"));
+    vault.sender(EXPORT).fails(1).says("interrupted export").says("--resume").says("--discard");
+    vault.refuses("usb", 5);
+    let report = vault.sender("export --resume --json").ok().json();
+    assert_eq!(set.file_name().unwrap().to_str().unwrap()[..8], text(&report["set"])[..8]);
+    assert_eq!(inode(&set.join("g00000-d000.ckv")), kept, "a finished volume was written again");
+    is_whole(&vault);
+}
+
+#[test]
+fn it_can_be_killed_while_it_finishes_and_goes_on_again_and_again() {
+    let vault = prepared();
+    for name in ["keys.age", "hashes.b3", "inventory.age", "B3SUMS", "manifest.json.sig", "copy/manifest.json"] {
+        killed_at(&vault, name);
+        let file = &state(&vault)[0];
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+        let id = file.file_name().unwrap().to_str().unwrap()[..8].to_owned();
+        vault.sender(&format!("export --resume {id}")).ok();
+        is_whole(&vault);
+    }
+}
+
+#[test]
+fn finished_groups_count_only_if_they_are_still_what_was_written() {
+    let vault = prepared();
+    let set = killed_at(&vault, "g00002-p001.ckv");
+    harm::flip(&set.join("g00001-d001.ckv"), 70_000, 3);
+    vault.sender("export --resume").ok();
+    is_whole(&vault);
+    let set = killed_at(&vault, "g00002-p001.ckv");
+    harm::remove([set.join("g00000-p000.ckv")]);
+    vault.sender("export --resume").ok();
+    is_whole(&vault);
+}
+
+#[test]
+fn a_source_that_has_changed_is_refused_by_name() {
+    let vault = prepared();
+    killed_at(&vault, "g00001-p001.ckv");
+    fs::write(vault.path("source/config.json"), "{}").unwrap();
+    fs::write(vault.path("source/new"), "x").unwrap();
+    fs::remove_file(vault.path("source/step-100/done")).unwrap();
+    let ran = vault.sender("export --resume").fails(1).says("config.json").says("new").says("1 that were there");
+    ran.check(!ran.stderr.contains("model.safetensors"), "what has not changed is named");
+    vault.sender(&format!("{EXPORT} --discard")).ok();
+    is_whole(&vault);
+}
+
+#[test]
+fn drives_may_have_moved_and_a_wrong_one_is_refused() {
+    let vault = prepared();
+    killed_at(&vault, "g00001-p001.ckv");
+    fs::rename(vault.path("usb"), vault.path("elsewhere")).unwrap();
+    vault.make(&["usb"]);
+    vault.sender("export --resume").fails(7).says("does not hold part 1").says("--resume");
+    vault.sender("export --resume --to usb --to elsewhere").fails(2).says("1 drive(s)");
+    fs::remove_dir(vault.path("usb")).unwrap();
+    vault.sender("export --resume --to elsewhere").ok();
+    fs::rename(vault.path("elsewhere"), vault.path("usb")).unwrap();
+    is_whole(&vault);
+}
+
+#[test]
+fn there_must_be_one_to_resume() {
+    let vault = prepared();
+    vault.sender("export --resume").fails(2).says("no interrupted export");
+    killed_at(&vault, "g00001-p001.ckv");
+    vault.sender("export --resume ffff00000").fails(2).says("ffff00000");
+    vault.sender("export --resume --label x").fails(2);
+    vault.call("stranger", "keygen").run().ok();
+    let other = vault.home("stranger").join("signing_key");
+    let call = vault.call("sender", "export --resume --signing-key").arg(other);
+    call.run().fails(2).says("not the key");
+}
+
+#[test]
+fn one_that_is_running_is_left_alone() {
+    let vault = prepared();
+    let mut child = vault.call("sender", EXPORT).command().spawn().unwrap();
+    while state(&vault).is_empty() {
+        std::thread::yield_now();
+    }
+    let resumed = vault.sender("export --resume");
+    let done = child.try_wait().unwrap().is_some();
+    child.wait().unwrap();
+    if !done {
+        resumed.fails(1).says("another ckvault");
+    }
+    is_whole(&vault);
+}
+
+#[test]
+fn two_exports_to_one_drive_do_not_meet() {
+    let vault = prepared();
+    vault.make(&["state1", "state2"]);
+    let call = |state: &str| vault.call("sender", EXPORT).env("XDG_STATE_HOME", vault.path(state)).command();
+    let children = [call("state1").spawn().unwrap(), call("state2").spawn().unwrap()];
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let sets = names_in(&vault.path("usb"));
+    assert_eq!(sets.len(), 2);
+    for set in sets {
+        let id = String::from_utf8(set).unwrap()[..8].to_owned();
+        assert_eq!(vault.verdict(&format!("usb --set {id}"))["verdict"], "intact");
+        tree_comes_back(&vault, &id);
+    }
+}
+
+fn tree_comes_back(vault: &Vault, id: &str) {
+    vault.receiver(&format!("import usb --set {id} --to restored-{id}")).ok();
+    tree::assert_same(&vault.path("source"), &vault.path(format!("restored-{id}")));
+}
