@@ -3,10 +3,11 @@
 
     python3 recover.py SETDIR... --identity FILE --to DIR [--signers FILE]
 
-SETDIR: a *.ckvault directory; give several when the volumes lie on several drives. --signers: an allowed_signers file.
+SETDIR: a *.ckvault directory; give all of them when the set lies on several drives, of all its parts when it has several.
+--signers: an allowed_signers file.
 The format is written down in ckvault-format(5). Parity is not used here: a damaged set needs ckvault.
 """
-import argparse, base64, glob, json, os, subprocess, sys, tempfile
+import argparse, base64, json, os, subprocess, sys
 
 FRAME = 16  # magic, length, segment number
 
@@ -66,9 +67,9 @@ def check_hashes(dirs, manifest):
 
 
 def frames(paths, segments):
-    """The age files of all segments, in order."""
+    """The age files of all segments of a part, in order."""
     opened = {}
-    for n, s in enumerate(segments):
+    for s in segments:
         g, v = s["group"], s["volume"]
         if (g, v) not in opened:
             if any(key[0] != g for key in opened):
@@ -77,9 +78,9 @@ def frames(paths, segments):
             opened[g, v] = open(paths[f"g{g:05}-d{v:03}.ckv"], "rb")
         opened[g, v].seek(s["offset"])
         frame = opened[g, v].read(s["bytes"])
-        header = b"ckvF" + (s["bytes"] - FRAME).to_bytes(4, "little") + n.to_bytes(8, "little")
-        if s["segment"] != n or len(frame) != s["bytes"] or frame[:FRAME] != header:
-            die(f"segment {n} is damaged: repair the set with ckvault")
+        header = b"ckvF" + (s["bytes"] - FRAME).to_bytes(4, "little") + s["segment"].to_bytes(8, "little")
+        if len(frame) != s["bytes"] or frame[:FRAME] != header:
+            die(f"segment {s['segment']} is damaged: repair the set with ckvault")
         yield frame[FRAME:]
 
 
@@ -98,6 +99,32 @@ def finish(entries, to):
         os.utime(path, ns=(seconds * 10**9 + nanoseconds,) * 2, follow_symlinks=False)
 
 
+def parts(dirs, signers):
+    """The parts of the set in order: signed manifest, and where each file is."""
+    found = {}
+    for d in dirs:
+        found.setdefault(json.load(open(find([d], "manifest.json"), "rb"))["part"], []).append(d)
+    for n in range(1, max(found) + 1):
+        if n not in found:
+            die(f"part {n} of the set is not here: name its directory too")
+        manifest = find(found[n], "manifest.json")
+        check_signature(found[n], manifest, signers)
+        signed = json.load(open(manifest, "rb"))
+        yield signed, check_hashes(found[n], signed)
+    if not signed["last"]:
+        die(f"there are more parts than {n}: name their directories too")
+
+
+def read_inventory(identity, signed, paths):
+    """Entries of the whole set, and the segments of this part."""
+    packed = age(identity, open(paths["inventory.age"], "rb").read())
+    lines = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    head, rest = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
+    if (head["set"], head["part"]) != (signed["set"], signed["part"]):
+        die("the inventory is that of another set")
+    return head, rest[: head["entries"]], rest[head["entries"] :]
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("setdir", nargs="+")
@@ -105,29 +132,25 @@ def main():
     args.add_argument("--to", required=True)
     args.add_argument("--signers")
     args = args.parse_args()
-    manifest = find(args.setdir, "manifest.json")
-    check_signature(args.setdir, manifest, args.signers)
-    signed = json.load(open(manifest, "rb"))
-    paths = check_hashes(args.setdir, signed)
-    slot = subprocess.run(["age", "-d", "-i", args.identity, paths["keys.age"]], stdout=subprocess.PIPE)
+    found = list(parts(args.setdir, args.signers))
+    slot = subprocess.run(["age", "-d", "-i", args.identity, found[0][1]["keys.age"]], stdout=subprocess.PIPE)
     identity = slot.stdout if slot.returncode == 0 else die("age cannot open keys.age with this identity")
-    packed = age(identity, open(paths["inventory.age"], "rb").read())
-    lines = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout.splitlines()
-    head, rest = json.loads(lines[0]), lines[1:]
-    entries = [json.loads(line) for line in rest[: head["entries"]]]
-    segments = [json.loads(line) for line in rest[head["entries"] :]]
-    if head["set"] != signed["set"]:
-        die("the inventory is that of another set")
-    if [s["segment"] for s in segments] != list(range(head["segments"])):
-        die("the inventory does not name every segment")
     os.makedirs(args.to, exist_ok=True)
     if os.listdir(args.to):
         die(f"{args.to} is not empty")
     tar = subprocess.Popen(["tar", "-x", "-C", args.to, "--no-same-owner", "--no-same-permissions", "-f", "-"], stdin=subprocess.PIPE)
     zstd = subprocess.Popen(["zstd", "-dc"], stdin=subprocess.PIPE, stdout=tar.stdin)
     tar.stdin.close()
-    for sealed in frames(paths, segments):
-        zstd.stdin.write(age(identity, sealed))
+    end = 0
+    for signed, paths in found:
+        if signed["set"] != found[0][0]["set"]:
+            die("these directories are of different sets")
+        head, entries, segments = read_inventory(identity, signed, paths)
+        if head["first"] != end or [s["segment"] for s in segments] != list(range(end, end + head["segments"])):
+            die("the inventory does not name every segment")
+        for sealed in frames(paths, segments):
+            zstd.stdin.write(age(identity, sealed))
+        end += head["segments"]
     zstd.stdin.close()
     if zstd.wait() or tar.wait():
         die("zstd or tar failed: what is in " + args.to + " is not complete")

@@ -284,7 +284,17 @@ pub fn survives_as_placed(manifest: &Manifest) -> String {
     };
     let groups: Vec<Vec<usize>> = manifest.groups.iter().map(count).collect();
     let (k, m) = manifest.groups.first().map_or((1, 1), |g| (g.k, g.m));
-    survives(k, m, &groups)
+    let sentence = survives(k, m, &groups);
+    match manifest.part == 1 && manifest.last {
+        true => sentence,
+        // Parity does not reach from part to part.
+        false => {
+            let sentence = sentence
+                .replace(" of the set lost", " of the part lost")
+                .replace("the loss of the drive", "the loss of its drive");
+            format!("consists of parts, each of which {sentence}; all parts are needed")
+        }
+    }
 }
 
 /// How many volumes the `lost` fullest drives hold together.

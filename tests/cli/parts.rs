@@ -17,7 +17,8 @@ fn drives(vault: &Vault, count: usize) -> Option<Vec<Mount>> {
 /// Exports 40 MB to as many drives as that needs, which are five.
 fn export(vault: &Vault, more: &str) -> Call {
     vault.checkpoint("source", 40_000_000);
-    let call = vault.call("sender", "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2 --json");
+    let call =
+        vault.call("sender", "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2 --json");
     let call = more.split_whitespace().fold(call, |call, word| call.arg(word));
     call.arg("--next-drive-command").arg(CHANGE)
 }
@@ -43,6 +44,26 @@ fn a_set_goes_on_on_the_next_drives() {
     let seen = vault.receiver("inspect drive2 drive3 --json").ok().json();
     assert_eq!((seen["parts"].to_string(), seen["last"].to_string()), ("[2,3]".into(), "false".into()));
     vault.refuses("drive1 drive2 drive4 drive5", 7).says("drive 3");
+    recover_py_restores_it(&vault);
+}
+
+fn recover_py_restores_it(vault: &Vault) {
+    if !need(&["python3", "age", "zstd", "tar", "b3sum"]) {
+        return;
+    }
+    let dir = |n: usize| {
+        let drive = vault.path(format!("drive{n}"));
+        drive.join(std::str::from_utf8(&names_in(&drive)[0]).unwrap())
+    };
+    let call = || vault.tool("python3", "").arg(dir(4).join("recover.py"));
+    let args = format!("--identity home/receiver/identity.txt --to {}", vault.path("recovered").display());
+    let with = |call: Call, dirs: &[usize]| dirs.iter().fold(call, |call, n| call.arg(dir(*n)));
+    let all = args.split(' ').fold(with(call(), &[2, 1, 5, 3, 4]), |call, word| call.arg(word));
+    all.run().ok();
+    crate::tree::assert_same(&vault.path("source"), &vault.path("recovered"));
+    let some = args.replace("recovered", "again");
+    let some = some.split(' ').fold(with(call(), &[1, 2, 4, 5]), |call, word| call.arg(word)).run();
+    some.check(some.code != Some(0) && some.stderr.contains("part 3"), "a part is missing, and it does not say so");
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn killed_at(vault: &Vault, name: &str) -> PathBuf {
         let _ = fs::remove_dir_all(vault.path(".local"));
         vault.make(&["usb"]);
         let mut child = vault.call("sender", EXPORT).command().spawn().unwrap();
-        let there = || fs::read_dir(vault.path("usb")).ok()?.flatten().map(|e| e.path()).find(|d| d.join(name).exists());
+        let there =
+            || fs::read_dir(vault.path("usb")).ok()?.flatten().map(|e| e.path()).find(|d| d.join(name).exists());
         let dir = loop {
             if let Some(dir) = there() {
                 break dir;
