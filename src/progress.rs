@@ -17,6 +17,8 @@ pub enum Phase {
     Verify,
     /// Opening segments and placing files.
     Import,
+    /// Rebuilding volumes and reading them back.
+    Repair,
 }
 
 /// Where reports go. Called from many threads.

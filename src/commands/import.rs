@@ -14,6 +14,7 @@ use crate::pipeline::{self, paths};
 use crate::progress::{Ask, Phase, Progress};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub struct Report {
     pub bytes: u64,
     /// Blocks that were reconstructed on the way.
     pub repaired_blocks: u64,
+    /// Blocks that drives could not read, by the number of the drive.
+    pub read_errors: BTreeMap<u32, u64>,
     /// Modes and extended attributes that the file system of the target could not take.
     pub lost_attributes: u64,
 }
@@ -92,6 +95,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
             files: placed.files,
             bytes: placed.bytes,
             repaired_blocks: blocks.iter().map(Blocks::repaired).sum(),
+            read_errors: set.read_errors(),
             lost_attributes: staging.attributes_lost(),
         }),
         Err(error) => {

@@ -2,12 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::audit::{Audit, FileState, State, Verdict, VolumeState, audit};
+use crate::pipeline::blocks::Blocks;
 use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::Part;
 use crate::pipeline::plan::survives_as_placed;
 use crate::progress::Progress;
 use crate::text::printable;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -47,6 +49,8 @@ pub struct Report {
     pub files: Vec<ReportedFile>,
     /// What the set survives when it is whole.
     pub survives: Option<String>,
+    /// Blocks that drives could not read, by the number of the drive.
+    pub read_errors: BTreeMap<u32, u64>,
     /// Bytes that were read and compared.
     pub bytes: u64,
     /// Why nobody vouches for the set, if nobody does; and what to do.
@@ -100,7 +104,13 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
-    let found = set.parts.iter().map(|p| audit(p, options.this_drive, progress)).collect::<Result<Vec<Audit>>>()?;
+    let judge = |part: &Part| audit(part, &Blocks::new(part)?, options.this_drive, progress);
+    let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
+    if verdict(&set, &found, options.this_drive) >= Verdict::Incomplete
+        && let Some(Error::Untrusted { message, hint }) = set.parts.iter().find_map(Part::foreign_volumes)
+    {
+        return Ok(untrusted(message, hint));
+    }
     Ok(report(&set, &found, options.this_drive))
 }
 
@@ -119,6 +129,7 @@ fn untrusted(message: String, hint: String) -> Report {
         volumes: Vec::new(),
         files: Vec::new(),
         survives: None,
+        read_errors: BTreeMap::new(),
         bytes: 0,
         untrusted: Some((message, hint)),
     }
@@ -129,12 +140,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
     Report {
         set: Some(manifest.set.clone()),
         label: manifest.label.clone(),
-        verdict: match verdict(set, found, this_drive) {
-            Verdict::Intact => "intact",
-            Verdict::Repairable => "repairable",
-            Verdict::Incomplete => "incomplete",
-            Verdict::Lost => "lost",
-        },
+        verdict: word(verdict(set, found, this_drive)),
         signer: Some(set.signer().name.clone()),
         signer_fingerprint: Some(set.signer().fingerprint.clone()),
         created: Some(manifest.created.clone()),
@@ -145,17 +151,28 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: found.iter().flat_map(files).collect(),
         survives: Some(survives_as_placed(manifest)),
+        read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,
     }
 }
 
 /// The worst of the parts; parts that are not here could still be brought.
-fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
+pub(super) fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
     let worst = found.iter().map(Audit::verdict).max().unwrap_or(Verdict::Incomplete);
     match set.has_all_parts() || this_drive {
         true => worst,
         false => worst.max(Verdict::Incomplete),
+    }
+}
+
+/// How a verdict is called in reports.
+pub(super) fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Intact => "intact",
+        Verdict::Repairable => "repairable",
+        Verdict::Incomplete => "incomplete",
+        Verdict::Lost => "lost",
     }
 }
 

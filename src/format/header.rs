@@ -6,7 +6,8 @@ use super::{FormatError, within};
 
 const MAGIC: &[u8; 8] = b"ckvault\n";
 const VERSION: u32 = 1;
-const USED: usize = 64;
+/// Bytes of the page that say something; the rest are zeros.
+pub const USED: usize = 64;
 
 /// What a volume says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is about to be done with a path.
@@ -45,6 +45,22 @@ pub trait Media: Send + Sync {
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
         file.write_at(bytes, offset)
     }
+}
+
+/// Whether opening failed because of the drive, and not because of what is there.
+pub fn is_failure(error: &io::Error) -> bool {
+    let failures = [
+        Errno::IO,
+        Errno::NODEV,
+        Errno::NXIO,
+        Errno::NOTCONN,
+        Errno::STALE,
+        Errno::UCLEAN,
+        Errno::REMOTEIO,
+        Errno::TIMEDOUT,
+        Errno::BADMSG,
+    ];
+    failures.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 struct System;
@@ -110,6 +126,12 @@ impl Disk {
         Ok(Opened { disk: self.clone(), file, at: 0 })
     }
 
+    /// The paths in a directory, in no order.
+    pub fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.0.allow(Operation::Open, dir)?;
+        std::fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect()
+    }
+
     /// Reads a small file of a set whole, up to `limit` bytes.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         super::take_all(self.open(path)?, limit)
@@ -169,6 +191,12 @@ impl Disk {
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Remove, path)?;
         std::fs::remove_file(path)
+    }
+
+    /// Removes a directory that is empty.
+    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Remove, path)?;
+        std::fs::remove_dir(path)
     }
 
     /// Removes a directory and what is in it.

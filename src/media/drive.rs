@@ -1,6 +1,8 @@
 //! What a drive can hold.
 
 use crate::error::{Error, Result};
+use crate::media::cache;
+use crate::media::disk::Disk;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,23 @@ impl Drive {
     pub fn is_fuse(&self) -> bool {
         self.fs_type.starts_with("fuse")
     }
+}
+
+/// Whether a directory still answers: it can be listed, and of the files in it (those of `likely` names first) one can be read
+/// from the drive itself. A drive that was unplugged goes on answering from the cache for a while.
+pub fn answers(disk: &Disk, dir: &Path, likely: &[&str]) -> bool {
+    /// A drive that is failing may take seconds for each answer.
+    const MOST_ASKED: usize = 24;
+    let Ok(listed) = disk.list(dir) else { return false };
+    let known: Vec<PathBuf> = likely.iter().map(|name| dir.join(name)).filter(|p| p.is_file()).collect();
+    let others = listed.into_iter().filter(|p| p.is_file() && !known.contains(p));
+    let asked: Vec<PathBuf> = known.iter().cloned().chain(others).take(MOST_ASKED).collect();
+    let read = |path: &PathBuf| {
+        let file = disk.open(path)?;
+        cache::evict(file.file());
+        file.read_up_to(&mut [0], 0)
+    };
+    asked.is_empty() || asked.iter().any(|path| read(path).is_ok())
 }
 
 #[derive(Default)]

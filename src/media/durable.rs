@@ -50,6 +50,16 @@ impl Partial {
         })
     }
 
+    /// Makes the contents durable, so that they can be read back before they get their name.
+    pub fn sync(&self) -> Result<()> {
+        self.disk.sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
+    }
+
+    /// Removes it, as far as the drive lets it.
+    pub fn discard(self) {
+        let _ = self.disk.remove(&self.path());
+    }
+
     /// Makes the contents durable, then gives the file its name, then makes the name durable.
     pub fn finish(self) -> Result<()> {
         let (partial, last) = (self.path(), self.dir.join(&self.name));

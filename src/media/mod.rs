@@ -47,3 +47,10 @@ pub fn lock_dir(dir: &Path) -> std::io::Result<Option<File>> {
         _ => Ok(Some(file)),
     }
 }
+
+/// Whether another process has locked a directory right now.
+pub fn is_locked(dir: &Path) -> bool {
+    use rustix::fs::{FlockOperation, flock};
+    let busy = Err(rustix::io::Errno::WOULDBLOCK);
+    File::open(dir).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == busy)
+}

@@ -2,14 +2,15 @@
 //! follows from K, M and what is bad.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{self, BLOCK};
-use crate::format::header::Header;
+use crate::format::hashes;
 use crate::format::manifest::volume_name;
-use crate::format::{hex, names};
-use crate::media::disk::Opened;
+use crate::format::names;
 use crate::pipeline::bits::Bits;
-use crate::pipeline::blocks::{At, Blocks};
-use crate::pipeline::part::{Part, hash_of};
+use crate::pipeline::blocks::{At, Blocks, Seen};
+use crate::pipeline::diagnose::diagnose;
+use crate::pipeline::failing::Source;
+use crate::pipeline::part::Part;
+use crate::pipeline::rows::could_help;
 use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
@@ -19,8 +20,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Blocks that a worker reads at a time: 4 MiB.
 const RUN: u64 = 64;
-/// Up to so many bad blocks of a volume are examined for having been swapped.
-const MOST_EXAMINED: usize = 64;
 
 /// What was found out about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +41,29 @@ pub struct VolumeState {
     pub drive: u16,
     /// The judgement.
     pub state: State,
-    /// The blocks that are not as signed, by number; all of a missing volume.
+    /// The blocks that no file of it has as signed, by number; all of a missing volume.
     pub bad: Bits,
+    /// Those of them that no file of it has at all.
+    pub unread: Bits,
+    /// Its files; there should be one.
+    pub files: Vec<VolumeFile>,
+    /// Where a file of it should be: once for each copy of its drive.
+    pub homes: Vec<PathBuf>,
     /// What kind of damage it is, as far as that can be told.
     pub diagnosis: Option<String>,
+}
+
+/// A file with the name of a volume.
+#[derive(Debug)]
+pub struct VolumeFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its blocks that are not as signed.
+    pub bad: Bits,
+    /// Those of them that could not be read.
+    pub unread: Bits,
+    /// Whether it has the right length.
+    pub fits: bool,
 }
 
 /// A metadata file.
@@ -65,12 +83,16 @@ pub struct Audit {
     pub m: u16,
     /// Volumes by group.
     pub volumes: Vec<Vec<VolumeState>>,
+    /// By group, rows with more than M bad blocks that can be mended all the same.
+    pub mended: Vec<BTreeSet<u64>>,
     /// Metadata files of the drives that are here.
     pub files: Vec<FileState>,
     /// Drives that are here.
     pub present: BTreeSet<u16>,
     /// Drives that are not.
     pub absent: BTreeSet<u16>,
+    /// Those of them that were here when the audit began.
+    pub gone: BTreeSet<u16>,
     /// Only what the drives that are here should hold was judged.
     pub this_drive: bool,
 }
@@ -89,27 +111,41 @@ pub enum Verdict {
 }
 
 /// Reads and judges everything that is here.
-pub fn audit(set: &Part, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
-    let blocks = Blocks::new(set)?;
-    let present = set.present();
+pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
+    let before = set.present();
+    let wanted = |drive: u16| !this_drive || before.contains(&drive);
+    let readings = read_volumes(set, blocks, &wanted, progress)?;
+    let files = judge_files(set);
+    set.look_again();
     let absent = set.absent();
-    let wanted = |drive: u16| !this_drive || present.contains(&drive);
-    let volumes = read_volumes(set, &blocks, &wanted, progress)?;
-    let volumes =
-        volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
-    let m = set.manifest.groups[0].m;
-    Ok(Audit { m, volumes, files: judge_files(set), present, absent, this_drive })
+    let judge = |group: Vec<Reading>| group.into_iter().map(|bad| bad.judge(set, blocks)).collect();
+    let mut found = Audit {
+        m: set.manifest.groups[0].m,
+        volumes: readings.into_iter().map(judge).collect(),
+        mended: Vec::new(),
+        files: files.into_iter().filter(|f| !set.is_gone(&f.dir)).collect(),
+        present: set.present(),
+        gone: before.intersection(&absent).copied().collect(),
+        absent,
+        this_drive,
+    };
+    found.mended = mend_rows(blocks, &found, progress)?;
+    Ok(found)
 }
 
-/// What there is to read on a drive: runs of blocks, in order.
-type Queue = Vec<(At, std::ops::Range<u64>)>;
+/// A run of blocks of a file.
+#[derive(Clone)]
+struct Run {
+    at: At,
+    path: PathBuf,
+    blocks: std::ops::Range<u64>,
+}
 
 struct Reading {
     at: At,
     /// Not judged at all: the volume of an absent drive under `--this-drive`.
     left_out: bool,
-    here: bool,
-    bad: Bits,
+    files: Vec<VolumeFile>,
 }
 
 fn read_volumes(
@@ -119,55 +155,78 @@ fn read_volumes(
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Reading>>> {
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Queue> = vec![Vec::new(); set.manifest.drives.into()];
+    let mut queues: Vec<Vec<Run>> = vec![Vec::new(); set.manifest.drives.into()];
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
-        let at = At { group, index };
-        let (here, count) = (!blocks.files(at).is_empty(), hashes::blocks(volume.bytes));
+        let (at, count) = (At { group, index }, hashes::blocks(volume.bytes));
+        let left_out = !wanted(volume.drive);
+        let sources = if left_out { Vec::new() } else { blocks.files(at) };
         if index == 0 {
             readings.push(Vec::new());
         }
-        let left_out = !wanted(volume.drive);
-        readings[group].push(Reading { at, left_out, here, bad: Bits::new(count, !here && !left_out) });
-        if here && !left_out {
+        for source in &sources {
             total += volume.bytes;
-            let runs = (0..count).step_by(RUN as usize).map(|start| (at, start..(start + RUN).min(count)));
+            let runs = (0..count).step_by(RUN as usize).map(|start| start..(start + RUN).min(count));
+            let runs = runs.map(|blocks| Run { at, path: source.path.clone(), blocks });
             queues[usize::from(volume.drive) - 1].extend(runs);
         }
+        let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
+        readings[group].push(Reading { at, left_out, files });
     }
     let names: Vec<String> =
         (1..=set.manifest.drives).map(|d| format!("drive {}", set.manifest.drive_number(d))).collect();
     progress.begin(Phase::Verify, total, &names);
-    for (at, bad) in check_all(set, blocks, &queues, progress)? {
-        readings[at.group][at.index].bad = bad;
+    let mut found = check_all(blocks, &queues, progress)?;
+    for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
+        for (block, seen) in found.remove(&file.path).unwrap_or_default() {
+            file.bad.insert(block);
+            if seen == Seen::Unread {
+                file.unread.insert(block);
+            }
+        }
     }
     progress.end();
     Ok(readings)
 }
 
+impl VolumeFile {
+    fn new(source: &Source, bytes: u64) -> VolumeFile {
+        let none = || Bits::new(hashes::blocks(bytes), false);
+        let fits = source.file.metadata().is_ok_and(|m| m.len() == bytes);
+        VolumeFile { path: source.path.clone(), bad: none(), unread: none(), fits }
+    }
+
+    /// Whether all of it is as signed.
+    pub fn is_whole(&self) -> bool {
+        self.fits && self.bad.is_empty()
+    }
+}
+
+/// By file, the blocks that are not good.
+type Bad = HashMap<PathBuf, Vec<(u64, Seen)>>;
+
 /// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(set: &Part, blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<HashMap<At, Bits>> {
+fn check_all(blocks: &Blocks, queues: &[Vec<Run>], progress: &dyn Progress) -> Result<Bad> {
     let next: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
-    let bad: Mutex<HashMap<At, Bits>> = Mutex::default();
+    let bad: Mutex<Bad> = Mutex::default();
     let failure = FirstError::default();
     let work = |worker: usize| -> Result<()> {
         let mut buffer = Vec::new();
         for turn in 0..queues.len() {
             let q = (worker + turn) % queues.len();
-            while let Some((at, range)) = queues[q].get(next[q].fetch_add(1, Ordering::Relaxed)) {
+            while let Some(run) = queues[q].get(next[q].fetch_add(1, Ordering::Relaxed)) {
                 if progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
-                let good = blocks.check(*at, range.clone(), &mut buffer);
+                let sources: Vec<_> = blocks.files(run.at).into_iter().filter(|s| s.path == run.path).collect();
+                let seen = blocks.check_in(&sources, run.at, run.blocks.clone(), &mut buffer);
                 progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
-                if good.iter().all(|g| *g) {
-                    continue;
+                let found = run.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
+                let found: Vec<(u64, Seen)> = found.collect();
+                if !found.is_empty() {
+                    lock(&bad).entry(run.path.clone()).or_default().extend(found);
                 }
-                let bytes = set.manifest.groups[at.group].volumes[at.index].bytes;
-                let mut bad = lock(&bad);
-                let of_volume = bad.entry(*at).or_insert_with(|| Bits::new(hashes::blocks(bytes), false));
-                range.clone().zip(good).filter(|(_, good)| !good).for_each(|(block, _)| of_volume.insert(block));
             }
         }
         Ok(())
@@ -183,75 +242,98 @@ fn check_all(set: &Part, blocks: &Blocks, queues: &[Queue], progress: &dyn Progr
 }
 
 impl Reading {
-    fn judge(self, set: &Part, blocks: &Blocks) -> VolumeState {
+    fn judge(mut self, set: &Part, blocks: &Blocks) -> VolumeState {
         let group = &set.manifest.groups[self.at.group];
         let volume = &group.volumes[self.at.index];
         let name = volume_name(self.at.group, self.at.index, group.k);
-        let mut judged = VolumeState { name, drive: volume.drive, state: State::Ok, bad: self.bad, diagnosis: None };
-        if self.left_out {
-            judged.state = State::Missing;
-            return judged;
-        }
-        let files = blocks.files(self.at);
-        let lengths: Vec<u64> = files.iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).collect();
-        let Some(file) = files.first().filter(|_| self.here) else {
-            judged.state = State::Missing;
-            return judged;
+        // What is on a drive that is gone by now is as absent as the drive.
+        self.files.retain(|file| !set.is_gone(&file.path));
+        let homes = set.homes().filter(|(_, d)| *d == volume.drive).map(|(dir, _)| dir.join(&name)).collect();
+        let none = Bits::new(hashes::blocks(volume.bytes), false);
+        let (bad, unread) = (none.clone(), none);
+        let mut judged = VolumeState {
+            name,
+            drive: volume.drive,
+            state: State::Missing,
+            bad,
+            unread,
+            files: self.files,
+            homes,
+            diagnosis: None,
         };
-        if !judged.bad.is_empty() || !lengths.contains(&volume.bytes) {
-            judged.state = State::Damaged;
-            judged.diagnosis = diagnose(set, blocks, self.at, file, lengths[0], &judged.bad);
+        if !self.left_out {
+            judged.settle();
+            judged.diagnosis = judged.diagnosis(set, blocks, self.at);
         }
         judged
     }
 }
 
-/// Names damage for what it is, where that can be told.
-fn diagnose(set: &Part, blocks: &Blocks, at: At, file: &Opened, actual: u64, bad: &Bits) -> Option<String> {
-    let expected = set.manifest.groups[at.group].volumes[at.index].bytes;
-    let mut page = vec![0; BLOCK];
-    let read = file.read_up_to(&mut page, 0).unwrap_or(0);
-    if let Ok(header) = Header::parse(&page[..read]) {
-        if header.set != set.manifest.id() {
-            return Some(format!("belongs to another set ({}…)", &hex(&header.set)[..8]));
-        }
-        if (header.group as usize, usize::from(header.index)) != (at.group, at.index) {
-            let other = volume_name(header.group as usize, header.index.into(), header.k);
-            return Some(format!("holds the volume {other}: swapped or copied"));
-        }
+impl VolumeState {
+    /// Judges it by its files.
+    fn settle(&mut self) {
+        let all = |of: fn(&VolumeFile) -> &Bits| {
+            let mut bits = Bits::new(self.bad.len(), true);
+            self.files.iter().for_each(|file| bits.keep_common(of(file)));
+            bits
+        };
+        (self.bad, self.unread) = (all(|f| &f.bad), all(|f| &f.unread));
+        let somewhere = self.bad.is_empty() && self.files.iter().any(|f| f.fits);
+        self.state = match self.files.is_empty() {
+            true => State::Missing,
+            false if somewhere && self.homes.iter().all(|home| self.is_whole_at(home)) => State::Ok,
+            false => State::Damaged,
+        };
     }
-    match actual {
-        _ if actual < expected => Some(format!("truncated: {actual} of {expected} bytes")),
-        _ if actual > expected => Some(format!("lengthened: {actual} instead of {expected} bytes")),
-        _ => swapped(set, blocks, at, file, bad),
+
+    /// Whether a file of it is whole.
+    pub fn is_whole_at(&self, path: &Path) -> bool {
+        self.files.iter().any(|f| f.path == path && f.is_whole())
+    }
+
+    fn diagnosis(&self, set: &Part, blocks: &Blocks, at: At) -> Option<String> {
+        if self.state != State::Damaged {
+            return None;
+        }
+        match self.files.iter().find(|f| !f.is_whole()) {
+            Some(file) => set.source(&file.path).and_then(|s| diagnose(set, blocks, at, &s, &file.bad)),
+            None => Some("not in its own place, only elsewhere".into()),
+        }
     }
 }
 
-/// Blocks that hold what belongs to another place, in this volume or at the same place of another one.
-fn swapped(set: &Part, blocks: &Blocks, at: At, file: &Opened, bad: &Bits) -> Option<String> {
-    let numbers: Vec<u64> = bad.iter().take(MOST_EXAMINED + 1).collect();
-    if numbers.len() > MOST_EXAMINED {
-        return None;
+/// Tries to mend all rows that have more than M bad blocks; by group, those of which all blocks became good.
+fn mend_rows(blocks: &Blocks, found: &Audit, progress: &dyn Progress) -> Result<Vec<BTreeSet<u64>>> {
+    let m = usize::from(found.m);
+    let mut rows: Vec<(usize, u64)> = Vec::new();
+    for (g, group) in found.volumes.iter().enumerate() {
+        let hopeful = |row: &u64| {
+            let count = |of: fn(&VolumeState) -> &Bits| group.iter().filter(|v| of(v).contains(*row)).count();
+            count(|v| &v.bad) > m && count(|v| &v.unread) + 2 <= m
+        };
+        rows.extend((1..found.longest(g)).filter(hopeful).map(|row| (g, row)));
     }
-    let group = &set.manifest.groups[at.group];
-    let mut block = vec![0; BLOCK];
-    for number in &numbers {
-        let read = file.read_up_to(&mut block, number * BLOCK as u64).ok().filter(|n| *n > 0)?;
-        for other in &numbers {
-            let value = hashes::subtree(other * BLOCK as u64, &block[..read]);
-            if other != number && blocks.value(at, *other) == Some(value) {
-                return Some(format!("block {number} holds block {other}: swapped"));
+    let (next, failure, mended) = (AtomicUsize::new(0), FirstError::default(), Mutex::new(Vec::new()));
+    mended.lock().unwrap_or_else(PoisonError::into_inner).resize(found.volumes.len(), BTreeSet::new());
+    let work = || -> Result<()> {
+        while let Some((group, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if progress.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if blocks.can_mend(*group, *row, found.bad_in(*group, *row)) {
+                lock(&mended)[*group].insert(*row);
             }
         }
-        let value = hashes::subtree(number * BLOCK as u64, &block[..read]);
-        for index in (0..group.volumes.len()).filter(|i| *i != at.index) {
-            if blocks.value(At { group: at.group, index }, *number) == Some(value) {
-                let other = volume_name(at.group, index, group.k);
-                return Some(format!("block {number} holds that of {other}: swapped"));
-            }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(rows.len()) {
+            let (work, failure) = (&work, &failure);
+            scope.spawn(move || failure.keep(work(), || ()));
         }
-    }
-    None
+    });
+    failure.check()?;
+    Ok(mended.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Judges every metadata file of every directory, and its second copy.
@@ -272,7 +354,7 @@ fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> St
     if path.symlink_metadata().is_err() {
         return State::Missing;
     }
-    let read = |limit: usize| set.disk.read(path, limit as u64).ok();
+    let read = |limit: usize| set.read_whole(path, limit as u64);
     let good = match name {
         names::MANIFEST => read(set.bytes.len()).is_some_and(|b| b == set.bytes),
         names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| set.is_vouched_for_by(&b)),
@@ -280,11 +362,10 @@ fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> St
             let candidates = if drives.is_empty() { (1..=set.manifest.drives).collect() } else { drives.clone() };
             candidates.iter().map(|d| set.manifest.b3sums(*d)).any(|sums| read(sums.len()).is_some_and(|b| b == sums))
         }
-        _ => set
-            .manifest
-            .files
-            .get(name)
-            .is_some_and(|listed| hash_of(&set.disk, path, listed.bytes) == Some(listed.blake3)),
+        _ => {
+            let listed = set.manifest.files.get(name);
+            listed.is_some_and(|listed| set.hash_of(path, listed.bytes) == Some(listed.blake3))
+        }
     };
     if good { State::Ok } else { State::Damaged }
 }
@@ -292,15 +373,12 @@ fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> St
 impl Audit {
     /// The verdict, from the worst row.
     pub fn verdict(&self) -> Verdict {
-        let (mut lost, mut incomplete) = (false, false);
-        for group in &self.volumes {
-            let m = usize::from(self.m);
-            let longest = group.iter().map(|v| v.bad.len()).max().unwrap_or(0);
-            for row in 1..longest {
-                let bad = group.iter().filter(|v| v.bad.contains(row));
-                let (brought, here) = bad.partition::<Vec<_>, _>(|v| self.could_be_brought(v));
-                lost |= here.len() > m;
-                incomplete |= here.len() + brought.len() > m;
+        let (mut lost, mut incomplete) = (false, self.this_drive && !self.gone.is_empty());
+        for group in 0..self.volumes.len() {
+            for row in (1..self.longest(group)).filter(|row| !self.mended[group].contains(row)) {
+                let (bad, helps) = self.judge_row(group, row);
+                lost |= bad > usize::from(self.m) && !helps;
+                incomplete |= bad > usize::from(self.m) && helps;
             }
         }
         for needed in [names::KEYS, names::INVENTORY] {
@@ -310,10 +388,7 @@ impl Audit {
                 incomplete |= !self.absent.is_empty();
             }
         }
-        let all_well = self.files.iter().all(|f| f.state == State::Ok)
-            && (self.absent.is_empty() || self.this_drive)
-            && self.volumes.iter().flatten().all(|v| v.state == State::Ok || self.is_left_out(v));
-        match (lost, incomplete, all_well) {
+        match (lost, incomplete, self.is_all_well()) {
             (true, _, _) => Verdict::Lost,
             (_, true, _) => Verdict::Incomplete,
             (_, _, false) => Verdict::Repairable,
@@ -321,9 +396,62 @@ impl Audit {
         }
     }
 
-    /// Whatever has its name here: while its own drive is absent, a volume may still be whole there.
-    fn could_be_brought(&self, volume: &VolumeState) -> bool {
-        self.absent.contains(&volume.drive)
+    /// Takes note that a file of a volume has been made anew; its place counts as a home from now on.
+    pub fn renew_volume(&mut self, at: At, path: &Path) {
+        let volume = &mut self.volumes[at.group][at.index];
+        let none = Bits::new(volume.bad.len(), false);
+        volume.files.retain(|f| f.path != path);
+        volume.files.push(VolumeFile { path: path.to_owned(), bad: none.clone(), unread: none, fits: true });
+        if !volume.homes.iter().any(|home| home == path) {
+            volume.homes.push(path.to_owned());
+        }
+        volume.settle();
+    }
+
+    /// Takes note that a metadata file has been made anew.
+    pub fn renew_file(&mut self, dir: &Path, name: &str) {
+        self.files.retain(|f| f.dir != dir || f.name != name);
+        self.files.push(FileState { dir: dir.to_owned(), name: name.to_owned(), state: State::Ok });
+    }
+
+    /// Takes note that a drive has been replaced by another: what is of it in its old directories does not count any more,
+    /// nor do those of them that are of no other drive.
+    pub fn replace_drive(&mut self, drive: u16, old: &[PathBuf], emptied: &[PathBuf]) {
+        let is_in = |dirs: &[PathBuf], path: &Path| dirs.iter().any(|dir| path.starts_with(dir));
+        for volume in self.volumes.iter_mut().flatten().filter(|v| v.drive == drive) {
+            volume.files.retain(|f| !is_in(old, &f.path));
+            volume.homes.retain(|home| !is_in(old, home));
+            volume.settle();
+        }
+        self.files.retain(|f| !is_in(emptied, &f.dir));
+        self.absent.remove(&drive);
+        self.present.insert(drive);
+    }
+
+    fn is_all_well(&self) -> bool {
+        self.files.iter().all(|f| f.state == State::Ok)
+            && (self.absent.is_empty() || self.this_drive)
+            && self.volumes.iter().flatten().all(|v| v.state == State::Ok || self.is_left_out(v))
+    }
+
+    /// How many blocks of a row are bad, and whether absent drives could help if those are too many. Whatever has its name
+    /// here: while its own drive is absent, a volume may still be whole there.
+    fn judge_row(&self, group: usize, row: u64) -> (usize, bool) {
+        let bad = self.volumes[group].iter().filter(|v| v.bad.contains(row));
+        let (away, here) = bad.partition::<Vec<_>, _>(|v| self.absent.contains(&v.drive));
+        let unread = here.iter().filter(|v| v.unread.contains(row)).count();
+        (here.len() + away.len(), could_help(self.m.into(), here.len() - unread, unread, away.len()))
+    }
+
+    /// One more than the number of the last row of a group.
+    fn longest(&self, group: usize) -> u64 {
+        self.volumes[group].iter().map(|v| v.bad.len()).max().unwrap_or(0)
+    }
+
+    /// The volumes of a group whose block in a row is bad.
+    pub fn bad_in(&self, group: usize, row: u64) -> Vec<usize> {
+        let volumes = self.volumes[group].iter().enumerate();
+        volumes.filter(|(_, v)| v.bad.contains(row)).map(|(index, _)| index).collect()
     }
 
     /// A volume that was not asked about: it is missing, and nothing of it counts as bad.

@@ -32,6 +32,11 @@ impl Bits {
         self.words[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
+    /// Keeps only what is in another set of the same length too.
+    pub fn keep_common(&mut self, other: &Bits) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+    }
+
     /// Whether `bit` is in the set.
     pub fn contains(&self, bit: u64) -> bool {
         bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
@@ -62,6 +67,9 @@ mod tests {
             (0..len).step_by(3).for_each(|b| some.insert(b));
             assert!(some.iter().eq((0..len).step_by(3)));
             assert!(!full.contains(len));
+            let mut common = full.clone();
+            common.keep_common(&some);
+            assert!(common.iter().eq(some.iter()));
         }
     }
 }

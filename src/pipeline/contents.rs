@@ -9,7 +9,7 @@ use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
 use crate::media::disk::Opened;
 use crate::pipeline::open::Set;
-use crate::pipeline::part::{Part, name_drives};
+use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::identities::Identities;
@@ -127,15 +127,7 @@ impl Contents {
 
 /// A whole copy of a metadata file that nothing else can replace.
 fn required(part: &Part, name: &str) -> Result<PathBuf> {
-    if let Some(path) = part.good_copy(name) {
-        return Ok(path);
-    }
-    let what = format!("every copy of {name} that is here is damaged or missing");
-    let absent = part.absent_numbers();
-    Err(match absent.is_empty() {
-        true => Error::lost(what, "ask the sender for a new export"),
-        false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
-    })
+    part.good_copy(name).ok_or_else(|| part.without(name))
 }
 
 /// A drive may return other bytes when it is read again: what was used is what must have the signed hash.

@@ -8,9 +8,11 @@ use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
 use crate::media::read_text;
 use crate::media::sets::{self, FoundPart, Layout};
+use crate::pipeline::failing::Failing;
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
 use crate::text::printable;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -61,7 +63,7 @@ pub fn open(place: &Where) -> Result<Set> {
     let signers = load_signers(&place.signers)?;
     let mut parts: Vec<Part> = Vec::new();
     for part in found.parts {
-        let (bytes, signer) = trusted_manifest(&place.disk, &part, &signers, place.now)?;
+        let (bytes, armour, signer) = trusted_manifest(&place.disk, &part, &signers, place.now)?;
         // A directory that was renamed goes with the part that it is of.
         if let Some(known) = parts.iter_mut().find(|p| p.bytes == bytes) {
             known.dirs.extend(part.dirs);
@@ -73,11 +75,13 @@ pub fn open(place: &Where) -> Result<Set> {
             disk: place.disk.clone(),
             manifest,
             bytes,
+            armour,
             signer,
             dirs: part.dirs,
             signers: signers.clone(),
             now: place.now,
             holdings: OnceLock::new(),
+            failing: Failing::default(),
         });
     }
     parts.sort_by_key(|p| p.manifest.part);
@@ -136,6 +140,11 @@ impl Set {
         (1..=last.part * drives + after).filter(|d| !present.contains(d)).collect()
     }
 
+    /// Blocks that drives could not read, by the number of the drive.
+    pub fn read_errors(&self) -> BTreeMap<u32, u64> {
+        self.parts.iter().flat_map(Part::read_errors).collect()
+    }
+
     /// The names of all drives that are known of, for reports.
     pub fn drive_names(&self) -> Vec<String> {
         let manifest = &self.parts[self.parts.len() - 1].manifest;
@@ -184,7 +193,7 @@ fn trusted_manifest(
     found: &FoundPart,
     signers: &Signers,
     now: jiff::Timestamp,
-) -> Result<(Vec<u8>, Signer)> {
+) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
     let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
@@ -197,18 +206,18 @@ fn trusted_manifest(
             "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
         ));
     }
-    let mut trusted: Vec<(Vec<u8>, Signer)> = Vec::new();
+    let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
     let mut refusal: Option<TrustError> = None;
     for manifest in manifests {
         match signatures.iter().map(|s| judge(s, &manifest, signers, now)).fold(None, better) {
-            Some(Ok(signer)) => trusted.push((manifest, signer)),
+            Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
             Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
             _ => {}
         }
     }
     // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
-    if trusted.len() > 1 && trusted.iter().any(|(bytes, _)| names_directory(bytes, &found.name)) {
-        trusted.retain(|(bytes, _)| names_directory(bytes, &found.name));
+    if trusted.len() > 1 && trusted.iter().any(|(bytes, ..)| names_directory(bytes, &found.name)) {
+        trusted.retain(|(bytes, ..)| names_directory(bytes, &found.name));
     }
     match (trusted.len(), trusted.pop()) {
         (1, Some(pair)) => Ok(pair),
@@ -224,17 +233,19 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
     Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set, m.part) == name)
 }
 
-fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Result<Signer, TrustError> {
+/// A signature that is trusted, and who made it; or why it is not.
+type Judged = Result<(Vec<u8>, Signer), TrustError>;
+
+fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Judged {
     let key = Signature::parse(armour)?.verify(manifest)?;
     let name = signers.judge(&key, now)?;
-    Ok(Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) })
+    let signer = Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) };
+    Ok((armour.to_vec(), signer))
 }
-
-type Judged = Result<Signer, TrustError>;
 
 fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
     match (best, next) {
-        (Some(Ok(signer)), _) | (_, Ok(signer)) => Some(Ok(signer)),
+        (Some(Ok(pair)), _) | (_, Ok(pair)) => Some(Ok(pair)),
         (Some(Err(old)), Err(new)) => Some(Err(if rank(&new) > rank(&old) { new } else { old })),
         (None, Err(why)) => Some(Err(why)),
     }

@@ -1,11 +1,13 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
+use crate::error::Error;
 use crate::format::hashes::BLOCK;
 use crate::format::manifest::{self, Manifest};
-use crate::format::names;
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
+use crate::format::{header, names};
 use crate::media::disk::Disk;
+use crate::pipeline::failing::Failing;
 use crate::pipeline::open::Signer;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ pub struct Part {
     pub manifest: Manifest,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// The signature over them that is trusted.
+    pub armour: Vec<u8>,
     /// Who signed it.
     pub signer: Signer,
     /// The directories that are here.
@@ -30,6 +34,8 @@ pub struct Part {
     pub now: jiff::Timestamp,
     /// See [`Part::holdings`].
     pub(super) holdings: OnceLock<Vec<BTreeSet<u16>>>,
+    /// What its drives could not read.
+    pub(super) failing: Failing,
 }
 
 impl Part {
@@ -44,7 +50,8 @@ impl Part {
     pub fn volume_paths(&self, group: usize, index: usize) -> Vec<PathBuf> {
         let name =
             self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
-        self.dirs.iter().map(|d| d.join(&name)).filter(|p| p.symlink_metadata().is_ok()).collect()
+        let there = |p: &PathBuf| !self.is_gone(p) && p.symlink_metadata().is_ok();
+        self.dirs.iter().map(|d| d.join(&name)).filter(there).collect()
     }
 
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
@@ -57,21 +64,28 @@ impl Part {
             *here += u32::from(self.has_header(&dir.join(name), group, index));
         }
         let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.disk.read(p, manifest::LONGEST).ok()).collect();
+        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
         let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
         (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
     }
 
+    /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
     fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
-        let Ok(file) = self.disk.open(path) else { return false };
+        let Some(source) = self.source(path) else { return false };
         let mut page = vec![0; BLOCK];
-        let read = file.read_up_to(&mut page, 0);
-        read.is_ok_and(|n| n == BLOCK) && page == self.manifest.header(group, index).encode()
+        let read = self.read_blocks(&source, &mut page, 0, &|_| true);
+        read == [true] && page[..header::USED] == self.manifest.header(group, index).encode()[..header::USED]
     }
 
     /// The drives that are here.
     pub fn present(&self) -> BTreeSet<u16> {
-        self.holdings().iter().flatten().copied().collect()
+        self.homes().map(|(_, drive)| drive).collect()
+    }
+
+    /// The directories that are the copy of a drive, each with that drive. Several drives may have been copied into one.
+    pub fn homes(&self) -> impl Iterator<Item = (&PathBuf, u16)> {
+        let there = self.dirs.iter().zip(self.holdings()).filter(|(dir, _)| !self.is_gone(dir));
+        there.flat_map(|(dir, held)| held.iter().map(move |drive| (dir, *drive)))
     }
 
     /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
@@ -94,19 +108,19 @@ impl Part {
     pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
         let listed = self.manifest.files.get(name)?;
         let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-        places.into_iter().find(|p| hash_of(&self.disk, p, listed.bytes).is_some_and(|h| h == listed.blake3))
+        places.into_iter().find(|p| self.hash_of(p, listed.bytes) == Some(listed.blake3))
     }
-}
 
-/// The hash of a file of a set, if it has `len` bytes and can be read.
-pub fn hash_of(disk: &Disk, path: &Path, len: u64) -> Option<[u8; 32]> {
-    let file = disk.open(path).ok()?;
-    if file.metadata().ok()?.len() != len {
-        return None;
+    /// What there is to say when no copy of a metadata file that nothing can replace is good.
+    pub fn without(&self, name: &str) -> Error {
+        self.look_again();
+        let what = format!("every copy of {name} that is here is damaged or missing");
+        let absent = self.absent_numbers();
+        self.or_foreign(match absent.is_empty() {
+            true => Error::lost(what, "ask the sender for a new export"),
+            false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
+        })
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).ok()?;
-    Some(*hasher.finalize().as_bytes())
 }
 
 /// How drives are named to people: `drive 2`, `drives 1, 3`.

@@ -86,8 +86,8 @@ pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) 
     Ok(if from_drive { Origin::Drive } else { Origin::CachePossible })
 }
 
-/// Compares a file with its hash; says whether the cache can be ruled out.
-fn compare(
+/// Compares a file with its hash, not from the cache; says whether the cache can be ruled out.
+pub(super) fn compare(
     disk: &Disk,
     path: &Path,
     len: u64,
@@ -114,7 +114,7 @@ fn compare(
     if read != len || hasher.finalize().as_bytes() != hash {
         return Err(Error::drive(
             format!("{} does not hold what was written to it", path.display()),
-            "do not use this drive: it is failing, or its capacity is faked; export to another",
+            "do not use this drive: it is failing, or its capacity is faked; use another",
         ));
     }
     Ok(!cached)

@@ -1,7 +1,7 @@
 //! What can be typed, and what it means. Nothing is read or written here but the environment.
 
 use ckvault::commands::keygen::files;
-use ckvault::commands::{export, import, keygen, list, verify};
+use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
 use ckvault::pipeline::open::Where;
 use ckvault::pipeline::plan::Request;
@@ -31,6 +31,8 @@ pub enum Verb {
     Export(Export),
     /// Check whether a set is whole; needs no secret
     Verify(Verify),
+    /// Make damaged and missing files of a set anew, in place or on a new drive; needs no secret
+    Repair(Repair),
     /// Restore the files of a set, repairing it on the way
     Import(Import),
     /// Show what is inside a set; needs an identity
@@ -155,6 +157,21 @@ pub struct Verify {
     /// Judge only what the drives given should hold
     #[arg(long)]
     this_drive: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    #[command(flatten)]
+    place: Place,
+    /// Empty drive that takes the place of an absent or damaged one; several times for several drives
+    #[arg(long, value_name = "DRIVE")]
+    to: Vec<PathBuf>,
+    #[command(flatten)]
+    signers: Signers,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -313,6 +330,13 @@ impl Verify {
             verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive },
             self.json,
         )
+    }
+}
+
+impl Repair {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, home: &Home) -> (repair::Options, bool) {
+        (repair::Options { place: self.place.meant(self.signers.signers, home), to: self.to }, self.json)
     }
 }
 

@@ -6,7 +6,7 @@ mod cli;
 mod demo;
 mod ui;
 
-use ckvault::commands::{export, import, inspect, keygen, list, verify};
+use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
 use clap::Parser;
 use cli::{Cli, Home, Verb};
@@ -58,6 +58,15 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
+            }
+            return Ok(ExitCode::from(report.exit_code()));
+        }
+        Verb::Repair(typed) => {
+            let (options, json) = typed.meant(&home);
+            let report = repair::run(&options, bars)?;
+            show(&report, json, |r| ui::repair(r, begun.elapsed()))?;
+            if let Some(why) = &report.trouble {
+                ui::complain_of(&why.message, &why.hint);
             }
             return Ok(ExitCode::from(report.exit_code()));
         }

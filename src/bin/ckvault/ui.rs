@@ -1,11 +1,12 @@
 //! The terminal. House rules: results go to stdout and everything else to stderr; lower case, no full stop; bars only on a
 //! terminal, a line now and then elsewhere; text from a set is shown through `printable`.
 
-use ckvault::commands::{export, import, inspect, keygen, list, verify};
+use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
 use ckvault::text::printable;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,11 +34,16 @@ const LINES_EVERY: Duration = Duration::from_secs(10);
 
 /// Says what went wrong and what to do.
 pub fn complain(error: &Error) {
+    complain_of(&error.to_string(), error.hint());
+}
+
+/// The same, of what is no error of the verb itself.
+pub fn complain_of(message: &str, hint: &str) {
     // Names in it may come from a drive; its own line breaks are meant.
-    let lines: Vec<String> = error.to_string().split('\n').map(|line| printable(line.as_bytes())).collect();
+    let lines: Vec<String> = message.split('\n').map(|line| printable(line.as_bytes())).collect();
     tell!("ckvault: {}", lines.join("\n"));
-    if !error.hint().is_empty() {
-        tell!("hint: {}", error.hint());
+    if !hint.is_empty() {
+        tell!("hint: {hint}");
     }
 }
 
@@ -123,6 +129,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::ReadBack => "reading back",
         Phase::Verify => "verifying",
         Phase::Import => "importing",
+        Phase::Repair => "repairing",
     }
 }
 
@@ -307,13 +314,61 @@ pub fn verify(report: &verify::Report, time: Duration) {
     if !report.absent.is_empty() {
         say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
     }
+    read_errors(&report.read_errors);
     match report.verdict {
         "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
-        "repairable" => say!("everything can be recovered from what is here: `ckvault import` does"),
+        "repairable" => say!(
+            "everything can be recovered from what is here: `ckvault import` does, and `ckvault repair` makes the drives whole"
+        ),
         "incomplete" => say!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
     }
     say!("{}", rate(report.bytes, time));
+}
+
+/// One line for each drive that could not read everything.
+fn read_errors(errors: &BTreeMap<u32, u64>) {
+    for (drive, blocks) in errors {
+        say!("failing  drive {drive} could not read {blocks} block(s): replace it while the others are whole");
+    }
+}
+
+/// After `repair`.
+pub fn repair(report: &repair::Report, time: Duration) {
+    let nothing = report.repaired.is_empty() && report.replaced.is_empty() && report.left.is_empty();
+    say!("{}{}", report.verdict, if nothing { ": nothing to repair here" } else { "" });
+    say!("{}", title(&report.set, report.label.as_deref()));
+    say!("signed by {}, created {}", report.signer, report.created);
+    let shown = |path: &std::path::Path| printable(path.as_os_str().as_encoded_bytes());
+    for file in &report.repaired {
+        match file.blocks {
+            0 => say!("repaired {}", shown(&file.path)),
+            blocks => say!("repaired {}, {blocks} block(s) computed", shown(&file.path)),
+        }
+    }
+    for drive in &report.replaced {
+        let dir = shown(&drive.directory);
+        say!("replaced drive {}: {dir}, {} volume(s), {} block(s) computed", drive.drive, drive.volumes, drive.blocks);
+    }
+    for file in &report.left {
+        say!("left     {}: {}", shown(&file.path), printable(file.why.as_bytes()));
+    }
+    for unused in &report.unused {
+        say!("unused   {}: no drive needs it", shown(unused));
+    }
+    if !report.absent.is_empty() {
+        let list = report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        say!("absent   drive(s) {list}: bring them, or give an empty drive for each with --to");
+    }
+    read_errors(&report.read_errors);
+    match report.read_back {
+        Some("device") => say!("what was written was read back from the drives and compared"),
+        Some(_) => {
+            say!("what was written was read back and compared, perhaps from the cache: replug and run `ckvault verify`")
+        }
+        None => {}
+    }
+    say!("done in {}", human_time(time));
 }
 
 /// After `import`.
@@ -331,6 +386,7 @@ pub fn import(report: &import::Report, time: Duration) {
             report.lost_attributes
         );
     }
+    read_errors(&report.read_errors);
     say!("{}", rate(report.bytes, time));
 }
 

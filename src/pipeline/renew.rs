@@ -1,0 +1,89 @@
+//! Metadata made anew: from the trusted pair, from any good copy, or from what the manifest says.
+
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::media::durable;
+use crate::pipeline::blocks::{At, Blocks};
+use crate::pipeline::part::Part;
+use crate::pipeline::readback::Origin;
+use crate::pipeline::rebuild::make_file;
+use std::path::Path;
+
+/// Takes some bytes of a file that is being written.
+type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+
+/// Makes the metadata file `name_in_dir` in `dir`, which is the copy of `drive` if that is known.
+pub fn renew(blocks: &Blocks, dir: &Path, name_in_dir: &str, drive: Option<u16>) -> Result<Origin> {
+    let set = blocks.set;
+    let (place, name) = match name_in_dir.rsplit_once('/') {
+        Some((sub, name)) => (dir.join(sub), name),
+        None => (dir.to_owned(), name_in_dir),
+    };
+    if !place.is_dir() {
+        durable::create_dir(&set.disk, dir, names::COPY)?;
+    }
+    let whole = |bytes: &[u8]| {
+        let expected = (bytes.len() as u64, *blake3::hash(bytes).as_bytes());
+        make_file(blocks, &place, name, expected, |take| take(bytes))
+    };
+    match name {
+        names::MANIFEST => whole(&set.bytes),
+        names::SIGNATURE => whole(&set.armour),
+        names::B3SUMS => whole(&set.manifest.b3sums(drive.ok_or_else(|| unknown_drive(dir))?)),
+        _ => {
+            let listed =
+                set.manifest.files.get(name).ok_or_else(|| Error::Internal(format!("{name} is not listed")))?;
+            make_file(blocks, &place, name, (listed.bytes, listed.blake3), |take| listed_file(blocks, name, take))
+        }
+    }
+}
+
+fn unknown_drive(dir: &Path) -> Error {
+    Error::drive(
+        format!("which drive of the set {} is of cannot be told: too little of it is left", dir.display()),
+        "make a replacement with --to, if its drive is named as absent",
+    )
+}
+
+/// The bytes of a listed file, from a good copy or from elsewhere.
+fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
+    if let Some(path) = blocks.set.good_copy(name) {
+        return copy(blocks.set, &path, take);
+    }
+    match name {
+        names::HASHES => put_together(blocks, take),
+        _ => Err(blocks.set.without(name)),
+    }
+}
+
+fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {
+    let mut failed = None;
+    let read = set.read_through(path, u64::MAX, &mut |piece| {
+        if failed.is_none() {
+            failed = take(piece).err();
+        }
+    });
+    match (failed, read) {
+        (Some(error), _) => Err(error),
+        (None, Some(_)) => Ok(()),
+        (None, None) => Err(Error::on_drive("read", path)(std::io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// `hashes.b3` page by page, each from wherever it can be proven.
+fn put_together(blocks: &Blocks, take: Take) -> Result<()> {
+    for (group, index, name, _) in blocks.set.manifest.volumes() {
+        for values in blocks.values(At { group, index }) {
+            let values = values.ok_or_else(|| {
+                Error::lost(
+                    format!(
+                        "the hashes of the blocks of {name} cannot be found out: it is damaged, and so are all copies"
+                    ),
+                    "bring another drive of the set; without that, the volume counts as missing",
+                )
+            })?;
+            take(values.as_flattened())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! What repair does to one part of a set: which files are in need, and where they are made anew.
+
+use crate::error::{Error, Result};
+use crate::format::hashes::BLOCK;
+use crate::format::manifest::{set_dir_name, volume_name};
+use crate::format::names;
+use crate::media::drive::{self, Drive};
+use crate::media::durable::{self, PARTIAL_SUFFIX};
+use crate::media::lock_dir;
+use crate::pipeline::audit::{Audit, State};
+use crate::pipeline::blocks::{At, Blocks};
+use crate::pipeline::open::Set;
+use crate::pipeline::part::Part;
+use crate::pipeline::readback::Origin;
+use crate::pipeline::rebuild::{Made, Target, Why, rebuild};
+use crate::pipeline::renew::renew;
+use crate::progress::Progress;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// What a file system needs for a file besides its bytes.
+const PER_FILE: u64 = 128 << 10;
+
+/// Metadata in the order in which it is put on a new drive: whether the set can be opened at all first, the manifest last.
+const ORDER: [&str; 7] = [
+    names::KEYS,
+    names::HASHES,
+    names::INVENTORY,
+    names::RECOVER_PY,
+    names::RECOVER_TXT,
+    names::B3SUMS,
+    names::SIGNATURE,
+];
+
+/// What is to be made of a part, and what became of it.
+#[derive(Debug, Default)]
+pub struct Restoring {
+    volumes: Vec<Target>,
+    files: Vec<(PathBuf, String, Option<u16>)>,
+    new: Vec<NewDrive>,
+    /// Files that were made in their places.
+    pub made: Vec<MadeFile>,
+    /// Drives that were made.
+    pub replaced: Vec<NewDrive>,
+    /// Files that could not be made.
+    pub left: Vec<(PathBuf, Why)>,
+    /// Where what was made was read back from.
+    pub origin: Option<Origin>,
+}
+
+/// A file that was made.
+#[derive(Debug)]
+pub struct MadeFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its drive, if that is known.
+    pub drive: Option<u16>,
+    /// Blocks of it that were computed.
+    pub blocks: u64,
+}
+
+/// A drive that takes the place of another one.
+#[derive(Debug)]
+pub struct NewDrive {
+    /// Which.
+    pub drive: u16,
+    /// The directory of the set on it.
+    pub dir: PathBuf,
+    /// Volumes that it has.
+    pub volumes: u64,
+    /// Blocks of them that were computed.
+    pub blocks: u64,
+    /// Nobody else writes there meanwhile.
+    _lock: File,
+}
+
+/// Another process writes there.
+pub fn busy(dir: &Path) -> Error {
+    Error::drive(
+        format!("{} is being written now, by an export or a repair", dir.display()),
+        "wait until the other command has ended, then run this one again",
+    )
+}
+
+/// The numbers of the drives of which something is damaged, missing or absent.
+pub fn needs(set: &Set, found: &[Audit]) -> Vec<u32> {
+    let of = |(part, found): (&Part, &Audit)| {
+        let mut drives: BTreeSet<u16> = found.absent.clone();
+        drives.extend(found.volumes.iter().flatten().filter(|v| v.state != State::Ok).map(|v| v.drive));
+        let bad = |dir: &PathBuf| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok);
+        drives.extend(part.homes().filter(|(dir, _)| bad(dir)).map(|(_, drive)| drive));
+        drives.into_iter().map(|d| part.manifest.drive_number(d)).collect::<Vec<_>>()
+    };
+    set.parts.iter().zip(found).flat_map(of).collect()
+}
+
+/// Removes what an interrupted repair left behind.
+pub fn sweep(part: &Part) {
+    part.dirs.iter().for_each(|dir| sweep_dir(part, dir));
+}
+
+fn sweep_dir(part: &Part, dir: &Path) {
+    let mut ours: BTreeSet<String> = part.manifest.volumes().map(|(_, _, name, _)| name).collect();
+    ours.extend(names::METADATA.map(str::to_owned));
+    for path in [dir.to_owned(), dir.join(names::COPY)].iter().flat_map(|d| part.disk.list(d).unwrap_or_default()) {
+        let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
+        if name.is_some_and(|name| ours.contains(name)) {
+            // What cannot be removed is told when it is in the way.
+            let _ = part.disk.remove(&path);
+        }
+    }
+}
+
+impl Restoring {
+    /// Every damaged or missing file of the drives that are here.
+    pub fn plan_in_place(&mut self, blocks: &Blocks, found: &Audit) {
+        for (group, volumes) in found.volumes.iter().enumerate() {
+            for (index, volume) in volumes.iter().enumerate() {
+                let at = At { group, index };
+                let bad = volume.homes.iter().filter(|home| !volume.is_whole_at(home));
+                self.volumes.extend(bad.filter_map(|home| target(blocks, at, home.parent()?)));
+            }
+        }
+        for file in found.files.iter().filter(|f| f.state != State::Ok) {
+            let drive = blocks.set().homes().find(|(dir, _)| **dir == file.dir).map(|(_, drive)| drive);
+            self.files.push((file.dir.clone(), file.name.clone(), drive));
+        }
+        // The manifest last, as always.
+        self.files.sort_by_key(|(_, name, _)| name.ends_with(names::MANIFEST));
+    }
+
+    /// Complete directories for those of the new drives, by number, that are of this part.
+    pub fn plan_replacements(&mut self, blocks: &Blocks, given: &BTreeMap<u32, PathBuf>) -> Result<()> {
+        let (part, manifest) = (blocks.set(), &blocks.set().manifest);
+        let name = set_dir_name(manifest.label.as_deref(), &manifest.set, manifest.part);
+        let own = |drive: u16| Some((drive, given.get(&manifest.drive_number(drive))?));
+        let own: Vec<(u16, &PathBuf)> = (1..=manifest.drives).filter_map(own).collect();
+        let mut room: BTreeMap<u64, u64> = BTreeMap::new();
+        for (number, to) in &own {
+            check_new(part, *number, to, &to.join(&name), &mut room)?;
+        }
+        for (drive, to) in own {
+            let dir = to.join(&name);
+            for (parent, name) in [(to.as_path(), name.as_str()), (&dir, names::COPY)] {
+                if !parent.join(name).is_dir() {
+                    durable::create_dir(&part.disk, parent, name)?;
+                }
+            }
+            let locked = lock_dir(&dir).map_err(Error::on_drive("lock", &dir))?;
+            let lock = locked.ok_or_else(|| busy(&dir))?;
+            sweep_dir(part, &dir);
+            let own = manifest.volumes().filter(|(_, _, _, v)| v.drive == drive);
+            let mut all: Vec<Target> =
+                own.filter_map(|(group, index, _, _)| target(blocks, At { group, index }, &dir)).collect();
+            let volumes = all.len() as u64;
+            // What an interrupted repair has finished stays.
+            all.retain(|t| part.hash_of(&dir.join(&t.name), t.bytes) != Some(blocks.root(t.at)));
+            self.volumes.extend(all);
+            self.new.push(NewDrive { drive, dir, volumes, blocks: 0, _lock: lock });
+        }
+        self.volumes.sort_by_key(|t| (t.at.group, t.at.index));
+        Ok(())
+    }
+
+    /// Bytes that will be written and read back.
+    pub fn bytes(&self) -> u64 {
+        self.volumes.iter().map(|t| 2 * t.bytes).sum()
+    }
+
+    /// Does all of it. Fails only if it was interrupted; what cannot be made is left, and said.
+    pub fn run(&mut self, blocks: &Blocks, found: &mut Audit, progress: &dyn Progress) -> Result<()> {
+        self.make_new_files(blocks, &ORDER[..1]);
+        let mut volumes = std::mem::take(&mut self.volumes);
+        while let Some(group) = volumes.first().map(|t| t.at.group) {
+            let later = volumes.split_off(volumes.partition_point(|t| t.at.group == group));
+            self.make_group(blocks, volumes, found, progress)?;
+            volumes = later;
+        }
+        for (dir, name, drive) in std::mem::take(&mut self.files) {
+            let made = renew(blocks, &dir, &name, drive).map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
+            if self.note(&dir.join(&name), drive, made) {
+                found.renew_file(&dir, &name);
+            }
+        }
+        self.make_new_files(blocks, &ORDER[1..]);
+        self.finish_new_drives(blocks, found);
+        Ok(())
+    }
+
+    /// Makes volumes of one group: all at once, or, where room is scarce, as many as there is room for at a time.
+    fn make_group(
+        &mut self,
+        blocks: &Blocks,
+        mut pending: Vec<Target>,
+        found: &mut Audit,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        while !pending.is_empty() {
+            let (now, later, mut left) = fitting(pending);
+            self.left.append(&mut left);
+            pending = later;
+            for (target, made) in now.iter().zip(rebuild(blocks, &now, progress)?) {
+                let path = target.dir.join(&target.name);
+                let drive = blocks.set().manifest.groups[target.at.group].volumes[target.at.index].drive;
+                if let Some(new) = self.new.iter_mut().find(|n| n.dir == target.dir) {
+                    new.blocks += made.as_ref().map_or(0, |m| m.blocks);
+                }
+                if self.note(&path, Some(drive), made) && self.new.is_empty() {
+                    found.renew_volume(target.at, &path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, path: &Path, drive: Option<u16>, made: Result<Made, Why>) -> bool {
+        match made {
+            Ok(made) => {
+                self.origin = Some(self.origin.map_or(made.origin, |o| o.and(made.origin)));
+                if self.new.is_empty() {
+                    self.made.push(MadeFile { path: path.to_owned(), drive, blocks: made.blocks });
+                }
+                true
+            }
+            Err(why) => {
+                self.left.push((path.to_owned(), why));
+                false
+            }
+        }
+    }
+
+    fn make_new_files(&mut self, blocks: &Blocks, names: &[&str]) {
+        let new: Vec<(PathBuf, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
+        for name in names {
+            for (dir, drive) in &new {
+                for name in [format!("{}/{name}", names::COPY), (*name).to_owned()] {
+                    let made = renew(blocks, dir, &name, Some(*drive));
+                    let made = made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
+                    self.note(&dir.join(&name), Some(*drive), made);
+                }
+            }
+        }
+    }
+
+    /// A new drive to which nothing is lacking gets its manifest; the others stay what they are, unfinished.
+    fn finish_new_drives(&mut self, blocks: &Blocks, found: &mut Audit) {
+        for at in 0..self.new.len() {
+            let (dir, drive) = (self.new[at].dir.clone(), self.new[at].drive);
+            if self.left.iter().any(|(path, _)| path.starts_with(&dir)) {
+                continue;
+            }
+            for name in [format!("{}/{}", names::COPY, names::MANIFEST), names::MANIFEST.to_owned()] {
+                let made = renew(blocks, &dir, &name, Some(drive));
+                let made = made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
+                self.note(&dir.join(&name), Some(drive), made);
+            }
+        }
+        for new in std::mem::take(&mut self.new) {
+            if self.left.iter().all(|(path, _)| !path.starts_with(&new.dir)) {
+                note_new_drive(blocks.set(), found, &new);
+                self.replaced.push(new);
+            }
+        }
+    }
+}
+
+fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
+    let old: Vec<PathBuf> = part.homes().filter(|(_, d)| *d == new.drive).map(|(dir, _)| dir.clone()).collect();
+    let alone = |dir: &&PathBuf| part.homes().filter(|(d, _)| d == dir).count() == 1;
+    let emptied: Vec<PathBuf> = old.iter().filter(alone).cloned().collect();
+    found.replace_drive(new.drive, &old, &emptied);
+    for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
+        found.renew_volume(At { group, index }, &new.dir.join(name));
+    }
+    for name in names::METADATA {
+        found.renew_file(&new.dir, name);
+        found.renew_file(&new.dir, &format!("{}/{name}", names::COPY));
+    }
+}
+
+fn target(blocks: &Blocks, at: At, dir: &Path) -> Option<Target> {
+    let group = blocks.set().manifest.groups.get(at.group)?;
+    let bytes = group.volumes.get(at.index)?.bytes;
+    Some(Target { at, dir: dir.to_owned(), name: volume_name(at.group, at.index, group.k), bytes })
+}
+
+/// Those for which there is room now, together; those that must wait; and those that will never fit.
+fn fitting(pending: Vec<Target>) -> (Vec<Target>, Vec<Target>, Vec<(PathBuf, Why)>) {
+    let (mut now, mut later, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+    for target in pending {
+        let path = target.dir.join(&target.name);
+        match drive::examine(&target.dir) {
+            Err(error) => left.push((path, error.into())),
+            Ok(drive) => {
+                let taken = taken.entry(drive.device).or_default();
+                match *taken + target.bytes + PER_FILE <= drive.free {
+                    true => {
+                        *taken += target.bytes + PER_FILE;
+                        now.push(target);
+                    }
+                    false if *taken > 0 => later.push(target),
+                    false => left.push((path, no_room(&drive, target.bytes).into())),
+                }
+            }
+        }
+    }
+    (now, later, left)
+}
+
+fn no_room(drive: &Drive, needed: u64) -> Error {
+    Error::drive(
+        format!("no room in {}: {needed} bytes are needed, {} are free", drive.path.display(), drive.free),
+        "make room there, or make a replacement for the drive with --to DRIVE",
+    )
+}
+
+/// Whether a new drive can take all that was on the old one; nothing is written before that is certain.
+fn check_new(part: &Part, number: u16, to: &Path, dir: &Path, room: &mut BTreeMap<u64, u64>) -> Result<()> {
+    let drive = drive::examine(to)?;
+    if [dir.to_owned(), dir.join(names::COPY)].iter().any(|d| d.join(names::MANIFEST).symlink_metadata().is_ok()) {
+        return Err(Error::usage(
+            format!("{} holds a drive of the set already", dir.display()),
+            "give an empty drive with --to; without --to, what is there is repaired in place",
+        ));
+    }
+    let volumes = || part.manifest.volumes().filter(|(_, _, _, v)| v.drive == number);
+    let longest = volumes().map(|(_, _, _, v)| v.bytes).max().unwrap_or(0);
+    if !drive.can_hold(longest, true) {
+        return Err(Error::drive(
+            format!("the file system of {} ({}) cannot hold files of {longest} bytes", to.display(), drive.fs_type),
+            "give a drive with another file system",
+        ));
+    }
+    let there = |name: &String| dir.join(name).metadata().map_or(0, |m| m.len());
+    let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
+    let listed: u64 = part.manifest.files.values().map(|f| f.bytes).sum();
+    let metadata = 2 * (listed + part.bytes.len() as u64) + 16 * BLOCK as u64;
+    let needed = room.entry(drive.device).or_default();
+    *needed += lacking + metadata;
+    match *needed <= drive.free {
+        true => Ok(()),
+        false => Err(Error::drive(
+            format!("no room in {}: {needed} bytes are needed, {} are free", to.display(), drive.free),
+            "give an emptier drive with --to",
+        )),
+    }
+}
