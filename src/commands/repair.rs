@@ -12,10 +12,11 @@ use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::Why;
 use crate::pipeline::restore::{self, Restoring};
 use crate::progress::{Phase, Progress};
+use crate::text::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub struct Report {
     /// Drives that are named and not here.
     pub absent: Vec<u32>,
     /// Drives given with `--to` that were not needed.
-    pub unused: Vec<PathBuf>,
+    pub unused: Vec<String>,
     /// Blocks that drives could not read, by the number of the drive.
     pub read_errors: BTreeMap<u32, u64>,
     /// Where what was written was read back from: `device` or `cache-possible`; null if nothing was written.
@@ -62,7 +63,7 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Repaired {
     /// Where it is.
-    pub path: PathBuf,
+    pub path: String,
     /// The number of its drive, if that is known.
     pub drive: Option<u32>,
     /// How many of its blocks were computed from others; 0 for metadata.
@@ -75,7 +76,7 @@ pub struct Replaced {
     /// Its number.
     pub drive: u32,
     /// The directory of the set on it.
-    pub directory: PathBuf,
+    pub directory: String,
     /// How many volumes it has.
     pub volumes: u64,
     /// How many blocks of them were computed from others.
@@ -86,7 +87,7 @@ pub struct Replaced {
 #[derive(Debug, Serialize)]
 pub struct Left {
     /// Where it is, or should be.
-    pub path: PathBuf,
+    pub path: String,
     /// Why.
     pub why: String,
 }
@@ -169,18 +170,18 @@ fn report(set: &Set, found: &[Audit], restored: Vec<Restoring>, unused: Vec<Path
     let mut trouble: Option<Why> = None;
     for (part, restored) in set.parts.iter().zip(restored) {
         repaired.extend(restored.made.into_iter().map(|m| Repaired {
-            path: m.path,
+            path: shown(&m.path),
             drive: m.drive.map(|d| number(part, d)),
             blocks: m.blocks,
         }));
         replaced.extend(restored.replaced.into_iter().map(|r| Replaced {
             drive: number(part, r.drive),
-            directory: r.dir,
+            directory: shown(&r.dir),
             volumes: r.volumes,
             blocks: r.blocks,
         }));
         for (path, why) in restored.left {
-            left.push(Left { path, why: why.message.clone() });
+            left.push(Left { path: shown(&path), why: printable(why.message.as_bytes()) });
             trouble = worse(trouble, why);
         }
         origin = [origin, restored.origin].into_iter().flatten().reduce(Origin::and);
@@ -201,12 +202,16 @@ fn report(set: &Set, found: &[Audit], restored: Vec<Restoring>, unused: Vec<Path
         replaced,
         left,
         absent,
-        unused,
+        unused: unused.iter().map(|p| shown(p)).collect(),
         read_errors: set.read_errors(),
         read_back: origin.map(|o| if o == Origin::Drive { "device" } else { "cache-possible" }),
         verdict: verify::word(verdict),
         trouble,
     }
+}
+
+fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_encoded_bytes())
 }
 
 /// What is lost counts most, then what is not trusted, then what fails; of two alike the first.

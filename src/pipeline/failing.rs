@@ -188,6 +188,8 @@ impl Part {
     /// How many blocks could not be read, by the number of the drive.
     pub fn read_errors(&self) -> BTreeMap<u32, u64> {
         let mut errors = BTreeMap::new();
+        // Which drive a directory is of may have to be read first.
+        self.holdings();
         for (path, blocks) in lock(&self.failing.blocks).iter() {
             if let Some(drive) = self.drive_of(path) {
                 *errors.entry(self.manifest.drive_number(drive)).or_default() += blocks.len() as u64;

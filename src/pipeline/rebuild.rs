@@ -123,9 +123,10 @@ impl<'a> Making<'a> {
     /// Syncs, reads back, compares with the signed root, and only then gives the file its name.
     fn finish(mut self, blocks: &Blocks, progress: &dyn Progress) -> Result<Made, Why> {
         let failed = lock(&self.failed).take();
-        let (None, Some(file)) = (&failed, self.file.take()) else {
-            return self.give_up(failed.unwrap_or_else(|| Error::Interrupted.into()));
-        };
+        if let Some(why) = failed {
+            return self.give_up(why);
+        }
+        let Some(file) = self.file.take() else { return self.give_up(Error::Interrupted.into()) };
         let volume = blocks.volume(self.target.at);
         let advance = |bytes| {
             progress.drive(blocks.drive(self.target.at), bytes);

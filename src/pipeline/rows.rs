@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::hashes::{BLOCK, blocks};
 use crate::pipeline::blocks::{At, Blocks, Seen};
+use crate::pipeline::parity::Found;
 use std::ops::Range;
 
 /// Some rows of a group: those blocks of them that were asked for, and what was needed to have them.
@@ -100,6 +101,12 @@ impl Blocks<'_> {
 
     fn solve_row(&self, group: usize, rows: &mut Rows, row: usize, wanted: &[usize]) -> Result<()> {
         let k = usize::from(self.set.manifest.groups[group].k);
+        if wanted.iter().all(|index| rows.is_good(*index, row)) {
+            return Ok(());
+        }
+        if rows.count_good(row) < k {
+            self.mend_row(group, rows, row)?;
+        }
         let Some(missing) = wanted.iter().copied().find(|index| !rows.is_good(*index, row)) else { return Ok(()) };
         if rows.count_good(row) < k {
             return Err(self.unsolvable(At { group, index: missing }, rows, row));
@@ -113,6 +120,33 @@ impl Blocks<'_> {
             true => self.codec.reconstruct_data(&mut shards),
             false => self.codec.reconstruct(&mut shards),
         }
+    }
+
+    /// Where more than M blocks are bad, but can be read, nearly all bytes of them may be right.
+    fn mend_row(&self, group: usize, rows: &mut Rows, row: usize) -> Result<()> {
+        let span = row * BLOCK..(row + 1) * BLOCK;
+        let number = rows.range.start + row as u64;
+        let found = rows.bytes.iter().zip(&rows.seen).map(|(bytes, seen)| match seen[row] {
+            Seen::Good => Found::Good(bytes[span.clone()].to_vec()),
+            Seen::Wrong => Found::Doubtful(bytes[span.clone()].to_vec()),
+            Seen::Unread => Found::Gone,
+        });
+        let mut found: Vec<Found> = found.collect();
+        let agrees = |index: usize, block: &[u8]| {
+            let at = At { group, index };
+            let (from, to) = self.bytes_of(at, &(number..number + 1));
+            let (own, padding) = block.split_at((to - from) as usize);
+            padding.iter().all(|byte| *byte == 0) && self.agrees(at, number, own)
+        };
+        self.codec.mend(&mut found, &agrees)?;
+        for (index, block) in found.into_iter().enumerate() {
+            if let (Found::Good(bytes), false) = (block, rows.is_good(index, row)) {
+                rows.make_room(index);
+                rows.bytes[index][span.clone()].copy_from_slice(&bytes);
+                rows.seen[index][row] = Seen::Good;
+            }
+        }
+        Ok(())
     }
 
     /// What there is to say of a row that has too few good blocks.

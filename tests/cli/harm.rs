@@ -1,8 +1,9 @@
 //! Damage: what happens to drives on the road.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes in a block.
 pub const BLOCK: u64 = 64 << 10;
@@ -58,6 +59,21 @@ pub fn swap_blocks(a: (&Path, u64), b: (&Path, u64)) {
     let (in_a, in_b) = (read(a), read(b));
     open(a.0).write_all_at(&in_b, a.1 * BLOCK).unwrap();
     open(b.0).write_all_at(&in_a, b.1 * BLOCK).unwrap();
+}
+
+/// Every file below a directory, by its path from the directories right below it on, with its bytes.
+pub fn files_under(drive: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn collect(drive: &Path, dir: &Path, all: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for path in fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+            match path.is_dir() {
+                true => collect(drive, &path, all),
+                false => drop(all.insert(path.strip_prefix(drive).unwrap().to_owned(), fs::read(&path).unwrap())),
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    collect(drive, drive, &mut all);
+    all
 }
 
 /// Copies a tree of files and directories.

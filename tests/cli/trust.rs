@@ -133,7 +133,7 @@ fn a_signature_over_another_set_does_not_fit() {
 }
 
 #[test]
-fn the_manifest_of_another_set_leaves_its_own_drive_to_be_brought() {
+fn a_manifest_replayed_over_volumes_of_another_set_is_refused_and_names_it() {
     let (vault, set) = prepared();
     vault.make(&["usb2"]);
     let other = vault.export("checkpoint --to usb2 --parity 2+1");
@@ -143,9 +143,16 @@ fn the_manifest_of_another_set_leaves_its_own_drive_to_be_brought() {
             .zip(other.copies(name))
             .for_each(|(mine, theirs)| assert!(fs::copy(theirs, mine).is_ok()));
     }
-    // The drive of the set that is named now is not here: it could still be brought.
-    vault.refuses("usb", 7).says("drive 1");
-    assert_eq!(vault.verdict("usb")["verdict"], "incomplete");
+    untrusted(&vault, "", &format!("belongs to another set ({}…)", &set.id()[..8]));
+    vault.receiver("repair usb").fails(5).says(&set.id()[..8]);
+    // Key slot and inventory of the set that is named change nothing.
+    for name in ["keys.age", "inventory.age", "hashes.b3"] {
+        set.copies(name).iter().zip(other.copies(name)).for_each(|(a, b)| assert!(fs::copy(b, a).is_ok()));
+    }
+    let ran = vault.receiver("verify usb").ends(5).says(&set.id()[..8]);
+    ran.check(ran.stdout.trim() == "untrusted", "the verdict is not on stdout");
+    vault.refuses("usb", 5).says(&set.id()[..8]);
+    vault.receiver("repair usb").fails(5).says(&set.id()[..8]);
 }
 
 #[test]

@@ -339,22 +339,21 @@ pub fn repair(report: &repair::Report, time: Duration) {
     say!("{}{}", report.verdict, if nothing { ": nothing to repair here" } else { "" });
     say!("{}", title(&report.set, report.label.as_deref()));
     say!("signed by {}, created {}", report.signer, report.created);
-    let shown = |path: &std::path::Path| printable(path.as_os_str().as_encoded_bytes());
     for file in &report.repaired {
         match file.blocks {
-            0 => say!("repaired {}", shown(&file.path)),
-            blocks => say!("repaired {}, {blocks} block(s) computed", shown(&file.path)),
+            0 => say!("repaired {}", file.path),
+            blocks => say!("repaired {}, {blocks} block(s) computed", file.path),
         }
     }
     for drive in &report.replaced {
-        let dir = shown(&drive.directory);
+        let dir = &drive.directory;
         say!("replaced drive {}: {dir}, {} volume(s), {} block(s) computed", drive.drive, drive.volumes, drive.blocks);
     }
     for file in &report.left {
-        say!("left     {}: {}", shown(&file.path), printable(file.why.as_bytes()));
+        say!("left     {}: {}", file.path, file.why);
     }
     for unused in &report.unused {
-        say!("unused   {}: no drive needs it", shown(unused));
+        say!("unused   {}: no drive needs it", unused);
     }
     if !report.absent.is_empty() {
         let list = report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");

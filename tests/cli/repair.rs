@@ -1,0 +1,267 @@
+//! `repair`: what is damaged or missing is made anew, in its place or on a new drive.
+
+use crate::harm::{self, BLOCK};
+use crate::support::*;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SIZE: usize = 1_500_000;
+
+/// Every file of a set with its bytes.
+fn contents(set: &Set) -> BTreeMap<PathBuf, Vec<u8>> {
+    set.files().into_iter().map(|p| (p.clone(), fs::read(p).unwrap())).collect()
+}
+
+/// Asserts that all files of a set are as they were, and that there are no others.
+#[track_caller]
+fn assert_as_before(set: &Set, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    let now = contents(set);
+    let names = |all: &BTreeMap<PathBuf, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&now), names(before));
+    before.iter().for_each(|(path, bytes)| assert!(now[path] == *bytes, "{} is another", path.display()));
+}
+
+/// Repairs as the receiver, who needs no identity for it; must succeed.
+#[track_caller]
+fn repaired(vault: &Vault, arguments: &str) -> Value {
+    let call = vault.call("gate", &format!("repair {arguments} --signers sender.pub --json"));
+    call.run().ok().json()
+}
+
+/// The files that a report says were repaired, or left.
+fn paths(vault: &Vault, report: &Value, what: &str) -> Vec<PathBuf> {
+    list(&report[what]).iter().map(|r| vault.path(text(&r["path"]))).collect()
+}
+
+#[test]
+fn a_whole_set_needs_no_repair() {
+    let vault = Vault::new();
+    let set = vault.exported(SIZE, "2+1");
+    let before = contents(&set);
+    let report = repaired(&vault, "usb");
+    assert_eq!((report["verdict"].as_str(), list(&report["repaired"]).len()), (Some("intact"), 0));
+    assert!(report["read_back"].is_null());
+    vault.receiver("repair usb").ok().shows("nothing to repair");
+    vault.make(&["new"]);
+    let report = repaired(&vault, "usb --to new");
+    assert!(list(&report["replaced"]).is_empty() && list(&report["unused"]).len() == 1, "{report}");
+    assert!(names_in(&vault.path("new")).is_empty());
+    assert_as_before(&set, &before);
+}
+
+#[test]
+fn every_file_comes_back_byte_for_byte() {
+    let vault = Vault::new();
+    let set = vault.exported(SIZE, "3+2");
+    let before = contents(&set);
+    let volumes = set.volumes();
+    let ways: [&dyn Fn(&Path); 6] = [
+        &|p| harm::remove([p]),
+        &|p| harm::flip(p, harm::len(p) / 2, 3),
+        &|p| harm::resize(p, harm::len(p) / 3),
+        &|p| harm::resize(p, harm::len(p) + 70_000),
+        &|p| harm::zero(p, 0, u64::MAX),
+        &|p| {
+            harm::remove([p]);
+            fs::create_dir(p).unwrap();
+        },
+    ];
+    for (path, bytes) in &before {
+        for (i, way) in ways.iter().enumerate() {
+            // Of each metadata file and of some volumes all ways, of the others one.
+            if volumes.contains(path)
+                && i > 0
+                && !path.ends_with("g00000-d001.ckv")
+                && !path.ends_with("g00000-p000.ckv")
+            {
+                continue;
+            }
+            way(path);
+            let report = repaired(&vault, "usb");
+            assert_eq!(paths(&vault, &report, "repaired"), [path.as_path()], "way {i}: {report}");
+            assert_eq!(report["verdict"], "intact");
+            assert!(fs::read(path).unwrap() == *bytes, "{} is another, way {i}", path.display());
+        }
+    }
+    assert_as_before(&set, &before);
+}
+
+#[test]
+fn m_volumes_at_once_and_half_of_the_metadata_come_back() {
+    let vault = Vault::new();
+    let set = vault.exported(4_000_000, "4+3");
+    let before = contents(&set);
+    harm::remove([set.volume("g00000-d001.ckv"), set.volume("g00000-p002.ckv")]);
+    harm::zero(&set.volume("g00000-d003.ckv"), 5 * BLOCK, 3 * BLOCK);
+    fs::remove_dir_all(set.dirs[0].join("copy")).unwrap();
+    let report = repaired(&vault, "usb");
+    assert_eq!(report["verdict"], "intact");
+    assert_eq!(list(&report["repaired"]).len(), 3 + 8, "{report}");
+    let d003 = list(&report["repaired"]).iter().find(|r| text(&r["path"]).ends_with("d003.ckv")).unwrap();
+    assert_eq!((number(&d003["blocks"]), number(&d003["drive"])), (3, 1));
+    assert!(["device", "cache-possible"].contains(&text(&report["read_back"])));
+    assert_as_before(&set, &before);
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+}
+
+#[test]
+fn damage_in_all_volumes_is_repaired_on_all_drives() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", SIZE);
+    vault.make(&["usb1", "usb2", "usb3"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --parity 4+2");
+    let before = contents(&set);
+    for (i, path) in set.volumes().iter().enumerate() {
+        harm::flip(path, (1 + i as u64) * BLOCK + 7, 1);
+        harm::flip(path, 30, 1);
+    }
+    for (i, path) in set.copies("hashes.b3").iter().enumerate() {
+        harm::flip(path, 40 * i as u64, 0);
+    }
+    let report = repaired(&vault, "usb1 usb2 usb3");
+    assert_eq!(report["verdict"], "intact", "{report}");
+    assert_as_before(&set, &before);
+}
+
+#[test]
+fn hashes_without_a_good_copy_are_put_together() {
+    let vault = Vault::new();
+    let set = vault.exported(SIZE, "2+1");
+    let before = contents(&set);
+    harm::remove(set.copies("hashes.b3"));
+    harm::flip(&set.volume("g00000-d000.ckv"), 3 * BLOCK + 9, 1);
+    let report = repaired(&vault, "usb");
+    assert_eq!(report["verdict"], "intact", "{report}");
+    assert_as_before(&set, &before);
+}
+
+#[test]
+fn what_is_lost_is_left_alone_and_everything_else_is_repaired() {
+    let vault = Vault::new();
+    let set = vault.exported(40 << 20, "2+1");
+    let before = contents(&set);
+    let lost = ["g00000-d000.ckv", "g00000-p000.ckv"].map(|name| set.volume(name));
+    for path in &lost {
+        harm::zero(path, 2 * BLOCK, BLOCK);
+    }
+    let others = [set.volume("g00001-d001.ckv"), set.copies("inventory.age")[0].clone()];
+    harm::remove(&others);
+    let damaged: Vec<Vec<u8>> = lost.iter().map(|p| fs::read(p).unwrap()).collect();
+    let ran = vault.receiver("repair usb --json").ends(4).says("too many other volumes").says("hint: ");
+    let report = ran.json();
+    assert_eq!(report["verdict"], "lost");
+    assert_eq!(paths(&vault, &report, "left"), lost);
+    lost.iter().zip(damaged).for_each(|(path, bytes)| assert!(fs::read(path).unwrap() == bytes));
+    others.iter().for_each(|path| assert!(fs::read(path).unwrap() == before[path]));
+    assert_eq!(contents(&set).len(), before.len(), "something was left behind");
+    assert_eq!(vault.verdict("usb")["verdict"], "lost");
+}
+
+/// A vault with a set on three drives, of which any one may be lost.
+fn three() -> (Vault, Set) {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", SIZE);
+    vault.make(&["usb1", "usb2", "usb3", "new", "new2"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1");
+    (vault, set)
+}
+
+/// A drive has exactly the files that another had.
+#[track_caller]
+fn assert_drive_like(new: &Path, old: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    let made = harm::files_under(new);
+    let wanted: BTreeMap<PathBuf, &Vec<u8>> =
+        before.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(old).ok()?.to_owned(), bytes))).collect();
+    assert_eq!(made.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    wanted.iter().for_each(|(path, bytes)| assert!(made[path] == **bytes, "{} is another", path.display()));
+}
+
+#[test]
+fn an_absent_drive_is_replaced_and_the_others_are_not_touched() {
+    let (vault, set) = three();
+    let before = contents(&set);
+    fs::rename(vault.path("usb2"), vault.path("gone")).unwrap();
+    vault.receiver("repair usb1 usb3").ok().shows("absent").shows("--to");
+    let report = repaired(&vault, "usb1 usb3 --to new");
+    let replaced = &list(&report["replaced"])[0];
+    assert_eq!((report["verdict"].as_str(), number(&replaced["drive"])), (Some("intact"), 2), "{report}");
+    assert!(number(&replaced["volumes"]) == 8 && number(&replaced["blocks"]) >= 8);
+    assert_drive_like(&vault.path("new"), &vault.path("usb2"), &before);
+    for (path, bytes) in before.iter().filter(|(p, _)| !p.starts_with(vault.path("usb2"))) {
+        assert!(fs::read(path).unwrap() == *bytes);
+    }
+    assert_eq!(vault.verdict("usb1 new usb3")["verdict"], "intact");
+    vault.restores("new usb3", "checkpoint");
+    vault.receiver("repair usb1 usb3 new --to new2").ok().shows("nothing to repair");
+    vault.receiver("repair usb1 usb3 --to new").fails(2).says("already");
+}
+
+#[test]
+fn a_damaged_drive_is_replaced_from_its_own_good_blocks_too() {
+    let (vault, set) = three();
+    let before = contents(&set);
+    // More is damaged than the other drives alone could make good.
+    harm::remove([set.dirs[0].join("g00000-d000.ckv"), set.dirs[1].join("manifest.json")]);
+    for path in set.volumes().iter().filter(|p| p.starts_with(&set.dirs[1])) {
+        harm::flip(path, BLOCK + 9, 3);
+    }
+    vault.receiver("repair usb1 usb2 usb3 --to new").fails(2).says("drives 1, 2").says("in place");
+    let damaged = contents(&set);
+    let report = repaired(&vault, "usb1 usb2 usb3 --to new --to new2");
+    let drives: Vec<u64> = list(&report["replaced"]).iter().map(|r| number(&r["drive"])).collect();
+    assert_eq!((drives, report["verdict"].as_str()), (vec![1, 2], Some("intact")), "{report}");
+    assert_drive_like(&vault.path("new"), &vault.path("usb1"), &before);
+    assert_drive_like(&vault.path("new2"), &vault.path("usb2"), &before);
+    assert_as_before(&set, &damaged);
+    assert_eq!(vault.verdict("new new2 usb3")["verdict"], "intact");
+}
+
+#[test]
+fn a_lone_drive_is_replaced_as_a_whole() {
+    let vault = Vault::new();
+    let set = vault.exported(SIZE, "4+2");
+    let before = contents(&set);
+    harm::remove([set.volume("g00000-d000.ckv"), set.copies("keys.age")[0].clone()]);
+    vault.make(&["new"]);
+    repaired(&vault, "usb --to new");
+    assert_drive_like(&vault.path("new"), &vault.path("usb"), &before);
+}
+
+#[test]
+fn what_absent_drives_could_still_bring_is_incomplete() {
+    let (vault, set) = three();
+    let ran = vault.receiver("repair usb2 --json").ends(7).says("drives 1, 3");
+    assert_eq!(ran.json()["verdict"], "incomplete");
+    harm::remove([set.dirs[1].join("copy/keys.age"), set.dirs[1].join("g00000-d001.ckv")]);
+    let ran = vault.receiver("repair usb2 --json").ends(7);
+    let report = ran.json();
+    assert_eq!((list(&report["left"]).len(), list(&report["repaired"]).len()), (1, 1), "{report}");
+    assert!(set.dirs[1].join("copy/keys.age").exists());
+    let ran = vault.receiver("repair usb2 --to new --to new2 --json").ends(2);
+    ran.check(ran.stderr.contains("drives 1, 2, 3"), "the drives are not named");
+    assert!(names_in(&vault.path("new")).is_empty());
+}
+
+#[test]
+fn leftovers_of_an_interrupted_repair_are_removed() {
+    let (vault, set) = three();
+    let before = contents(&set);
+    let volume = set.volume("g00000-d003.ckv");
+    harm::remove([&volume]);
+    fs::write(volume.with_extension("ckv.partial"), "half").unwrap();
+    fs::write(set.dirs[0].join("copy/inventory.age.partial"), "half").unwrap();
+    repaired(&vault, "usb1 usb2 usb3");
+    assert_as_before(&set, &before);
+}
+
+#[test]
+fn a_set_that_nobody_vouches_for_is_not_repaired() {
+    let (vault, set) = three();
+    harm::remove([set.volume("g00000-d003.ckv")]);
+    vault.call("stranger", "keygen").run().ok();
+    vault.call("stranger", "repair usb1 usb2 usb3").run().fails(5).says("not a trusted signer");
+    harm::remove(set.copies("manifest.json"));
+    vault.receiver("repair usb1 usb2 usb3").fails(5);
+}
