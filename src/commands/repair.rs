@@ -108,7 +108,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let judge = |blocks: &Blocks| audit(blocks.set(), blocks, false, progress);
     let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
     if verify::verdict(&set, &found, false) >= Verdict::Incomplete
-        && let Some(refusal) = set.parts.iter().find_map(Part::foreign_volumes)
+        && let Some(refusal) = set.parts.iter().find_map(Part::refusal)
     {
         return Err(refusal);
     }

@@ -104,10 +104,13 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
+    if let Some(Error::Untrusted { message, hint }) = set.being_written().map(|dir| open::being_written(dir)) {
+        return Ok(untrusted(message, hint));
+    }
     let judge = |part: &Part| audit(part, &Blocks::new(part)?, options.this_drive, progress);
     let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
     if verdict(&set, &found, options.this_drive) >= Verdict::Incomplete
-        && let Some(Error::Untrusted { message, hint }) = set.parts.iter().find_map(Part::foreign_volumes)
+        && let Some(Error::Untrusted { message, hint }) = set.parts.iter().find_map(Part::refusal)
     {
         return Ok(untrusted(message, hint));
     }

@@ -21,6 +21,9 @@ use std::sync::{Mutex, PoisonError};
 /// Blocks that a worker reads at a time: 4 MiB.
 const RUN: u64 = 64;
 
+/// Files that nothing can replace.
+const NEEDED: [&str; 2] = [names::KEYS, names::INVENTORY];
+
 /// What was found out about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -87,6 +90,8 @@ pub struct Audit {
     pub mended: Vec<BTreeSet<u64>>,
     /// Metadata files of the drives that are here.
     pub files: Vec<FileState>,
+    /// Files that nothing can replace of which no copy is good, but all together give them.
+    pub combined: BTreeSet<&'static str>,
     /// Drives that are here.
     pub present: BTreeSet<u16>,
     /// Drives that are not.
@@ -123,12 +128,15 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
         m: set.manifest.groups[0].m,
         volumes: readings.into_iter().map(judge).collect(),
         mended: Vec::new(),
+        combined: BTreeSet::new(),
         files: files.into_iter().filter(|f| !set.is_gone(&f.dir)).collect(),
         present: set.present(),
         gone: before.intersection(&absent).copied().collect(),
         absent,
         this_drive,
     };
+    let saved = |name: &&str| !found.has_good(name) && set.combined(name).is_some();
+    found.combined = NEEDED.into_iter().filter(saved).collect();
     found.mended = mend_rows(blocks, &found, progress)?;
     Ok(found)
 }
@@ -381,9 +389,8 @@ impl Audit {
                 incomplete |= bad > usize::from(self.m) && helps;
             }
         }
-        for needed in [names::KEYS, names::INVENTORY] {
-            let mut copies = self.files.iter().filter(|f| f.name.rsplit('/').next() == Some(needed));
-            if !copies.any(|f| f.state == State::Ok) {
+        for needed in NEEDED {
+            if !self.has_good(needed) && !self.combined.contains(needed) {
                 lost |= self.absent.is_empty();
                 incomplete |= !self.absent.is_empty();
             }
@@ -432,6 +439,11 @@ impl Audit {
         self.files.iter().all(|f| f.state == State::Ok)
             && (self.absent.is_empty() || self.this_drive)
             && self.volumes.iter().flatten().all(|v| v.state == State::Ok || self.is_left_out(v))
+    }
+
+    /// Whether a copy of a metadata file is as it was signed.
+    fn has_good(&self, name: &str) -> bool {
+        self.files.iter().any(|f| f.state == State::Ok && f.name.rsplit('/').next() == Some(name))
     }
 
     /// How many blocks of a row are bad, and whether absent drives could help if those are too many. Whatever has its name

@@ -177,7 +177,7 @@ impl<'a> Blocks<'a> {
             for (i, block) in part.chunks(BLOCK).enumerate() {
                 let number = rows.start + i as u64;
                 if self.judge(at, number, block) != Seen::Good {
-                    return Err(self.beyond_repair(at, number, false));
+                    return Err(self.unproven(at, number));
                 }
                 self.note_repaired(at, number);
             }
@@ -206,6 +206,13 @@ impl<'a> Blocks<'a> {
     pub fn value(&self, at: At, block: u64) -> Option<Value> {
         let page = self.page(at, block as usize / PAGE)?;
         page.get(block as usize % PAGE).copied()
+    }
+
+    /// What there is to say of a block that was computed and is not proven: absent drives may have its value.
+    pub fn unproven(&self, at: At, number: u64) -> Error {
+        self.set.look_again();
+        let could_help = self.value(at, number).is_none() && !self.set.absent().is_empty();
+        self.beyond_repair(at, number, could_help)
     }
 
     /// Says what is lost, and whether drives that are not here, or not any more, `could_help`.

@@ -5,7 +5,6 @@ use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
-use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
 use crate::media::disk::Opened;
 use crate::pipeline::open::Set;
@@ -16,7 +15,7 @@ use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{compress, tar};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
 pub struct Contents {
@@ -68,12 +67,9 @@ pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
 }
 
 fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
-    let of = |part: &'_ Part| part.good_copy(names::KEYS);
-    let part = set.parts.iter().find(|p| of(p).is_some()).unwrap_or(&set.parts[0]);
-    let path = required(part, names::KEYS)?;
-    let slot = part.disk.read(&path, LONGEST_SLOT).map_err(Error::on_drive("read", &path))?;
-    require_hash(part, names::KEYS, &path, *blake3::hash(&slot).as_bytes())?;
-    SetIdentity::from_slot(&slot, identities, &part.manifest.recipient)
+    let slot = set.parts.iter().find_map(|part| part.proven(names::KEYS));
+    let slot = slot.ok_or_else(|| set.parts[0].without(names::KEYS))?;
+    SetIdentity::from_slot(&slot, identities, &set.manifest().recipient)
 }
 
 impl Contents {
@@ -125,33 +121,38 @@ impl Contents {
     }
 }
 
-/// A whole copy of a metadata file that nothing else can replace.
-fn required(part: &Part, name: &str) -> Result<PathBuf> {
-    part.good_copy(name).ok_or_else(|| part.without(name))
+/// Reads the inventory from a good copy, or from another one if the drive fails meanwhile.
+fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
+    let mut failed = None;
+    for path in set.good_copies(names::INVENTORY) {
+        match read_copy(set, identity, &path) {
+            Err(error @ Error::Drive { .. }) => failed = Some(error),
+            other => return other,
+        }
+    }
+    match set.combined(names::INVENTORY) {
+        Some(bytes) => read_lines(set, identity, bytes.as_slice()),
+        None => Err(failed.unwrap_or_else(|| set.without(names::INVENTORY))),
+    }
 }
 
 /// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
-fn require_hash(set: &Part, name: &str, path: &Path, hash: [u8; 32]) -> Result<()> {
-    match set.manifest.files.get(name).is_some_and(|listed| listed.blake3 == hash) {
-        true => Ok(()),
+fn read_copy(set: &Part, identity: &SetIdentity, path: &Path) -> Result<Inventory> {
+    let file = set.disk.open(path).map_err(Error::on_drive("read", path))?;
+    let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
+    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
+    if let Some(error) = hashing.failed.take() {
+        return Err(Error::on_drive("read", path)(error));
+    }
+    std::io::copy(&mut hashing, &mut std::io::sink()).map_err(Error::on_drive("read", path))?;
+    let hash = *hashing.hasher.finalize().as_bytes();
+    match set.manifest.files.get(names::INVENTORY).is_some_and(|listed| listed.blake3 == hash) {
+        true => read,
         false => Err(Error::drive(
             format!("{} changed between two readings", path.display()),
             "do not trust this drive: bring another one of the set",
         )),
     }
-}
-
-fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
-    let path = required(set, names::INVENTORY)?;
-    let file = set.disk.open(&path).map_err(Error::on_drive("read", &path))?;
-    let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
-    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
-    if let Some(error) = hashing.failed.take() {
-        return Err(Error::on_drive("read", &path)(error));
-    }
-    std::io::copy(&mut hashing, &mut std::io::sink()).map_err(Error::on_drive("read", &path))?;
-    require_hash(set, names::INVENTORY, &path, *hashing.hasher.finalize().as_bytes())?;
-    read
 }
 
 fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {

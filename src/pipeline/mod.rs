@@ -8,6 +8,7 @@ pub mod bits;
 pub mod blocks;
 pub mod compress;
 pub mod contents;
+pub mod copies;
 pub mod diagnose;
 pub mod drives;
 pub mod failing;

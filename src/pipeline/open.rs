@@ -6,8 +6,8 @@ use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
-use crate::media::read_text;
 use crate::media::sets::{self, FoundPart, Layout};
+use crate::media::{is_locked, read_text};
 use crate::pipeline::failing::Failing;
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
@@ -140,6 +140,11 @@ impl Set {
         (1..=last.part * drives + after).filter(|d| !present.contains(d)).collect()
     }
 
+    /// A directory of the set that another process writes to right now.
+    pub fn being_written(&self) -> Option<&PathBuf> {
+        self.parts.iter().flat_map(|p| &p.dirs).find(|dir| is_locked(dir))
+    }
+
     /// Blocks that drives could not read, by the number of the drive.
     pub fn read_errors(&self) -> BTreeMap<u32, u64> {
         self.parts.iter().flat_map(Part::read_errors).collect()
@@ -197,6 +202,9 @@ fn trusted_manifest(
     let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
+        if let Some(dir) = found.dirs.iter().find(|dir| is_locked(dir)) {
+            return Err(being_written(dir));
+        }
         let what = if manifests.is_empty() { "manifest" } else { "signature" };
         return Err(Error::untrusted(
             format!(
@@ -227,6 +235,14 @@ fn trusted_manifest(
             "these drives are of different sets: bring those of one, or ask the sender which is right",
         )),
     }
+}
+
+/// A set that another process writes to is not what it will be.
+pub fn being_written(dir: &Path) -> Error {
+    Error::untrusted(
+        format!("{} is being written now, by an export or a repair", printable(dir.as_os_str().as_encoded_bytes())),
+        "wait until the other command has ended, then run this one again",
+    )
 }
 
 fn names_directory(manifest: &[u8], name: &str) -> bool {

@@ -1,6 +1,5 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
-use crate::error::Error;
 use crate::format::hashes::BLOCK;
 use crate::format::manifest::{self, Manifest};
 use crate::format::signature::Signature;
@@ -102,24 +101,6 @@ impl Part {
     /// The numbers among all drives of the set of those that are not here.
     pub fn absent_numbers(&self) -> Vec<u32> {
         self.absent().into_iter().map(|d| self.manifest.drive_number(d)).collect()
-    }
-
-    /// A copy of a listed metadata file that has the hash that the manifest says.
-    pub fn good_copy(&self, name: &str) -> Option<PathBuf> {
-        let listed = self.manifest.files.get(name)?;
-        let places = self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-        places.into_iter().find(|p| self.hash_of(p, listed.bytes) == Some(listed.blake3))
-    }
-
-    /// What there is to say when no copy of a metadata file that nothing can replace is good.
-    pub fn without(&self, name: &str) -> Error {
-        self.look_again();
-        let what = format!("every copy of {name} that is here is damaged or missing");
-        let absent = self.absent_numbers();
-        self.or_foreign(match absent.is_empty() {
-            true => Error::lost(what, "ask the sender for a new export"),
-            false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
-        })
     }
 }
 

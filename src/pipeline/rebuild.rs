@@ -305,7 +305,7 @@ impl Rebuilding<'_> {
             let to = column.bytes.len().min(from + BLOCK);
             let block = &solved[(row - run.start) * BLOCK..][..to - from];
             if !self.blocks.agrees(column.at, number, block) {
-                return self.fail(column.at, self.blocks.beyond_repair(column.at, number, false));
+                return self.fail(column.at, self.blocks.unproven(column.at, number));
             }
             column.bytes[from..to].copy_from_slice(block);
             column.seen[row] = Seen::Good;

@@ -7,8 +7,13 @@ use crate::format::signature::TrustError;
 /// For `map_err`: a rule of the format that `file` breaks.
 pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error {
     move |rule| {
+        // An old format may lack what protects the new one: whoever offers it is not believed.
+        if let FormatError::Version(_) = rule {
+            let hint = "use the version of ckvault that wrote the set, or recover.py beside it, if the sender confirms that it is that old";
+            return Error::untrusted(format!("{file}: {rule}"), hint);
+        }
         let hint = match rule {
-            FormatError::Version(_) | FormatError::Critical(_) => "use a newer ckvault, or recover.py beside the set",
+            FormatError::Critical(_) => "use a newer ckvault, or recover.py beside the set",
             _ => "the sender signed a set that breaks the format: ask for a new export",
         };
         Error::format(format!("{file}: {rule}"), hint)

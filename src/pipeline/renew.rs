@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::media::durable;
 use crate::pipeline::blocks::{At, Blocks};
-use crate::pipeline::part::Part;
+use crate::pipeline::part::{Part, name_drives};
 use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::make_file;
 use std::path::Path;
@@ -47,12 +47,13 @@ fn unknown_drive(dir: &Path) -> Error {
 
 /// The bytes of a listed file, from a good copy or from elsewhere.
 fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
-    if let Some(path) = blocks.set.good_copy(name) {
+    if let Some(path) = blocks.set.good_copies(name).next() {
         return copy(blocks.set, &path, take);
     }
-    match name {
-        names::HASHES => put_together(blocks, take),
-        _ => Err(blocks.set.without(name)),
+    match blocks.set.combined(name) {
+        Some(bytes) => take(&bytes),
+        None if name == names::HASHES => put_together(blocks, take),
+        None => Err(blocks.set.without(name)),
     }
 }
 
@@ -74,16 +75,19 @@ fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {
 fn put_together(blocks: &Blocks, take: Take) -> Result<()> {
     for (group, index, name, _) in blocks.set.manifest.volumes() {
         for values in blocks.values(At { group, index }) {
-            let values = values.ok_or_else(|| {
-                Error::lost(
-                    format!(
-                        "the hashes of the blocks of {name} cannot be found out: it is damaged, and so are all copies"
-                    ),
-                    "bring another drive of the set; without that, the volume counts as missing",
-                )
-            })?;
+            let values = values.ok_or_else(|| without_hashes(blocks.set, &name))?;
             take(values.as_flattened())?;
         }
     }
     Ok(())
+}
+
+fn without_hashes(set: &Part, volume: &str) -> Error {
+    let what =
+        format!("the hashes of the blocks of {volume} cannot be found out: it is damaged, and so are all copies");
+    let absent = set.absent_numbers();
+    match absent.is_empty() {
+        true => Error::lost(what, "ask the sender for a new export"),
+        false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
+    }
 }

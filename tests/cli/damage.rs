@@ -305,7 +305,7 @@ fn without_any_key_slot_or_inventory_the_set_is_lost() {
     for name in ["keys.age", "inventory.age"] {
         let kept: Vec<(PathBuf, Vec<u8>)> =
             set.copies(name).into_iter().map(|p| (p.clone(), fs::read(p).unwrap())).collect();
-        kept.iter().for_each(|(path, _)| harm::flip(path, 100, 0));
+        kept.iter().for_each(|(path, _)| harm::zero(path, 0, 100));
         assert_eq!(vault.verdict("usb")["verdict"], "lost", "{name} damaged");
         vault.refuses("usb", 4);
         harm::remove(set.copies(name));

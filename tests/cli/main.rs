@@ -8,6 +8,7 @@ mod support;
 mod tree;
 
 mod damage;
+mod dice;
 mod drives;
 mod durability;
 mod failing;
@@ -23,4 +24,5 @@ mod reports;
 mod resume;
 mod roundtrip;
 mod target;
+mod trees;
 mod trust;

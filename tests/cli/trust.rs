@@ -164,6 +164,10 @@ fn the_key_slot_of_another_set_is_refused() {
         .iter()
         .zip(other.copies("keys.age"))
         .for_each(|(mine, theirs)| assert!(fs::copy(theirs, mine).is_ok()));
+    untrusted(&vault, "", "no keys.age here is the one that the signed manifest names");
+    vault.receiver("repair usb").fails(5).says("keys.age");
+    let bytes = harm::len(&set.copies("keys.age")[0]);
+    set.copies("keys.age").iter().for_each(|path| fs::write(path, noise(7, bytes as usize)).unwrap());
     assert_eq!(vault.verdict("usb")["verdict"], "lost");
     vault.refuses("usb", 4).says("keys.age");
 }
@@ -283,4 +287,78 @@ fn inspect_shows_what_nobody_vouches_for_as_not_verified() {
     assert_eq!(vault.receiver("inspect usb --json").ok().json()["verified"], false);
     harm::remove(set.copies("manifest.json"));
     vault.receiver("inspect usb").fails(5);
+}
+
+/// Signs the manifest of a set anew as the sender, after changing its text.
+fn sign_anew(vault: &Vault, set: &Set, namespace: &str, change: impl Fn(String) -> String) {
+    let text = change(fs::read_to_string(&set.copies("manifest.json")[0]).unwrap());
+    fs::write(vault.path("manifest.json"), &text).unwrap();
+    let key = vault.home("sender").join("signing_key");
+    let _ = fs::remove_file(vault.path("manifest.json.sig"));
+    vault.tool("ssh-keygen", &format!("-Y sign -q -n {namespace} -f {} manifest.json", key.display())).run().ok();
+    for name in ["manifest.json", "manifest.json.sig"] {
+        set.copies(name).iter().for_each(|path| assert!(fs::copy(vault.path(name), path).is_ok()));
+    }
+}
+
+#[test]
+fn a_signature_for_another_namespace_is_refused_before_anything_is_parsed() {
+    let (vault, set) = prepared();
+    if !need(&["ssh-keygen"]) {
+        return;
+    }
+    for manifest in [String::from("no JSON at all\n"), fs::read_to_string(&set.copies("manifest.json")[0]).unwrap()] {
+        sign_anew(&vault, &set, "file", |_| manifest.clone());
+        untrusted(&vault, "", "made for the namespace \"file\"");
+        vault.receiver("repair usb").fails(5).says("namespace");
+    }
+}
+
+#[test]
+fn another_version_of_the_format_is_refused_whoever_signed_it() {
+    let (vault, set) = prepared();
+    if !need(&["ssh-keygen"]) {
+        return;
+    }
+    for version in ["draft-0", "draft-999", "1"] {
+        sign_anew(&vault, &set, "ckvault", |text| {
+            let at = text.find("\"format\":\"").unwrap() + 10;
+            let end = at + text[at..].find('"').unwrap();
+            format!("{}{version}{}", &text[..at], &text[end..])
+        });
+        untrusted(&vault, "", &format!("format \"{version}\" is not readable by this version"));
+        vault.receiver("verify usb").ends(5).says("use the version");
+        vault.receiver("repair usb").fails(5).says("use the version");
+    }
+}
+
+#[test]
+fn a_volume_of_another_set_among_too_many_lost_ones_is_named() {
+    let (vault, set) = prepared();
+    vault.make(&["usb2"]);
+    let other = vault.export("checkpoint --to usb2 --parity 2+1");
+    harm::remove([set.volume("g00000-d000.ckv")]);
+    let whole = fs::read(set.volume("g00000-p000.ckv")).unwrap();
+    fs::copy(other.volume("g00000-p000.ckv"), set.volume("g00000-p000.ckv")).unwrap();
+    let why = format!("g00000-p000.ckv belongs to another set ({}…)", &other.id()[..8]);
+    vault.receiver("verify usb").ends(5).says(&why);
+    vault.refuses("usb", 5).says(&why);
+    vault.receiver("repair usb").fails(5).says(&other.id()[..8]);
+    fs::write(set.volume("g00000-p000.ckv"), whole).unwrap();
+    vault.restores("usb", "checkpoint");
+}
+
+#[test]
+fn a_set_that_is_being_written_is_not_judged() {
+    use rustix::fs::{FlockOperation, flock};
+    let (vault, set) = prepared();
+    let writer = fs::File::open(&set.dirs[0]).unwrap();
+    flock(&writer, FlockOperation::LockExclusive).unwrap();
+    let ran = vault.receiver("verify usb").ends(5).says("is being written now").says("hint: wait");
+    ran.check(ran.stdout.trim() == "untrusted", "the verdict is not on stdout");
+    vault.receiver("repair usb").fails(7).says("is being written now");
+    harm::remove(set.copies("manifest.json"));
+    untrusted(&vault, "", "is being written now");
+    drop(writer);
+    untrusted(&vault, "", "interrupted");
 }

@@ -87,6 +87,11 @@ impl SetIdentity {
     }
 }
 
+/// Whether bytes begin with the header of an age file.
+pub fn is_age_file(bytes: &[u8]) -> bool {
+    age::Decryptor::new(bytes).is_ok()
+}
+
 impl SetRecipient {
     /// From its text (`age1…`).
     pub fn parse(text: &str) -> Option<SetRecipient> {
