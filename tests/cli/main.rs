@@ -12,6 +12,7 @@ mod dice;
 mod drives;
 mod durability;
 mod failing;
+mod flips;
 mod golden;
 mod interop;
 mod keys;
