@@ -10,7 +10,7 @@ use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::Part;
 use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::Why;
-use crate::pipeline::restore::{self, Restoring};
+use crate::pipeline::remedy::{self, Remedy};
 use crate::progress::{Phase, Progress};
 use crate::text::printable;
 use serde::Serialize;
@@ -103,7 +103,7 @@ impl Report {
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let set = open::open(&options.place)?;
     let locks = lock_all(&set)?;
-    set.parts.iter().for_each(restore::sweep);
+    set.parts.iter().for_each(remedy::sweep);
     let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
     let judge = |blocks: &Blocks| audit(blocks.set(), blocks, false, progress);
     let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
@@ -112,28 +112,28 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     {
         return Err(refusal);
     }
-    let needs = restore::needs(&set, &found);
+    let needs = remedy::needs(&set, &found);
     let (given, unused) = assign(&set, &found, &needs, &options.to)?;
-    let mut restoring = set.parts.iter().map(|_| Restoring::default()).collect::<Vec<Restoring>>();
+    let mut remedies = set.parts.iter().map(|_| Remedy::default()).collect::<Vec<Remedy>>();
     for (i, found) in found.iter().enumerate() {
         match options.to.is_empty() {
-            true => restoring[i].plan_in_place(&blocks[i], found),
-            false => restoring[i].plan_replacements(&blocks[i], &given)?,
+            true => remedies[i].plan_in_place(&blocks[i], found),
+            false => remedies[i].plan_replacements(&blocks[i], &given)?,
         }
     }
-    progress.begin(Phase::Repair, restoring.iter().map(Restoring::bytes).sum(), &set.drive_names());
-    for ((restoring, blocks), found) in restoring.iter_mut().zip(&blocks).zip(&mut found) {
-        restoring.run(blocks, found, progress)?;
+    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_names());
+    for ((remedies, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&mut found) {
+        remedies.run(blocks, found, progress)?;
     }
     progress.end();
     drop(locks);
-    Ok(report(&set, &found, restoring, unused))
+    Ok(report(&set, &found, remedies, unused))
 }
 
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.
 fn lock_all(set: &Set) -> Result<Vec<File>> {
     let dirs = set.parts.iter().flat_map(|p| &p.dirs);
-    dirs.map(|dir| lock_dir(dir).map_err(Error::on_drive("lock", dir))?.ok_or_else(|| restore::busy(dir))).collect()
+    dirs.map(|dir| lock_dir(dir).map_err(Error::on_drive("lock", dir))?.ok_or_else(|| remedy::busy(dir))).collect()
 }
 
 /// Which new drive is for which number; and those that are not needed.
@@ -163,7 +163,7 @@ fn assign(set: &Set, found: &[Audit], needs: &[u32], to: &[PathBuf]) -> Result<(
     ))
 }
 
-fn report(set: &Set, found: &[Audit], restored: Vec<Restoring>, unused: Vec<PathBuf>) -> Report {
+fn report(set: &Set, found: &[Audit], restored: Vec<Remedy>, unused: Vec<PathBuf>) -> Report {
     let verdict = verify::verdict(set, found, false);
     let number = |part: &Part, drive: u16| part.manifest.drive_number(drive);
     let (mut repaired, mut replaced, mut left, mut origin) = (Vec::new(), Vec::new(), Vec::new(), None);

@@ -35,7 +35,7 @@ const ORDER: [&str; 7] = [
 
 /// What is to be made of a part, and what became of it.
 #[derive(Debug, Default)]
-pub struct Restoring {
+pub struct Remedy {
     volumes: Vec<Target>,
     files: Vec<(PathBuf, String, Option<u16>)>,
     new: Vec<NewDrive>,
@@ -112,7 +112,7 @@ fn sweep_dir(part: &Part, dir: &Path) {
     }
 }
 
-impl Restoring {
+impl Remedy {
     /// Every damaged or missing file of the drives that are here.
     pub fn plan_in_place(&mut self, blocks: &Blocks, found: &Audit) {
         for (group, volumes) in found.volumes.iter().enumerate() {
