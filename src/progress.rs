@@ -86,6 +86,7 @@ pub trait Ask: Send + Sync {
 }
 
 /// Answers nothing.
+#[derive(Clone, Copy)]
 pub struct Nobody;
 
 impl Ask for Nobody {
