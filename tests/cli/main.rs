@@ -13,6 +13,7 @@ mod durability;
 mod golden;
 mod interop;
 mod keys;
+mod kills;
 mod links;
 mod man;
 mod oracle;

@@ -18,17 +18,33 @@ impl Vault {
     /// Keys are made, `keys.txt` and `sender.pub` exchanged; the receiver trusts the sender.
     pub fn new() -> Vault {
         let vault = Vault::empty();
-        vault.sender("keygen").ok();
-        vault.receiver("keygen").ok();
-        fs::copy(vault.home("receiver").join("recipients.txt"), vault.path("keys.txt")).unwrap();
-        fs::copy(vault.home("sender").join("signing_key.pub"), vault.path("sender.pub")).unwrap();
-        vault.trust_sender();
+        vault.make_keys();
+        vault
+    }
+
+    fn make_keys(&self) {
+        self.sender("keygen").ok();
+        self.receiver("keygen").ok();
+        fs::copy(self.home("receiver").join("recipients.txt"), self.path("keys.txt")).unwrap();
+        fs::copy(self.home("sender").join("signing_key.pub"), self.path("sender.pub")).unwrap();
+        self.trust_sender();
+    }
+
+    /// The same in memory, where there is such a place, for tests that sync thousands of files.
+    pub fn in_memory() -> Vault {
+        let memory = Path::new("/dev/shm");
+        let vault = Vault::under(if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() });
+        vault.make_keys();
         vault
     }
 
     /// Nothing but the directory.
     pub fn empty() -> Vault {
-        let temp = tempfile::Builder::new().prefix("ckvault-test-").tempdir().unwrap();
+        Vault::under(std::env::temp_dir())
+    }
+
+    fn under(above: PathBuf) -> Vault {
+        let temp = tempfile::Builder::new().prefix("ckvault-test-").tempdir_in(above).unwrap();
         let root = temp.path().canonicalize().unwrap();
         Vault { _temp: temp, root }
     }
