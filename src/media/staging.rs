@@ -86,7 +86,7 @@ impl Staging {
     /// Whether there is room for so many bytes of files.
     pub fn require_room(&self, needed: u64) -> Result<()> {
         let vfs = rustix::fs::fstatvfs(&self.dir).map_err(|e| Error::io("measure", &self.path)(e.into()))?;
-        let free = vfs.f_bavail.saturating_mul(vfs.f_frsize);
+        let free = crate::media::drive::free(&vfs);
         match needed <= free {
             true => Ok(()),
             false => Err(Error::drive(
