@@ -283,6 +283,11 @@ impl Staging {
                 ),
                 "import to a file system that tells such names apart (ext4, for example)",
             ),
+            // Drivers of exFAT and FAT differ in what they call a name with a colon, for example.
+            Errno::NOENT | Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG if action == "create" => Error::refused(
+                format!("the file system of {} does not take the name {}", self.target.display(), printable(path)),
+                "import to a file system that does (ext4, for example), or only some files with --only",
+            ),
             e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }

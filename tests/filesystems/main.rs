@@ -18,4 +18,8 @@ mod tree;
 mod mount;
 mod watch;
 
+mod full;
+mod names;
+mod readonly;
 mod roundtrip;
+mod sizes;
