@@ -152,6 +152,9 @@ impl Error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "check its permissions, or run as a user who may"
             }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "mount it for writing, or choose another place"
+            }
             Error::Io { .. } => "",
             Error::Interrupted => "",
             Error::Internal(_) => "please report this with the command line that led to it",
