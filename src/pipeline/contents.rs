@@ -54,6 +54,7 @@ fn required(set: &Set, name: &str) -> Result<PathBuf> {
     if let Some(path) = set.good_copy(name) {
         return Ok(path);
     }
+    set.require_here()?;
     let what = format!("every copy of {name} that is here is damaged or missing");
     let absent = set.absent();
     Err(match absent.is_empty() {

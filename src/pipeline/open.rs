@@ -260,6 +260,11 @@ impl Set {
         self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
     }
 
+    /// An error if a drive has gone since the set was opened: what was on it is neither damaged nor lost.
+    pub fn require_here(&self) -> Result<()> {
+        sets::require_here(&self.dirs)
+    }
+
     /// The drives that the manifest names and that are not here.
     pub fn absent(&self) -> BTreeSet<u16> {
         let present = self.present();
