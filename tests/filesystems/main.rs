@@ -23,3 +23,4 @@ mod names;
 mod readonly;
 mod roundtrip;
 mod sizes;
+mod vanish;

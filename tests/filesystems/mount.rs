@@ -110,6 +110,7 @@ impl Mount {
         }
         vault.make(&[name]);
         let mount = Mount { kind, image: vault.path(format!("{name}.img")), dir: vault.path(name) };
+        assert!(!mount.is_mounted(), "{name} is mounted already");
         assert!(kind.make(&mount.image, bytes), "cannot make {kind:?}");
         mount.enter(true).then_some(mount)
     }
@@ -154,7 +155,7 @@ impl Mount {
     }
 
     fn leave(&self) -> bool {
-        (0..40).any(|attempt| {
+        (0..20).any(|attempt| {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -164,10 +165,14 @@ impl Mount {
 
     /// A FUSE driver may still be writing to its image when the mount is gone already.
     fn is_gone(&self) -> bool {
-        while self.server().is_some() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        !self.is_mounted()
+        let ended = (0..1000).any(|_| {
+            let ended = self.server().is_none();
+            if !ended {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            ended
+        });
+        ended && !self.is_mounted()
     }
 
     /// The process that serves it, if one does.
