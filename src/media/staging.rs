@@ -270,7 +270,14 @@ impl Staging {
 
     /// Removes everything that was placed.
     pub fn abandon(self) {
-        let _ = remove_tree(&self.path);
+        const ATTEMPTS: u32 = 10;
+        // FUSE drivers keep a file that was removed, under another name, until they have heard that it was closed.
+        for attempt in 0..ATTEMPTS {
+            std::thread::sleep(std::time::Duration::from_millis(10) * attempt);
+            if remove_tree(&self.path).is_ok() || self.path.symlink_metadata().is_err() {
+                break;
+            }
+        }
     }
 
     fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(Errno) -> Error + 'a {
