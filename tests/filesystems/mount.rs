@@ -86,6 +86,7 @@ fn quiet(command: &mut Command) -> bool {
 }
 
 /// A mounted file system.
+#[derive(Debug)]
 pub struct Mount {
     kind: Kind,
     image: PathBuf,

@@ -25,7 +25,7 @@ fn refused(vault: &Vault, target: &Mount) -> Vec<Ran> {
         let to = target.dir.join(below);
         let ran = vault.receiver(&format!("import usb --to {}", to.display())).fails(1);
         let left = names_in(&target.dir);
-        ran.check(left.is_empty(), &format!("left behind: {left:?}"));
+        ran.check(left.is_empty(), &format!("{target:?}: left behind: {left:?}"));
         ran
     };
     ["", "there"].map(import).into()
@@ -64,7 +64,7 @@ fn letters_of_any_alphabet_clash_where_the_file_system_says_so() {
 #[test]
 fn a_name_that_the_file_system_does_not_take_is_an_error_that_says_so() {
     for (name, shown) in
-        [("step:100", "step:100"), ("what?", "what?"), ("a*b", "a*b"), ("a|b", "a|b"), ("tab\there", "there")]
+        [("step:100", "step:100"), ("what?", "what?"), ("a*b", "a*b"), ("a|b", "a|b"), ("tab\there", "here")]
     {
         let vault = with_files(&["fine", name]);
         let Some(target) = Mount::new(&vault, "target", Kind::Exfat) else { return };
