@@ -86,6 +86,12 @@ impl Staging {
     /// Whether there is room for so many bytes of files.
     pub fn require_room(&self, needed: u64) -> Result<()> {
         let vfs = rustix::fs::fstatvfs(&self.dir).map_err(|e| Error::io("measure", &self.path)(e.into()))?;
+        if vfs.f_blocks == 0 && is_fuse(&self.dir) {
+            return Err(Error::drive(
+                format!("the driver of the file system of {} does not tell its size", self.target.display()),
+                "import to another file system: simple drivers can lose what is written to them, and nobody would notice",
+            ));
+        }
         let free = crate::media::drive::free(&vfs);
         match needed <= free {
             true => Ok(()),
@@ -298,6 +304,13 @@ impl Staging {
             e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }
+}
+
+/// Of FUSE drivers that do not even answer statfs, the one for FAT loses bytes that are not written in order. An export is
+/// read back and would find out; an import is not.
+fn is_fuse(dir: &File) -> bool {
+    // FUSE_SUPER_MAGIC of linux/magic.h.
+    rustix::fs::fstatfs(dir).is_ok_and(|fs| fs.f_type == 0x6573_5546)
 }
 
 fn os(name: &[u8]) -> &OsStr {
