@@ -83,23 +83,6 @@ fn links_that_cannot_be_are_listed_before_anything_is_written() {
 }
 
 #[test]
-fn the_same_on_fat() {
-    let vault = Vault::new();
-    vault.make(&["source", "usb"]);
-    fs::write(vault.path("source/file"), "contents").unwrap();
-    symlink("file", vault.path("source/link")).unwrap();
-    fs::hard_link(vault.path("source/file"), vault.path("source/second")).unwrap();
-    vault.export("source --to usb --parity 1+1");
-    let Some(target) = Mount::new(&vault, "target", Kind::Fat) else { return };
-    import_fails(&vault, &target, "--to target").says("link").says("second").says("--links copy");
-    vault.receiver("import usb --to target --links copy").ok();
-    target.again();
-    for name in ["file", "link", "second"] {
-        assert_eq!(fs::read_to_string(target.dir.join(name)).unwrap(), "contents", "{name}");
-    }
-}
-
-#[test]
 fn links_become_copies_of_what_they_lead_to() {
     let vault = with_links();
     let Some(target) = on_exfat(&vault) else { return };

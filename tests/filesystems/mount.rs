@@ -17,8 +17,8 @@ pub enum Kind {
     Ext4,
     /// Through FUSE, on a loop device.
     Exfat,
-    /// FAT32 through FUSE, in an image. A simple driver: it tells no size, has no ftruncate, and forgets what is in a
-    /// directory that is renamed.
+    /// FAT32 through FUSE, in an image. A simple driver: it tells no size, cannot extend a file, loses bytes that are
+    /// written out of order, and forgets what is in a directory that is renamed.
     Fat,
     /// With these options.
     Tmpfs(&'static str),
