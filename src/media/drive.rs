@@ -1,18 +1,20 @@
 //! What a drive can hold.
 
 use crate::error::{Error, Result};
-use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use rustix::fs::{Access, StatVfs, StatVfsMountFlags, access, statvfs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
+/// What stands for the free bytes of a file system that does not tell its size.
+pub const UNTOLD: u64 = u64::MAX >> 1;
 
 /// A destination directory and the file system that it is on.
 #[derive(Debug, Clone)]
 pub struct Drive {
     /// The directory, as given.
     pub path: PathBuf,
-    /// Bytes free for this user.
+    /// Bytes free for this user, or [`UNTOLD`].
     pub free: u64,
     /// The device, so that two directories on one file system are recognised.
     pub device: u64,
@@ -41,12 +43,21 @@ pub fn examine(path: &Path) -> Result<Drive> {
     let mount = mount_of(meta.dev());
     Ok(Drive {
         path: path.to_owned(),
-        free: vfs.f_bavail.saturating_mul(vfs.f_frsize),
+        free: free(&vfs),
         device: meta.dev(),
         longest_file: longest_file(&mount.fs_type),
         fs_type: mount.fs_type,
         source: mount.source,
     })
+}
+
+/// Bytes free for this user. A file system without any blocks (ramfs, some FUSE ones) does not tell: that is no reason to
+/// call it full.
+pub fn free(vfs: &StatVfs) -> u64 {
+    match vfs.f_blocks {
+        0 => UNTOLD,
+        _ => vfs.f_bavail.saturating_mul(vfs.f_frsize),
+    }
 }
 
 /// The first file system type with a limit is FAT; exFAT has none that matters.

@@ -60,6 +60,19 @@ pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result
     }
 }
 
+/// An error if one of these directories, which were found, cannot be listed any more: its drive has gone.
+pub fn require_here(dirs: &[PathBuf]) -> Result<()> {
+    let gone = |dir: &PathBuf| match std::fs::read_dir(dir) {
+        // Files can be found by their names in a directory that may not be listed.
+        Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied => Some((dir.clone(), e)),
+        _ => None,
+    };
+    match dirs.iter().find_map(gone) {
+        Some((dir, error)) => Err(Error::on_drive("go on reading", dir)(error)),
+        None => Ok(()),
+    }
+}
+
 fn is_whole(set: &Found, layout: &Layout) -> bool {
     set.parts.iter().flat_map(|p| &p.dirs).any(|dir| is_set(dir, layout))
 }

@@ -96,7 +96,13 @@ impl Staging {
     /// Whether there is room for so many bytes of files.
     pub fn require_room(&self, needed: u64) -> Result<()> {
         let vfs = rustix::fs::fstatvfs(&self.dir).map_err(|e| Error::io("measure", &self.path)(e.into()))?;
-        let free = vfs.f_bavail.saturating_mul(vfs.f_frsize);
+        if vfs.f_blocks == 0 && is_fuse(&self.dir) {
+            return Err(Error::drive(
+                format!("the driver of the file system of {} does not tell its size", self.target.display()),
+                "import to another file system: simple drivers can lose what is written to them, and nobody would notice",
+            ));
+        }
+        let free = crate::media::drive::free(&vfs);
         match needed <= free {
             true => Ok(()),
             false => Err(Error::drive(
@@ -305,7 +311,14 @@ impl Staging {
 
     /// Removes everything that was placed.
     pub fn abandon(self) {
-        let _ = remove_tree(&self.path);
+        const ATTEMPTS: u32 = 10;
+        // FUSE drivers keep a file that was removed, under another name, until they have heard that it was closed.
+        for attempt in 0..ATTEMPTS {
+            std::thread::sleep(std::time::Duration::from_millis(10) * attempt);
+            if remove_tree(&self.path).is_ok() || self.path.symlink_metadata().is_err() {
+                break;
+            }
+        }
     }
 
     fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(Errno) -> Error + 'a {
@@ -318,9 +331,21 @@ impl Staging {
                 ),
                 "import to a file system that tells such names apart (ext4, for example)",
             ),
+            // Drivers of exFAT and FAT differ in what they call a name with a colon, for example.
+            Errno::NOENT | Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG if action == "create" => Error::refused(
+                format!("the file system of {} does not take the name {}", self.target.display(), printable(path)),
+                "import to a file system that does (ext4, for example), or only some files with --only",
+            ),
             e => Error::io(action, self.target.join(printable(path)))(e.into()),
         }
     }
+}
+
+/// Of FUSE drivers that do not even answer statfs, the one for FAT loses bytes that are not written in order. An export is
+/// read back and would find out; an import is not.
+fn is_fuse(dir: &File) -> bool {
+    // FUSE_SUPER_MAGIC of linux/magic.h.
+    rustix::fs::fstatfs(dir).is_ok_and(|fs| fs.f_type == 0x6573_5546)
 }
 
 fn os(name: &[u8]) -> &OsStr {

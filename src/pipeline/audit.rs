@@ -97,8 +97,9 @@ pub fn audit(set: &Part, this_drive: bool, progress: &dyn Progress) -> Result<Au
     let volumes = read_volumes(set, &blocks, &wanted, progress)?;
     let volumes =
         volumes.into_iter().map(|group| group.into_iter().map(|bad| bad.judge(set, &blocks)).collect()).collect();
-    let m = set.manifest.groups[0].m;
-    Ok(Audit { m, volumes, files: judge_files(set), present, absent, this_drive })
+    let (m, files) = (set.manifest.groups[0].m, judge_files(set));
+    set.require_here()?;
+    Ok(Audit { m, volumes, files, present, absent, this_drive })
 }
 
 /// What there is to read on a drive: runs of blocks, in order.
@@ -200,7 +201,9 @@ impl Reading {
         };
         if !judged.bad.is_empty() || !lengths.contains(&volume.bytes) {
             judged.state = State::Damaged;
-            judged.diagnosis = diagnose(set, blocks, self.at, file, lengths[0], &judged.bad);
+            // A drive that fails may have no length to tell either.
+            let diagnose = |len: &u64| diagnose(set, blocks, self.at, file, *len, &judged.bad);
+            judged.diagnosis = lengths.first().and_then(diagnose);
         }
         judged
     }

@@ -367,6 +367,9 @@ impl<'a> Blocks<'a> {
 
     /// Says what is lost, and whether drives that are not here could still help.
     fn beyond_repair(&self, at: At, block: u64, lacking: usize) -> Error {
+        if let Err(gone) = self.set.require_here() {
+            return gone;
+        }
         let group = &self.set.manifest.groups[at.group];
         let name = crate::format::manifest::volume_name(at.group, at.index, group.k);
         let what = format!(

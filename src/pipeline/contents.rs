@@ -130,6 +130,7 @@ fn required(part: &Part, name: &str) -> Result<PathBuf> {
     if let Some(path) = part.good_copy(name) {
         return Ok(path);
     }
+    part.require_here()?;
     let what = format!("every copy of {name} that is here is damaged or missing");
     let absent = part.absent_numbers();
     Err(match absent.is_empty() {

@@ -1,11 +1,13 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
+use crate::error::Result;
 use crate::format::hashes::BLOCK;
 use crate::format::manifest::{self, Manifest};
 use crate::format::names;
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
 use crate::media::disk::Disk;
+use crate::media::sets;
 use crate::pipeline::open::Signer;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,11 @@ impl Part {
     /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
     pub fn holdings(&self) -> &[BTreeSet<u16>] {
         self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
+    }
+
+    /// An error if a drive has gone since the set was opened: what was on it is neither damaged nor lost.
+    pub fn require_here(&self) -> Result<()> {
+        sets::require_here(&self.dirs)
     }
 
     /// The drives that the manifest names and that are not here.
