@@ -68,10 +68,11 @@ fn longest_file(fs_type: &str) -> u64 {
 
 impl Drive {
     /// Whether a file of `bytes` bytes can exist there. Asked of the file system itself when it is a FUSE one, whose type
-    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room.
+    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room. Not of exFAT,
+    /// which has no such end and would fill the file with zeros.
     pub fn can_hold(&self, bytes: u64, may_try: bool) -> bool {
         let telling = !self.fs_type.starts_with("fuse") || bytes <= FAT_LONGEST || bytes > self.free;
-        bytes <= self.longest_file && (telling || !may_try || self.probe(bytes))
+        bytes <= self.longest_file && (telling || !may_try || is_exfat(&self.source) || self.probe(bytes))
     }
 
     fn probe(&self, bytes: u64) -> bool {
@@ -86,6 +87,13 @@ impl Drive {
     pub fn is_fuse(&self) -> bool {
         self.fs_type.starts_with("fuse")
     }
+}
+
+/// Whether a device or image begins as an exFAT volume does (exFAT specification, 3.1.2), as far as this user may read it.
+fn is_exfat(source: &Path) -> bool {
+    let mut boot = [0; 11];
+    let read = std::fs::File::open(source).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut boot));
+    source.is_absolute() && read.is_ok() && &boot[3..] == b"EXFAT   "
 }
 
 #[derive(Default)]
