@@ -32,6 +32,11 @@ impl Bits {
         self.words[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
+    /// Takes a number out.
+    pub fn remove(&mut self, bit: u64) {
+        self.words[(bit / 64) as usize] &= !(1 << (bit % 64));
+    }
+
     /// Whether `bit` is in the set.
     pub fn contains(&self, bit: u64) -> bool {
         bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1

@@ -198,6 +198,16 @@ impl<'a> Blocks<'a> {
         if rows.start == 0 {
             return self.reconstruct_header(at, rows, out);
         }
+        // With fewer than K volumes here there is nothing to read for.
+        let here = |i: &usize| {
+            *i != at.index
+                && (rows.start >= blocks(group.volumes[*i].bytes)
+                    || !self.files(At { group: at.group, index: *i }).is_empty())
+        };
+        let possible = (0..group.volumes.len()).filter(here).count();
+        if possible < k {
+            return Err(self.beyond_repair(at, rows.start, k - possible));
+        }
         let mut slices = vec![vec![0u8; count * BLOCK]; group.volumes.len()];
         let mut good = vec![vec![false; count]; group.volumes.len()];
         let mut scratch = Vec::new();

@@ -35,6 +35,22 @@ pub struct Part {
 }
 
 impl Part {
+    /// None of its drives is here any more.
+    pub fn leave(&mut self) {
+        self.dirs.clear();
+        self.holdings = OnceLock::new();
+    }
+
+    /// Directories that are not there any more belong to drives that went away; returns whether there are any.
+    pub fn forget_vanished(&mut self) -> bool {
+        let before = self.dirs.len();
+        self.dirs.retain(|dir| sets::require_here(std::slice::from_ref(dir)).is_ok());
+        if self.dirs.len() < before {
+            self.holdings = OnceLock::new();
+        }
+        self.dirs.len() < before
+    }
+
     /// Whether a signature is one over this manifest by somebody trusted.
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
         let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));

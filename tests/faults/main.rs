@@ -5,5 +5,6 @@
 
 mod export;
 mod fake;
+mod import;
 mod media;
 mod people;

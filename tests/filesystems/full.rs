@@ -133,13 +133,16 @@ fn to_import() -> Vault {
     vault
 }
 
+/// No target, and nothing else but what can be gone on with.
 #[track_caller]
-fn left_nothing(drive: &Mount, ran: Ran) {
+fn left_no_target(drive: &Mount, ran: Ran) {
     let ran = ran.fails(7);
     ran.check(ran.stderr.contains("No space"), "it does not say that the target is full");
     let mut left = names_in(&drive.dir);
     left.retain(|name| name != b"ballast" && name != b"lost+found");
-    ran.check(left.is_empty(), &format!("left behind: {left:?}"));
+    let resumable = ran.stderr.contains("ckvault import … --resume");
+    let only_staging = left.len() == 1 && left[0].starts_with(b".ckvault-");
+    ran.check(if resumable { only_staging } else { left.is_empty() }, &format!("left behind: {left:?}"));
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn an_import_that_finds_no_room_leaves_no_target() {
             let ran = disturbed(call, &drive.dir, "/5", || fill(&drive.dir));
             (ran.code != Some(0)).then_some(ran)
         });
-        left_nothing(&drive, ran);
+        left_no_target(&drive, ran);
     }
 }
 
@@ -166,11 +169,11 @@ fn every_file_of_an_import_may_be_the_one_that_does_not_fit() {
     let mut failures = 0;
     for inodes in 1..100 {
         vault.tool("mount", &format!("-o remount,nr_inodes={inodes} full")).run().ok();
-        let ran = vault.receiver("import usb --to full/there");
+        let ran = vault.receiver("import usb --to full/there --discard");
         if ran.code == Some(0) {
             break;
         }
-        left_nothing(&drive, ran);
+        left_no_target(&drive, ran);
         failures += 1;
     }
     crate::tree::assert_same(&vault.path("source"), &vault.path("full/there"));

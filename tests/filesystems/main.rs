@@ -19,6 +19,7 @@ mod mount;
 mod watch;
 
 mod full;
+mod links_copy;
 mod names;
 mod readonly;
 mod roundtrip;
