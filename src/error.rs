@@ -170,6 +170,15 @@ impl Error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "check its permissions, or run as a user who may"
             }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "mount it for writing, or choose another place"
+            }
+            // What the system says, not our own limits.
+            Error::Io { source, .. }
+                if source.kind() == io::ErrorKind::FileTooLarge && source.raw_os_error().is_some() =>
+            {
+                "files on this file system cannot be that long (on FAT 4 GiB): choose another, or only some files with --only"
+            }
             Error::Io { .. } => "",
             Error::Interrupted => "",
             Error::Internal(_) => "please report this with the command line that led to it",

@@ -87,7 +87,27 @@ pub trait Ask: Send + Sync {
     }
 }
 
+/// Several may ask one person.
+impl<A: Ask + ?Sized> Ask for std::sync::Arc<A> {
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
+        (**self).passphrase(prompt)
+    }
+    fn line(&self, prompt: &str) -> Option<String> {
+        (**self).line(prompt)
+    }
+    fn tell(&self, message: &str) {
+        (**self).tell(message);
+    }
+    fn can_change_drives(&self) -> bool {
+        (**self).can_change_drives()
+    }
+    fn next_drive(&self, wanted: &DriveWanted) -> bool {
+        (**self).next_drive(wanted)
+    }
+}
+
 /// Answers nothing.
+#[derive(Clone, Copy)]
 pub struct Nobody;
 
 impl Ask for Nobody {

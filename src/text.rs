@@ -17,9 +17,30 @@ pub fn printable(bytes: &[u8]) -> String {
     shown
 }
 
+/// How many names are listed to people.
+const MOST_LISTED: usize = 20;
+
+/// The first names of a list, each on a line of its own, and how many more there are.
+pub fn listing<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
+    let more = names.len().saturating_sub(MOST_LISTED);
+    let mut text: String = names.take(MOST_LISTED).map(|n| format!("\n  {}", printable(n))).collect();
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lists_end_with_how_many_more() {
+        let names: Vec<String> = (0..23).map(|n| format!("n{n}")).collect();
+        let text = listing(names.iter().map(|n| n.as_bytes()));
+        assert!(text.starts_with("\n  n0\n") && text.ends_with("n19\n  and 3 more"), "{text}");
+        assert_eq!(listing([&b"a"[..]].into_iter()), "\n  a");
+    }
 
     #[test]
     fn what_could_act_on_a_terminal_is_escaped() {

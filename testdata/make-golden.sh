@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# usage: make-golden.sh CKVAULT    makes golden/draft-1 anew
+# usage: make-golden.sh CKVAULT    makes golden/draft-2 anew; needs root, to mount drives of limited size
 set -euo pipefail
 ckvault=$(realpath "$1")
 cd "$(dirname "$0")/golden"
-version=draft-1
+version=draft-2
 rm -rf "$version"
-mkdir -p "$version"/{keys,drive1,drive2}
+mkdir -p "$version"/{keys,drive1,drive2,part1,part2}
 source=$(mktemp -d)
-trap 'rm -rf "$source"' EXIT
+ports=$(mktemp -d)
+trap 'umount "$ports"/* 2>/dev/null; rm -rf "$source" "$ports"' EXIT
 python3 - "$source" <<'PY'
 import hashlib, os, sys
 
@@ -33,7 +34,18 @@ for directory, names, files in os.walk(b".", topdown=False):
     for name in files + names + [b"."]:
         os.utime(os.path.join(directory, name), ns=(1_700_000_000_123_456_789,) * 2, follow_symlinks=False)
 PY
-export CKVAULT_HOME=$PWD/$version/keys
+export CKVAULT_HOME=$PWD/$version/keys XDG_STATE_HOME=$ports/state
 "$ckvault" keygen >/dev/null
 "$ckvault" export "$source" --to "$version/drive1" --to "$version/drive2" --parity 3+2 --volume-size 2M --label golden
 "$ckvault" list "$version"/drive? --json > "$version/expected.json"
+
+# The same in two parts: drives of which the first is too small.
+mkdir "$ports"/drive{1,2}
+mount -t tmpfs -o size=4900K none "$ports/drive1"
+mount -t tmpfs -o size=20M none "$ports/drive2"
+ln -s drive1 "$ports/port"
+"$ckvault" export "$source/model" --to "$ports/port" --parity 2+1 --volume-size 2M --label parts \
+  --next-drive-command 'ln -sfn drive$CKVAULT_DRIVE_NUMBER $CKVAULT_DRIVE'
+cp -r "$ports/drive1/." "$version/part1"
+cp -r "$ports/drive2/." "$version/part2"
+"$ckvault" list "$version"/part2 --json > "$version/expected-parts.json"

@@ -195,6 +195,11 @@ impl FileHasher {
         }
     }
 
+    /// How many parts wait for one before them.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn absorb(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.carry.len() as u64 == CHUNK {

@@ -143,6 +143,20 @@ impl Disk {
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
     }
 
+    /// Opens a file of ours for reading and writing; makes it if it is not there.
+    pub fn open_or_create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        self.0.allow(Operation::Create, path)?;
+        let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(flags);
+        options.open(path)
+    }
+
+    /// A file that has been opened elsewhere, to be read through here.
+    pub fn opened(&self, file: File) -> Opened {
+        Opened { disk: self.clone(), file, at: 0 }
+    }
+
     /// Writes all of `bytes` at `offset`.
     pub fn write_all_at(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {

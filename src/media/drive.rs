@@ -3,18 +3,20 @@
 use crate::error::{Error, Result};
 use crate::media::cache;
 use crate::media::disk::Disk;
-use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use rustix::fs::{Access, StatVfs, StatVfsMountFlags, access, statvfs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
+/// What stands for the free bytes of a file system that does not tell its size.
+pub const UNTOLD: u64 = u64::MAX >> 1;
 
 /// A destination directory and the file system that it is on.
 #[derive(Debug, Clone)]
 pub struct Drive {
     /// The directory, as given.
     pub path: PathBuf,
-    /// Bytes free for this user.
+    /// Bytes free for this user, or [`UNTOLD`].
     pub free: u64,
     /// The device, so that two directories on one file system are recognised.
     pub device: u64,
@@ -43,12 +45,21 @@ pub fn examine(path: &Path) -> Result<Drive> {
     let mount = mount_of(meta.dev());
     Ok(Drive {
         path: path.to_owned(),
-        free: vfs.f_bavail.saturating_mul(vfs.f_frsize),
+        free: free(&vfs),
         device: meta.dev(),
         longest_file: longest_file(&mount.fs_type),
         fs_type: mount.fs_type,
         source: mount.source,
     })
+}
+
+/// Bytes free for this user. A file system without any blocks (ramfs, some FUSE ones) does not tell: that is no reason to
+/// call it full.
+pub fn free(vfs: &StatVfs) -> u64 {
+    match vfs.f_blocks {
+        0 => UNTOLD,
+        _ => vfs.f_bavail.saturating_mul(vfs.f_frsize),
+    }
 }
 
 /// The first file system type with a limit is FAT; exFAT has none that matters.
@@ -59,10 +70,11 @@ fn longest_file(fs_type: &str) -> u64 {
 
 impl Drive {
     /// Whether a file of `bytes` bytes can exist there. Asked of the file system itself when it is a FUSE one, whose type
-    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room.
+    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room. Not of exFAT,
+    /// which has no such end and would fill the file with zeros.
     pub fn can_hold(&self, bytes: u64, may_try: bool) -> bool {
         let telling = !self.fs_type.starts_with("fuse") || bytes <= FAT_LONGEST || bytes > self.free;
-        bytes <= self.longest_file && (telling || !may_try || self.probe(bytes))
+        bytes <= self.longest_file && (telling || !may_try || is_exfat(&self.source) || self.probe(bytes))
     }
 
     fn probe(&self, bytes: u64) -> bool {
@@ -84,7 +96,12 @@ impl Drive {
 pub fn answers(disk: &Disk, dir: &Path, likely: &[&str]) -> bool {
     /// A drive that is failing may take seconds for each answer.
     const MOST_ASKED: usize = 24;
-    let Ok(listed) = disk.list(dir) else { return false };
+    let listed = match disk.list(dir) {
+        Ok(listed) => listed,
+        // Files can be found by their names in a directory that may not be listed.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Vec::new(),
+        Err(_) => return false,
+    };
     let known: Vec<PathBuf> = likely.iter().map(|name| dir.join(name)).filter(|p| p.is_file()).collect();
     let others = listed.into_iter().filter(|p| p.is_file() && !known.contains(p));
     let asked: Vec<PathBuf> = known.iter().cloned().chain(others).take(MOST_ASKED).collect();
@@ -94,6 +111,13 @@ pub fn answers(disk: &Disk, dir: &Path, likely: &[&str]) -> bool {
         file.read_up_to(&mut [0], 0)
     };
     asked.is_empty() || asked.iter().any(|path| read(path).is_ok())
+}
+
+/// Whether a device or image begins as an exFAT volume does (exFAT specification, 3.1.2), as far as this user may read it.
+fn is_exfat(source: &Path) -> bool {
+    let mut boot = [0; 11];
+    let read = std::fs::File::open(source).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut boot));
+    source.is_absolute() && read.is_ok() && &boot[3..] == b"EXFAT   "
 }
 
 #[derive(Default)]

@@ -16,22 +16,28 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Makes a new one, mode 0600, and its directory, mode 0700, if there is none.
-    pub fn create(dir: &Path, name: &str) -> Result<StateFile> {
-        let path = dir.join(name);
+    /// Makes a new one, mode 0600, with its first line, and its directory, mode 0700, if there is none. It has its name only
+    /// when it is locked and has that line.
+    pub fn create(dir: &Path, name: &str, line: &str) -> Result<StateFile> {
+        let (path, hidden) = (dir.join(name), dir.join(format!(".{name}")));
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))?;
-        let opened = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&path);
-        let state = StateFile { file: opened.map_err(Error::io("create", &path))?, path };
-        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))?;
-        match state.lock()? {
-            true => Ok(state),
-            false => Err(Error::Internal("a new state file is locked".into())),
+        let opened = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&hidden);
+        let state = StateFile { file: opened.map_err(Error::io("create", &hidden))?, path };
+        if !state.lock()? {
+            return Err(Error::Internal("a new state file is locked".into()));
         }
+        state.append(line)?;
+        std::fs::rename(&hidden, &state.path).map_err(Error::io("rename", &hidden))?;
+        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))?;
+        Ok(state)
     }
 
-    /// Opens one; `None` if another process has it.
+    /// Opens one; `None` if another process has it, or has just removed it.
     pub fn open(path: &Path) -> Result<Option<StateFile>> {
-        let file = OpenOptions::new().append(true).read(true).open(path).map_err(Error::io("open", path))?;
+        let file = match OpenOptions::new().append(true).read(true).open(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::io("open", path))?,
+        };
         let state = StateFile { file, path: path.to_owned() };
         Ok(state.lock()?.then_some(state))
     }
@@ -76,7 +82,8 @@ pub fn all(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::io("read", dir))?.path();
-        if path.is_file() {
+        let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+        if path.is_file() && !hidden {
             paths.push(path);
         }
     }
@@ -92,8 +99,7 @@ mod tests {
     #[test]
     fn lines_are_kept_and_a_torn_one_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateFile::create(dir.path(), "a").unwrap();
-        state.append("one").unwrap();
+        let state = StateFile::create(dir.path(), "a", "one").unwrap();
         assert!(StateFile::open(&dir.path().join("a")).unwrap().is_none(), "it is locked");
         (&state.file).write_all(b"two, but not to its e").unwrap();
         drop(state);

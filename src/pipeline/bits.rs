@@ -37,6 +37,11 @@ impl Bits {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
     }
 
+    /// Takes a number out.
+    pub fn remove(&mut self, bit: u64) {
+        self.words[(bit / 64) as usize] &= !(1 << (bit % 64));
+    }
+
     /// Whether `bit` is in the set.
     pub fn contains(&self, bit: u64) -> bool {
         bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1

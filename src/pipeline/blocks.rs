@@ -41,8 +41,8 @@ pub struct At {
     pub index: usize,
 }
 
-/// What was found of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was found of a block, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seen {
     /// It has its value.
     Good,
@@ -121,11 +121,21 @@ impl<'a> Blocks<'a> {
         out.clear();
         out.resize((to - from) as usize, 0);
         let mut seen = vec![Seen::Unread; (range.end - range.start) as usize];
-        for source in sources {
-            let read = self.set.read_blocks(source, out, range.start, &|i| seen[i] != Seen::Good);
-            for (i, (block, _)) in out.chunks(BLOCK).zip(read).enumerate().filter(|(_, (_, read))| *read) {
-                if seen[i] != Seen::Good {
-                    seen[i] = self.judge(at, range.start + i as u64, block);
+        let mut other = Vec::new();
+        for (nth, source) in sources.iter().enumerate() {
+            // What is wrong in one file is worth more than what is wrong in the next: it is not read over.
+            let into = if nth == 0 { &mut *out } else { &mut other };
+            into.resize((to - from) as usize, 0);
+            let read = self.set.read_blocks(source, into, range.start, &|i| seen[i] != Seen::Good);
+            for i in (0..seen.len()).filter(|i| read[*i]) {
+                let span = i * BLOCK..((i + 1) * BLOCK).min((to - from) as usize);
+                let block = if nth == 0 { &out[span.clone()] } else { &other[span.clone()] };
+                let judged = self.judge(at, range.start + i as u64, block);
+                if judged < seen[i] {
+                    seen[i] = judged;
+                    if nth > 0 {
+                        out[span.clone()].copy_from_slice(&other[span]);
+                    }
                 }
             }
             if seen.iter().all(|s| *s == Seen::Good) {
@@ -133,6 +143,11 @@ impl<'a> Blocks<'a> {
             }
         }
         seen
+    }
+
+    /// The same from all files of the volume; true for each block that is good.
+    pub fn check_good(&self, at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<bool> {
+        self.check(at, range, out).into_iter().map(|seen| seen == Seen::Good).collect()
     }
 
     /// The same from all files of the volume.

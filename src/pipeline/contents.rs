@@ -84,6 +84,15 @@ impl Contents {
         })
     }
 
+    /// Reads what a part of the set says, if that is not known yet; returns whether it was not.
+    pub fn learn(&mut self, part: &Part) -> Result<bool> {
+        if self.tables.contains_key(&part.manifest.part) {
+            return Ok(false);
+        }
+        let inventory = read_inventory(part, &self.identity)?;
+        self.add(part, inventory).map(|()| true)
+    }
+
     /// Takes in what another part of the set, or the same again, says.
     pub fn add(&mut self, part: &Part, inventory: Inventory) -> Result<()> {
         let (first, places) = check(part, &inventory)?;

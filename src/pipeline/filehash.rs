@@ -80,26 +80,53 @@ impl Ledger {
     }
 }
 
-/// Files of which some segments have passed, by the number of their entry.
+/// Stretches of all files that may wait for those before them. Each costs some KiB, and segments that come drive by drive
+/// leave no end of them.
+const MOST_WAITING: usize = 1 << 13;
+
+/// Files of which some segments have passed, on the way back.
 #[derive(Default)]
-pub struct FileHashes(Mutex<HashMap<usize, (FileHasher, u64)>>);
+pub struct FileHashes(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// By the number of their entry; `None` if they have to be hashed in another way.
+    open: HashMap<usize, Option<(FileHasher, u64)>>,
+    waiting: usize,
+}
 
 impl FileHashes {
-    /// Takes a stretch of the stored bytes of an entry of `total` stored bytes; returns its hash with the last stretch.
+    /// Takes a stretch of the stored bytes of an entry of `total` stored bytes; returns its hash with the last stretch,
+    /// unless it was given up.
     pub fn add(&self, entry: usize, total: u64, offset: u64, bytes: &[u8]) -> Option<Value> {
         let len = bytes.len() as u64;
         if offset == 0 && len == total {
             return Some(*blake3::hash(bytes).as_bytes());
         }
         let part = Part::new(offset, bytes);
-        let mut open = lock(&self.0);
-        let (hasher, seen) = open.entry(entry).or_default();
+        let state = &mut *lock(&self.0);
+        let (hasher, seen) = state.open.entry(entry).or_insert_with(|| Some(Default::default())).as_mut()?;
+        let before = hasher.waiting();
         hasher.add(part);
         *seen += len;
-        if *seen < total {
-            return None;
+        state.waiting = state.waiting + hasher.waiting() - before;
+        let whole = *seen >= total;
+        if whole {
+            return state.open.remove(&entry).flatten().and_then(|(hasher, _)| hasher.finish(total));
         }
-        open.remove(&entry).and_then(|(hasher, _)| hasher.finish(total))
+        if state.waiting > MOST_WAITING {
+            state.waiting -= hasher.waiting();
+            state.open.insert(entry, None);
+        }
+        None
+    }
+
+    /// Of this file not all will pass, or some twice.
+    pub fn give_up(&self, entry: usize) {
+        let state = &mut *lock(&self.0);
+        if let Some((hasher, _)) = state.open.insert(entry, None).flatten() {
+            state.waiting -= hasher.waiting();
+        }
     }
 }
 
@@ -129,5 +156,18 @@ mod tests {
         assert_eq!(hashes.add(0, 5000, 2048, &a[2048..]), None);
         assert_eq!(hashes.add(1, 3000, 0, &b), Some(*blake3::hash(&b).as_bytes()));
         assert_eq!(hashes.add(0, 5000, 0, &a[..2048]), Some(*blake3::hash(&a).as_bytes()));
+        assert_eq!(lock(&hashes.0).waiting, 0);
+    }
+
+    #[test]
+    fn a_file_that_was_given_up_has_no_hash_and_costs_nothing() {
+        let hashes = FileHashes::default();
+        assert_eq!(hashes.add(0, 3000, 2048, &[1; 952]), None);
+        hashes.give_up(0);
+        assert_eq!((hashes.add(0, 3000, 0, &[1; 2048]), lock(&hashes.0).waiting), (None, 0));
+        let size = (MOST_WAITING as u64 + 9) * 2048;
+        (1..MOST_WAITING as u64 + 3).for_each(|n| assert_eq!(hashes.add(1, size, n * 2048, &[0; 1024]), None));
+        assert_eq!(lock(&hashes.0).waiting, 0);
+        assert_eq!(hashes.add(2, 100, 0, &[3; 100]), Some(*blake3::hash(&[3; 100]).as_bytes()));
     }
 }

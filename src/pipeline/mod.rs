@@ -6,12 +6,16 @@
 pub mod audit;
 pub mod bits;
 pub mod blocks;
+pub mod change;
 pub mod compress;
 pub mod contents;
+pub mod copies;
 pub mod diagnose;
 pub mod drives;
 pub mod failing;
 pub mod filehash;
+pub mod gather;
+pub mod journal;
 pub mod known;
 pub mod metadata;
 pub mod open;
@@ -25,10 +29,14 @@ pub mod proven;
 pub mod readback;
 pub mod rebuild;
 pub mod refusal;
+pub mod rehash;
 pub mod remedy;
 pub mod renew;
+pub mod restore;
 pub mod room;
 pub mod rows;
+pub mod salvage;
+pub mod scratch;
 pub mod seal;
 pub mod setdirs;
 pub mod sign;
@@ -36,8 +44,10 @@ pub mod source;
 pub mod state;
 pub mod stripe;
 pub mod striper;
+pub mod tally;
 pub mod tar;
 pub mod walk;
+pub mod wanted;
 
 use crate::error::{Error, Result};
 use crate::format::frame;
@@ -50,7 +60,6 @@ use contents::Contents;
 use drives::{Drives, Log, Writer};
 use filehash::Page;
 use known::Known;
-use place::Placer;
 use plan::Plan;
 use refusal::breaks;
 use room::Room;
@@ -198,15 +207,26 @@ impl Sealing<'_> {
     }
 }
 
-/// The way back: those segments of one part that are wanted, from the volumes into files.
+/// The way back: those segments of one part that are wanted, from the volumes to `place`. Returns those that what is here
+/// does not give, and why: all of them, or the first if it need not `go_on` after that.
 pub fn unpack(
     blocks: &Blocks,
     contents: &Contents,
     segments: Vec<u64>,
-    placer: &Placer,
+    place: &Place,
+    go_on: bool,
     progress: &dyn Progress,
-) -> Result<()> {
-    let opening = Opening { blocks, contents, placer, progress, segments, next: AtomicUsize::new(0) };
+) -> Result<Vec<(u64, Error)>> {
+    let opening = Opening {
+        blocks,
+        contents,
+        place,
+        progress,
+        segments,
+        go_on,
+        next: AtomicUsize::new(0),
+        lacking: Mutex::default(),
+    };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
         for _ in 0..workers() {
@@ -214,17 +234,25 @@ pub fn unpack(
             scope.spawn(move || failure.keep(opening.work(), || opening.stop()));
         }
     });
-    failure.check()
+    failure.check()?;
+    let mut lacking = opening.lacking.into_inner().unwrap_or_else(PoisonError::into_inner);
+    lacking.sort_by_key(|(segment, _)| *segment);
+    Ok(lacking)
 }
+
+/// What takes a segment that has been opened.
+pub type Place<'a> = dyn Fn(u64, &[u8]) -> Result<()> + Sync + 'a;
 
 /// What the opening workers share.
 struct Opening<'a> {
     blocks: &'a Blocks<'a>,
     contents: &'a Contents,
-    placer: &'a Placer<'a>,
+    place: &'a Place<'a>,
     progress: &'a dyn Progress,
     segments: Vec<u64>,
+    go_on: bool,
     next: AtomicUsize,
+    lacking: Mutex<Vec<(u64, Error)>>,
 }
 
 impl Opening<'_> {
@@ -236,22 +264,39 @@ impl Opening<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
-            let table = self.contents.tables.get(&self.blocks.part());
-            let place = table.and_then(|t| t.place(segment));
-            let place = place.ok_or_else(|| Error::Internal(format!("segment {segment} is not in this part")))?;
-            let at = At { group: place.group as usize, index: place.volume.into() };
-            let end = place.offset + u64::from(place.bytes);
-            let range = self.blocks.read(at, place.offset, end, &mut sealed)?;
-            self.progress.drive(self.blocks.drive(at), place.bytes.into());
+            let Some(range) = self.read(segment, &mut sealed)? else { continue };
             let frame = &sealed[range];
             let payload = frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
             let opened = self.contents.identity.open(payload, compress::longest(limit), &mut packed);
             opened.map_err(|e| broken(segment, &e))?;
             decompressor.decompress(&packed, limit, &mut plain).map_err(|e| broken(segment, &e))?;
-            self.placer.place(segment, &plain)?;
+            (self.place)(segment, &plain)?;
             self.progress.advance(plain.len() as u64);
         }
         Ok(())
+    }
+
+    /// Reads the frame of a segment; `None` if what is here does not give it.
+    fn read(&self, segment: u64, sealed: &mut Vec<u8>) -> Result<Option<std::ops::Range<usize>>> {
+        let table = self.contents.tables.get(&self.blocks.part());
+        let place = table.and_then(|t| t.place(segment));
+        let place = place.ok_or_else(|| Error::Internal(format!("segment {segment} is not in this part")))?;
+        let at = At { group: place.group as usize, index: place.volume.into() };
+        let end = place.offset + u64::from(place.bytes);
+        match self.blocks.read(at, place.offset, end, sealed) {
+            Ok(range) => {
+                self.progress.drive(self.blocks.drive(at), place.bytes.into());
+                Ok(Some(range))
+            }
+            Err(why @ (Error::Drive { .. } | Error::Lost { .. })) => {
+                lock(&self.lacking).push((segment, why));
+                if !self.go_on {
+                    self.stop();
+                }
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     fn stop(&self) {

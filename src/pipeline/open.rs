@@ -25,7 +25,7 @@ const LAYOUT: Layout = Layout {
 };
 
 /// Where to look, and whom to trust.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Where {
     /// What drives are read through.
     pub disk: Disk,
@@ -116,6 +116,25 @@ impl Set {
     /// Who signed all parts.
     pub fn signer(&self) -> &Signer {
         &self.parts[0].signer
+    }
+
+    /// Whether these are parts of the same set.
+    pub fn fits(&self, here: &Set) -> Result<()> {
+        let now = |known: &Part| here.parts.iter().any(|p| p.bytes == known.bytes);
+        let mut all: Vec<&Part> = self.parts.iter().filter(|p| !now(p)).chain(&here.parts).collect();
+        all.sort_by_key(|p| p.manifest.part);
+        all.windows(2).try_for_each(|pair| belong_together(pair[0], pair[1]))
+    }
+
+    /// Takes in what is here now: parts that were known stay known, with the drives that are here now.
+    pub fn arrive(&mut self, here: Set) -> Result<()> {
+        self.fits(&here)?;
+        let now = |known: &Part| here.parts.iter().any(|p| p.bytes == known.bytes);
+        self.parts.retain(|known| !now(known));
+        self.parts.iter_mut().for_each(Part::leave);
+        self.parts.extend(here.parts);
+        self.parts.sort_by_key(|p| p.manifest.part);
+        Ok(())
     }
 
     /// Whether every part is here, if only with some of its drives.

@@ -38,6 +38,24 @@ pub struct Part {
 }
 
 impl Part {
+    /// None of its drives is here any more.
+    pub fn leave(&mut self) {
+        self.dirs.clear();
+        self.holdings = OnceLock::new();
+    }
+
+    /// Directories that are not there any more belong to drives that went away; returns whether there are any.
+    pub fn forget_vanished(&mut self) -> bool {
+        let before = self.dirs.len();
+        self.look_again();
+        let gone: Vec<PathBuf> = self.dirs.iter().filter(|dir| self.is_gone(dir)).cloned().collect();
+        self.dirs.retain(|dir| !gone.contains(dir));
+        if self.dirs.len() < before {
+            self.holdings = OnceLock::new();
+        }
+        self.dirs.len() < before
+    }
+
     /// Whether a signature is one over this manifest by somebody trusted.
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
         let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));

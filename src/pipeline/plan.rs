@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{BLOCK, SPAN, blocks};
 use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
 use crate::format::{frame, names};
-use crate::media::drive::Drive;
+use crate::media::drive::{Drive, UNTOLD};
 use crate::pipeline::compress;
 use serde::{Deserialize, Serialize};
 
@@ -174,13 +174,17 @@ fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<u
 fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Vec<usize>> {
     let mut counts = vec![0usize; drives.len()];
     let mut placement = Vec::with_capacity(n);
+    // A drive that does not tell its room gets as much as the emptiest that does.
+    let emptiest = drives.iter().map(|d| d.free).filter(|f| *f != UNTOLD).max().unwrap_or(1);
     for _ in 0..n {
         let open = (0..drives.len()).filter(|d| {
             let mut then = counts.clone();
             then[*d] += 1;
             may(&then)
         });
-        let fullness = |d: &usize| (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.max(1));
+        let fullness = |d: &usize| {
+            (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.min(emptiest).max(1))
+        };
         let drive = open.min_by_key(fullness)?;
         counts[drive] += 1;
         placement.push(drive);
@@ -337,6 +341,12 @@ mod tests {
     fn unequal_drives_get_unequal_numbers() {
         let plan = plan(&Request::default(), &drives(&[100 * GIB, 50 * GIB]), 10 * GIB, 0).unwrap();
         assert_eq!(counts(&plan, 2), [12, 6]);
+    }
+
+    #[test]
+    fn a_drive_that_does_not_tell_its_room_gets_no_more_than_others() {
+        let plan = plan(&Request::default(), &drives(&[100 * GIB, UNTOLD]), 10 * GIB, 0).unwrap();
+        assert_eq!(counts(&plan, 2), [9, 9]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Metadata made anew: from the trusted pair, from any good copy, or from what the manifest says.
 
 use crate::error::{Error, Result};
-use crate::format::names;
+use crate::format::{names, recovery};
 use crate::media::durable;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::part::{Part, name_drives};
@@ -53,8 +53,23 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
     match blocks.set.combined(name) {
         Some(bytes) => take(&bytes),
         None if name == names::HASHES => put_together(blocks, take),
+        None if name == names::RECOVER_PY => take(own_text(blocks.set, name, recovery::SCRIPT)?.as_bytes()),
+        None if name == names::RECOVER_TXT => take(own_text(blocks.set, name, recovery::TEXT)?.as_bytes()),
         None => Err(blocks.set.without(name)),
     }
+}
+
+/// What this version puts beside every set, if it is what the sender's version put there.
+fn own_text(set: &Part, name: &str, text: &'static str) -> Result<&'static str> {
+    let same =
+        set.manifest.files.get(name).is_some_and(|listed| listed.blake3 == *blake3::hash(text.as_bytes()).as_bytes());
+    let refused = || {
+        Error::refused(
+            format!("no copy of {name} is whole, and that of this version is another"),
+            "nothing of the contents depends on it; take that of the version that wrote the set",
+        )
+    };
+    if same { Ok(text) } else { Err(refused()) }
 }
 
 fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {

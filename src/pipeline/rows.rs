@@ -43,6 +43,7 @@ impl Blocks<'_> {
     /// Computes those blocks of the volumes `wanted` that are not good, in rows `range`, from K others. What is computed is
     /// not proven: only who knows the value of a block can do that.
     pub fn solve(&self, group: usize, range: Range<u64>, wanted: &[usize]) -> Result<Rows> {
+        self.require_enough(group, &range, wanted)?;
         let mut rows = self.read_rows(group, range.clone(), wanted);
         for row in 0..(range.end - range.start) as usize {
             match range.start + row as u64 {
@@ -52,6 +53,26 @@ impl Blocks<'_> {
         }
         wanted.iter().for_each(|index| rows.make_room(*index));
         Ok(rows)
+    }
+
+    /// With fewer than K volumes here there is nothing to read for.
+    fn require_enough(&self, group: usize, range: &Range<u64>, wanted: &[usize]) -> Result<()> {
+        let of = &self.set.manifest.groups[group];
+        let lacks = |i: &usize| {
+            blocks(of.volumes[*i].bytes) > range.start.max(1) && self.files(At { group, index: *i }).is_empty()
+        };
+        let lacking: Vec<usize> = (0..of.volumes.len()).filter(lacks).collect();
+        let m = usize::from(of.m);
+        match wanted.first() {
+            Some(first) if lacking.len() > m && range.end > 1 => {
+                self.set.look_again();
+                let absent = self.set.absent();
+                let away = lacking.iter().filter(|i| absent.contains(&of.volumes[**i].drive)).count();
+                let could_help = could_help(m, 0, lacking.len() - away, away);
+                Err(self.beyond_repair(At { group, index: *first }, range.start, could_help))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether all of the volumes `bad` can be had back in one row, as they were signed.

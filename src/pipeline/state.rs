@@ -97,13 +97,12 @@ pub struct Unfinished {
 impl State {
     /// A new export begins.
     pub fn create(dir: &Path, begun: &Begun) -> Result<State> {
-        let state = State { file: StateFile::create(dir, &begun.set)?, groups: AtomicBool::new(false) };
-        state.append(&Line::Begun(Box::new(begun.clone())))?;
-        Ok(state)
+        let file = StateFile::create(dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
+        Ok(State { file, groups: AtomicBool::new(false) })
     }
 
     fn append(&self, line: &Line) -> Result<()> {
-        self.file.append(&serde_json::to_string(line).map_err(|e| Error::Internal(e.to_string()))?)
+        self.file.append(&text(line)?)
     }
 
     /// A part begins.
@@ -146,6 +145,10 @@ impl State {
         let groups = AtomicBool::new(unfinished.has_progress());
         Ok(Some((State { file, groups }, unfinished)))
     }
+}
+
+fn text(line: &Line) -> Result<String> {
+    serde_json::to_string(line).map_err(|e| Error::Internal(e.to_string()))
 }
 
 impl Log for State {

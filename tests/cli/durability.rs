@@ -34,7 +34,7 @@ fn ending(dir: &Path, end: &str) -> Vec<PathBuf> {
 }
 
 /// Starts a command and waits until `dir` has a path that ends like this; `None` if it was done before that was seen.
-fn started(call: Call, dir: &Path, end: &str) -> Option<(Command, Child)> {
+pub fn started(call: Call, dir: &Path, end: &str) -> Option<(Command, Child)> {
     let mut command = call.command();
     let mut child = command.spawn().unwrap();
     while ending(dir, end).is_empty() {
@@ -49,23 +49,23 @@ fn started(call: Call, dir: &Path, end: &str) -> Option<(Command, Child)> {
 
 /// Tries again when the command was faster than we are, which a busy machine may bring about.
 #[track_caller]
-fn in_time<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+pub fn in_time<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     (0..8).find_map(|_| attempt()).expect("the command was always faster than this test")
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
     assert!(sent.success());
 }
 
 /// How a command ended after something was done to it; `None` if it was already done.
-fn ended(command: &Command, child: Child) -> Option<Ran> {
+pub fn ended(command: &Command, child: Child) -> Option<Ran> {
     let ran = Ran::new(command, child.wait_with_output().unwrap());
     (ran.code != Some(0)).then_some(ran)
 }
 
 /// Makes a directory anew.
-fn anew(dir: &Path) {
+pub fn anew(dir: &Path) {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir(dir).unwrap();
 }
@@ -110,39 +110,6 @@ fn a_killed_export_leaves_nothing_that_looks_complete() {
     let set = vault.export("small --to usb --parity 1+1 --discard");
     assert_eq!(names_in(&vault.path("usb")).len(), 1);
     assert_eq!(vault.verdict(&format!("usb --set {}", set.id()))["verdict"], "intact");
-}
-
-fn import(vault: &Vault) -> Call {
-    anew(&vault.path("place"));
-    vault.call("receiver", "import usb --to place/there")
-}
-
-#[test]
-fn an_interrupted_import_leaves_nothing() {
-    let vault = prepared();
-    vault.sender("export source --to usb --recipients keys.txt --no-read-back").ok();
-    let ran = in_time(|| {
-        let (command, child) = started(import(&vault), &vault.path("place"), "/5")?;
-        signal(&child, "INT");
-        ended(&command, child)
-    });
-    ran.ends(130);
-    assert!(names_in(&vault.path("place")).is_empty(), "{:?}", names_in(&vault.path("place")));
-}
-
-#[test]
-fn a_killed_import_leaves_no_target_and_the_next_one_tidies_up() {
-    let vault = prepared();
-    vault.sender("export source --to usb --recipients keys.txt --no-read-back").ok();
-    in_time(|| {
-        let (_, mut child) = started(import(&vault), &vault.path("place"), "/5")?;
-        child.kill().unwrap();
-        Some(child.wait().unwrap()).filter(|s| s.code() != Some(0))
-    });
-    assert!(!vault.path("place/there").exists());
-    vault.receiver("import usb --to place/there").ok();
-    crate::tree::assert_same(&vault.path("source"), &vault.path("place/there"));
-    assert_eq!(names_in(&vault.path("place")), [b"there"]);
 }
 
 /// Exports, and does something to the last file as soon as anything has been written.

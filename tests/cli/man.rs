@@ -75,6 +75,11 @@ fn verify_has_its_flags() {
 }
 
 #[test]
+fn repair_has_its_flags() {
+    agree("repair");
+}
+
+#[test]
 fn import_has_its_flags() {
     agree("import");
 }
@@ -105,5 +110,5 @@ fn every_verb_is_known_here() {
         .take_while(|l| !l.is_empty())
         .filter_map(|l| l.split_whitespace().next())
         .collect();
-    assert_eq!(verbs, ["keygen", "export", "verify", "import", "list", "inspect", "demo", "help"]);
+    assert_eq!(verbs, ["keygen", "export", "verify", "repair", "import", "list", "inspect", "demo", "help"]);
 }

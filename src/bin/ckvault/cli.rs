@@ -3,6 +3,7 @@
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
+use ckvault::pipeline::journal::Leftovers;
 use ckvault::pipeline::open::Where;
 use ckvault::pipeline::plan::Request;
 use ckvault::pipeline::walk::Links;
@@ -116,8 +117,9 @@ enum LinksArg {
 
 /// `--links` of `import`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum KeepArg {
+enum PlacedLinks {
     Keep,
+    Copy,
 }
 
 /// Where a set is, and whom to trust.
@@ -195,9 +197,18 @@ pub struct Import {
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER (any, if empty) at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
     pub next_drive_command: Option<String>,
-    /// Restore symbolic links that leave DIR too, instead of refusing the set
+    /// Restore symbolic links that leave DIR too, or place copies instead of all links [default: refuse links that leave DIR]
     #[arg(long, value_name = "HOW")]
-    links: Option<KeepArg>,
+    links: Option<PlacedLinks>,
+    /// Go on with an import that was stopped; repeat its other options
+    #[arg(long, conflicts_with = "discard")]
+    resume: bool,
+    /// Remove what an import that was stopped has left, and begin anew
+    #[arg(long)]
+    discard: bool,
+    /// If not everything can be had, restore the files that are whole, and others as NAME.incomplete
+    #[arg(long)]
+    salvage: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -348,7 +359,17 @@ impl Import {
             to: self.to,
             identities: home.or_all(self.identity.identity, files::IDENTITY),
             only: self.only,
-            keep_links: self.links.is_some(),
+            links: match self.links {
+                None => import::Links::Refuse,
+                Some(PlacedLinks::Keep) => import::Links::Keep,
+                Some(PlacedLinks::Copy) => import::Links::Copy,
+            },
+            leftovers: match (self.resume, self.discard) {
+                (true, _) => Leftovers::Resume,
+                (_, true) => Leftovers::Discard,
+                _ => Leftovers::Refuse,
+            },
+            salvage: self.salvage,
         };
         (options, self.json)
     }

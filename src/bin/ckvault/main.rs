@@ -75,6 +75,7 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             let (options, json) = typed.meant(&home);
             let report = import::run(&options, person, bars)?;
             show(&report, json, |r| ui::import(r, begun.elapsed()))?;
+            return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(&home);

@@ -77,7 +77,9 @@ impl Ask for Person {
         tell!("ckvault: {}", printable(wanted.message.as_bytes()));
         match &self.next_drive_command {
             Some(command) => change_drive(command, wanted),
-            None => self.line("Press Enter when it is mounted, or type q to stop:").is_some_and(|a| a.is_empty()),
+            None => self
+                .line("Press Enter when it is mounted, or type q if it will not come:")
+                .is_some_and(|a| a.is_empty()),
         }
     }
 }
@@ -373,12 +375,22 @@ pub fn repair(report: &repair::Report, time: Duration) {
 /// After `import`.
 pub fn import(report: &import::Report, time: Duration) {
     say!(
-        "imported {} to {}",
+        "{} {} to {}",
+        if report.exit_code() == 0 { "imported" } else { "salvaged what could be had of" },
         title(&report.set, report.label.as_deref()),
         printable(report.to.as_os_str().as_encoded_bytes())
     );
     say!("signed by {}, created {}", report.signer, report.created);
     say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
+    for file in &report.incomplete {
+        let missing: Vec<String> = file.missing.iter().map(|(from, to)| format!("{from}-{}", to - 1)).collect();
+        let written_as = printable(file.written_as.as_bytes());
+        say!("incomplete {}: bytes {} are missing", printable(file.path.path.as_bytes()), missing.join(", "));
+        say!("           written as {written_as}, with zeros in their place");
+    }
+    for file in &report.lost {
+        say!("lost       {}", printable(file.path.as_bytes()));
+    }
     if report.lost_attributes > 0 {
         say!(
             "{} mode(s) or extended attribute(s) could not be set: the file system of the target has none",

@@ -1,0 +1,360 @@
+//! The journal of an import: which segments have been placed, durably. It lies in the staging directory, so that an import
+//! that was stopped can go on.
+//!
+//! Its first line says what is imported where. Each other line is a record with a check at its end: a line that was torn by
+//! a power cut, and all after it, never happened.
+
+use crate::error::{Error, Result};
+use crate::format::hex;
+use crate::format::inventory::{Entry, Kind, Name};
+use crate::media::disk::{Disk, Operation};
+use crate::media::staging::Staging;
+use crate::media::staging::claim::Claim;
+use crate::pipeline::bits::Bits;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+
+const VERSION: &str = "ckvault-import-1";
+/// Hexadecimal digits of a check.
+const CHECK: usize = 16;
+
+/// What is imported, how and where: what must be the same to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    journal: String,
+    set: String,
+    format: String,
+    entries: String,
+    only: Vec<String>,
+    links: String,
+    target: Name,
+}
+
+/// What to do with what an earlier import has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leftovers {
+    /// Refuse to begin, unless there is nothing worth keeping.
+    #[default]
+    Refuse,
+    /// Go on with it.
+    Resume,
+    /// Remove it.
+    Discard,
+}
+
+impl Header {
+    /// For a set, its entries, the patterns of what is wanted, how links are placed, and the target.
+    pub fn new(set: (&str, &str), entries: &[Entry], only: &[String], links: &str, target: &Name) -> Header {
+        let (set, format) = set;
+        Header {
+            journal: VERSION.into(),
+            set: set.into(),
+            format: format.into(),
+            entries: hex(blake3_of(entries).as_bytes()),
+            only: only.to_vec(),
+            links: links.into(),
+            target: target.clone(),
+        }
+    }
+
+    /// In which way another import is not the same.
+    fn differs(&self, other: &Header) -> Option<&'static str> {
+        if (&self.journal, &self.format) != (&other.journal, &other.format) {
+            return Some("by another version of ckvault");
+        }
+        if (&self.set, &self.entries) != (&other.set, &other.entries) {
+            return Some("with another set");
+        }
+        if self.only != other.only {
+            return Some("with other patterns (--only)");
+        }
+        if self.links != other.links {
+            return Some("with another choice of --links");
+        }
+        (self.target != other.target).then_some("to a target of another name")
+    }
+}
+
+/// What all parts of a set say alike of its entries: the hashes of files may become known later.
+fn blake3_of(entries: &[Entry]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for entry in entries {
+        let mut entry = entry.clone();
+        if let Kind::File { blake3, .. } = &mut entry.kind {
+            *blake3 = None;
+        }
+        let line = serde_json::to_vec(&entry).unwrap_or_default();
+        hasher.update(&(line.len() as u64).to_le_bytes()).update(&line);
+    }
+    hasher.finalize()
+}
+
+/// What a journal says.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Segments that have been placed.
+    pub placed: Vec<Range<u64>>,
+    /// Everything was placed and proven, and was about to get its final name.
+    pub concluded: bool,
+    /// Where the next record goes.
+    end: u64,
+}
+
+impl Said {
+    /// Whether there is anything to go on with.
+    pub fn is_nothing(&self) -> bool {
+        self.placed.is_empty() && !self.concluded
+    }
+}
+
+/// Looks at what an earlier import has left at a target, and does what was asked for with it.
+pub fn take_up(claim: &mut Claim, header: &Header, leftovers: Leftovers) -> Result<Said> {
+    if leftovers == Leftovers::Discard {
+        claim.clear()?;
+        return Ok(Said::default());
+    }
+    let bytes = claim.journal()?;
+    let read = read(&bytes);
+    let place = claim.path().display();
+    match (&read, leftovers) {
+        (None, _) => Err(Error::refused(
+            format!("an unfinished import is there ({place}), and its journal is damaged"),
+            "remove it and begin anew with --discard",
+        )),
+        (Some((_, said)), Leftovers::Resume) if said.is_nothing() => nothing_to_resume(claim),
+        (Some((_, said)), _) if said.is_nothing() => {
+            claim.clear()?;
+            Ok(Said::default())
+        }
+        (Some((begun, _)), Leftovers::Resume) if begun == &Some(header.clone()) => {
+            Ok(read.map(|(_, said)| said).unwrap_or_default())
+        }
+        (Some((begun, _)), Leftovers::Resume) => {
+            let how = begun.as_ref().and_then(|b| header.differs(b)).unwrap_or("differently");
+            Err(Error::refused(
+                format!("the unfinished import that is there ({place}) was begun {how}"),
+                "repeat the command with which it was begun and add --resume, or begin anew with --discard",
+            ))
+        }
+        _ => Err(Error::refused(
+            format!("an unfinished import is there ({place})"),
+            "go on with --resume, or remove it and begin anew with --discard",
+        )),
+    }
+}
+
+/// A staging directory in which nothing was recorded is as good as none, but its import was begun.
+fn nothing_to_resume(claim: &mut Claim) -> Result<Said> {
+    if let Some(other) = claim.others().first() {
+        return Err(Error::refused(
+            format!("the unfinished import to {} is one of another set ({other}…)", claim.target().display()),
+            "bring the drives of that set, or import without --resume",
+        ));
+    }
+    if claim.path().symlink_metadata().is_err() {
+        return Err(Error::usage(
+            format!("there is no unfinished import of this set to {}", claim.target().display()),
+            "check --to, or import without --resume",
+        ));
+    }
+    claim.clear()?;
+    Ok(Said::default())
+}
+
+/// Reads a journal; `None` if it has a first line that is not whole.
+fn read(bytes: &[u8]) -> Option<(Option<Header>, Said)> {
+    let mut lines = bytes.split_inclusive(|b| *b == b'\n');
+    let Some(first) = lines.next().filter(|l| l.ends_with(b"\n")) else { return Some((None, Said::default())) };
+    let header: Header = checked(first).and_then(|text| serde_json::from_str(text).ok())?;
+    let mut said = Said { end: first.len() as u64, ..Said::default() };
+    for line in lines {
+        let Some(record) = checked(line).and_then(|text| text.split_once(' ')) else { break };
+        let Some(ranges) = parse(record.1) else { break };
+        match record.0 {
+            "placed" => said.placed.extend(ranges),
+            "again" => ranges.iter().for_each(|r| take_out(&mut said.placed, r)),
+            "concluded" => said.concluded = true,
+            _ => break,
+        }
+        said.end += line.len() as u64;
+    }
+    Some((Some(header), said))
+}
+
+/// The text of a line that has its check.
+fn checked(line: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (text, check) = line.rsplit_once(' ')?;
+    (check == check_of(text)).then_some(text)
+}
+
+fn check_of(text: &str) -> String {
+    hex(blake3::hash(text.as_bytes()).as_bytes())[..CHECK].to_owned()
+}
+
+fn with_check(text: &str) -> String {
+    format!("{text} {}\n", check_of(text))
+}
+
+/// `0-3,7`; `-` for none.
+fn parse(text: &str) -> Option<Vec<Range<u64>>> {
+    if text == "-" {
+        return Some(Vec::new());
+    }
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last && last < u64::MAX).then(|| first..last + 1)
+    };
+    text.split(',').map(range).collect()
+}
+
+fn take_out(placed: &mut Vec<Range<u64>>, out: &Range<u64>) {
+    let rest = placed.drain(..).flat_map(|r| {
+        let (before, after) = (r.start..r.end.min(out.start), r.start.max(out.end)..r.end);
+        [before, after].into_iter().filter(|part| part.start < part.end)
+    });
+    *placed = rest.collect();
+}
+
+/// Sorted numbers as people write them: `0-3,7`.
+pub fn ranges(numbers: &[u64]) -> String {
+    let mut text = String::new();
+    let mut rest = numbers;
+    while let Some(first) = rest.first() {
+        let len = rest.iter().enumerate().take_while(|(i, n)| **n == first + *i as u64).count();
+        let comma = if text.is_empty() { "" } else { "," };
+        match len {
+            1 => text.push_str(&format!("{comma}{first}")),
+            _ => text.push_str(&format!("{comma}{first}-{}", rest[len - 1])),
+        }
+        rest = &rest[len..];
+    }
+    if text.is_empty() { "-".into() } else { text }
+}
+
+/// The journal of an import that is running.
+pub struct Journal {
+    disk: Disk,
+    path: PathBuf,
+    file: File,
+    end: u64,
+}
+
+impl Journal {
+    /// Begins one, or goes on with the one that said something.
+    pub fn begin(staging: &Staging, header: &Header, said: &Said) -> Result<Journal> {
+        let path = staging.journal();
+        let file = staging.disk().open_or_create(&path, 0o600).map_err(Error::io("create", &path))?;
+        let mut journal = Journal { disk: staging.disk().clone(), path, file, end: said.end };
+        journal.cut()?;
+        if journal.end == 0 {
+            let line = serde_json::to_string(header).map_err(|e| Error::Internal(e.to_string()))?;
+            journal.append(&line)?;
+        }
+        Ok(journal)
+    }
+
+    /// What was torn must not stand before what comes now.
+    fn cut(&self) -> Result<()> {
+        let cut = self.disk.allow(Operation::Resize, &self.path).and_then(|()| self.file.set_len(self.end));
+        cut.map_err(Error::io("shorten", &self.path))
+    }
+
+    fn append(&mut self, text: &str) -> Result<()> {
+        let line = with_check(text);
+        self.disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", &self.path))?;
+        self.disk.sync(&self.file, &self.path).map_err(Error::io("sync", &self.path))?;
+        self.end += line.len() as u64;
+        Ok(())
+    }
+
+    /// These segments are durable.
+    pub fn placed(&mut self, segments: &[u64]) -> Result<()> {
+        self.append(&format!("placed {}", ranges(segments)))
+    }
+
+    /// These segments have to be placed again.
+    pub fn again(&mut self, segments: &[u64]) -> Result<()> {
+        self.append(&format!("again {}", ranges(segments)))
+    }
+
+    /// Everything is durable and proven.
+    pub fn concluded(&mut self) -> Result<()> {
+        self.append("concluded -")
+    }
+}
+
+/// The segments that a journal says have been placed, of `segments` in all.
+pub fn bits(said: &Said, segments: u64) -> Bits {
+    let mut bits = Bits::new(segments, false);
+    said.placed.iter().flat_map(|r| r.start..r.end.min(segments)).for_each(|s| bits.insert(s));
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header() -> Header {
+        Header::new(("00", "draft"), &[], &["*.json".into()], "refuse", &Name::new(b"/there \xff"))
+    }
+
+    fn sample() -> Vec<u8> {
+        let lines = [
+            serde_json::to_string(&header()).unwrap(),
+            "placed 0-3,7".into(),
+            "placed 5".into(),
+            "again 2-3,7".into(),
+            "placed 9-10".into(),
+        ];
+        lines.iter().flat_map(|l| with_check(l).into_bytes()).collect()
+    }
+
+    fn placed(said: &Said) -> Vec<u64> {
+        bits(said, 100).iter().collect()
+    }
+
+    #[test]
+    fn a_journal_says_what_was_written_to_it() {
+        let (read, said) = read(&sample()).unwrap();
+        assert_eq!((read, placed(&said), said.concluded), (Some(header()), vec![0, 1, 5, 9, 10], false));
+        let mut whole = sample();
+        whole.extend(with_check("concluded -").bytes());
+        assert!(super::read(&whole).unwrap().1.concluded);
+    }
+
+    #[test]
+    fn a_torn_record_never_happened() {
+        let whole = sample();
+        let before = whole.len() - with_check("placed 9-10").len();
+        for end in before..whole.len() {
+            let said = read(&whole[..end]).unwrap().1;
+            assert_eq!((placed(&said), said.end), (vec![0, 1, 5], before as u64), "{end}");
+        }
+        let mut flipped = whole.clone();
+        flipped[before + 8] ^= 1;
+        assert_eq!(placed(&read(&flipped).unwrap().1), [0, 1, 5]);
+    }
+
+    #[test]
+    fn a_torn_first_line_is_nothing_and_a_damaged_one_is_told() {
+        let whole = sample();
+        assert!(read(&whole[..20]).is_some_and(|(header, said)| header.is_none() && said.is_nothing()));
+        let mut flipped = whole.clone();
+        flipped[10] ^= 1;
+        assert!(read(&flipped).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_round_trip(numbers in prop::collection::btree_set(0u64..200, 0..60)) {
+            let numbers: Vec<u64> = numbers.into_iter().collect();
+            let parsed = parse(&ranges(&numbers)).unwrap();
+            prop_assert_eq!(parsed.into_iter().flatten().collect::<Vec<_>>(), numbers);
+        }
+    }
+}

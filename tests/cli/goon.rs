@@ -1,0 +1,251 @@
+//! Imports that are stopped, and go on.
+
+use crate::durability::{anew, ended, in_time, signal, started};
+use crate::harm;
+use crate::support::*;
+use crate::tree;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A set whose import takes a while: several files, of one segment and of many, and links.
+fn prepared() -> Vault {
+    sized(8 << 20)
+}
+
+fn sized(large: usize) -> Vault {
+    let vault = Vault::new();
+    vault.make(&["source/dir", "usb", "place"]);
+    (0..4).for_each(|i| fs::write(vault.path(format!("source/large-{i}")), noise(i, large)).unwrap());
+    (0..60).for_each(|i| fs::write(vault.path(format!("source/dir/small-{i}")), noise(i, 30_000)).unwrap());
+    fs::write(vault.path("source/empty"), "").unwrap();
+    fs::write(vault.path("source/read-only"), noise(7, 90_000)).unwrap();
+    fs::hard_link(vault.path("source/large-1"), vault.path("source/hard")).unwrap();
+    std::os::unix::fs::symlink("dir/small-1", vault.path("source/link")).unwrap();
+    tree::set_mode(&vault.path("source/read-only"), 0o400);
+    tree::set_mode(&vault.path("source/dir"), 0o555);
+    vault.sender("export source --to usb --recipients keys.txt --parity 4+2 --volume-size 4M --no-read-back").ok();
+    vault
+}
+
+const IMPORT: &str = "import usb --to place/there";
+
+fn import(vault: &Vault) -> Call {
+    anew(&vault.path("place"));
+    vault.call("receiver", IMPORT)
+}
+
+#[track_caller]
+fn is_restored(vault: &Vault) {
+    tree::assert_same(&vault.path("source"), &vault.path("place/there"));
+    assert_eq!(names_in(&vault.path("place")), [b"there"]);
+}
+
+/// The staging directory, if there is one.
+fn staging(vault: &Vault) -> Option<PathBuf> {
+    let place = vault.path("place");
+    names_in(&place).iter().map(|n| place.join(std::str::from_utf8(n).unwrap())).find(|p| p.join("journal").exists())
+}
+
+/// How many bytes of records a journal has after its first line.
+fn records(vault: &Vault) -> usize {
+    let journal = staging(vault).map(|s| fs::read(s.join("journal")).unwrap()).unwrap_or_default();
+    journal.iter().position(|b| *b == b'\n').map_or(0, |end| journal.len() - end - 1)
+}
+
+/// Kills an import after its first record.
+fn killed(vault: &Vault) {
+    in_time(|| {
+        let (_, mut child) = started(import(vault), &vault.path("place"), "/journal")?;
+        while records(vault) == 0 && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        Some(child.wait().unwrap()).filter(|s| s.code() != Some(0))
+    });
+    assert!(records(vault) > 0);
+}
+
+#[test]
+fn a_killed_import_is_refused_resumed_or_discarded() {
+    let vault = prepared();
+    killed(&vault);
+    assert!(!vault.path("place/there").exists());
+    vault.receiver(IMPORT).fails(1).says("unfinished").says("--resume").says("--discard");
+    vault.receiver(&format!("{IMPORT} --resume")).ok();
+    is_restored(&vault);
+    killed(&vault);
+    vault.receiver(&format!("{IMPORT} --discard")).ok();
+    is_restored(&vault);
+    vault.receiver(&format!("{IMPORT} --discard --resume")).fails(2);
+}
+
+/// `0-3,7`.
+fn numbers(ranges: &str) -> Vec<u64> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        first.parse().unwrap_or(1)..=last.parse().unwrap_or(0)
+    };
+    ranges.split(',').flat_map(range).collect()
+}
+
+#[test]
+fn what_is_recorded_is_not_read_from_the_drives_again() {
+    let vault = prepared();
+    // The first four segments begin the first four volumes of the first group, which is damaged there then.
+    in_time(|| {
+        killed(&vault);
+        let journal = fs::read_to_string(staging(&vault).unwrap().join("journal")).unwrap();
+        let all: Vec<u64> = journal.lines().skip(1).filter_map(|l| l.split(' ').nth(1)).flat_map(numbers).collect();
+        (0..4).all(|segment| all.contains(&segment)).then_some(())
+    });
+    let set = PathBuf::from(std::str::from_utf8(&names_in(&vault.path("usb"))[0]).unwrap());
+    let first = vault.path("usb").join(set);
+    for name in names_in(&first).iter().filter(|n| n.starts_with(b"g00000-")) {
+        let volume = first.join(std::str::from_utf8(name).unwrap());
+        harm::zero(&volume, harm::BLOCK, harm::BLOCK);
+    }
+    vault.receiver("import usb --to elsewhere").fails(4);
+    vault.receiver(&format!("{IMPORT} --resume")).ok();
+    is_restored(&vault);
+}
+
+#[test]
+fn an_interrupted_import_keeps_what_it_has_and_says_how_to_go_on() {
+    let vault = sized(40 << 20);
+    let ran = in_time(|| {
+        let (command, child) = started(import(&vault), &vault.path("place"), "large-1")?;
+        signal(&child, "INT");
+        ended(&command, child)
+    });
+    let ran = ran.ends(130);
+    ran.check(ran.stdout.is_empty(), "stdout is not empty");
+    if staging(&vault).is_some() {
+        ran.says("ckvault import … --resume");
+        vault.receiver(&format!("{IMPORT} --resume")).ok();
+    } else {
+        vault.receiver(IMPORT).ok();
+    }
+    is_restored(&vault);
+}
+
+/// Kills at moments that are spread over the whole run, again and again, until it gets to its end.
+#[test]
+fn it_may_be_killed_at_any_time_any_number_of_times() {
+    let vault = prepared();
+    let begun = std::time::Instant::now();
+    vault.receiver(IMPORT).ok();
+    let whole = begun.elapsed();
+    let runs: u64 = std::env::var("CKVAULT_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let (mut kills, mut resumed) = (0, 0);
+    for run in 0..runs {
+        anew(&vault.path("place"));
+        let mut seed = u64::from_le_bytes(noise(run, 8).try_into().unwrap());
+        loop {
+            // The next is always later than the one before could be, in the mean, so that this ends.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let resume = if staging(&vault).is_some() { " --resume" } else { "" };
+            resumed += u32::from(records(&vault) > 0);
+            let mut child = vault.call("receiver", &format!("{IMPORT}{resume}")).command().spawn().unwrap();
+            std::thread::sleep(
+                whole.mul_f64((seed >> 40) as f64 / (1u64 << 24) as f64 * 1.2) + Duration::from_millis(5),
+            );
+            let _ = child.kill();
+            let status = child.wait().unwrap();
+            if status.success() {
+                break;
+            }
+            assert_eq!(status.code(), None, "run {run}: it failed by itself");
+            kills += 1;
+        }
+        is_restored(&vault);
+    }
+    eprintln!("{runs} imports, killed {kills} times, resumed {resumed} times");
+    assert!(kills > 0);
+}
+
+#[test]
+fn a_torn_record_and_files_that_changed_in_the_meantime_are_placed_again() {
+    let vault = prepared();
+    killed(&vault);
+    let staging = staging(&vault).unwrap();
+    let mut journal = fs::OpenOptions::new().append(true).open(staging.join("journal")).unwrap();
+    journal.write_all(b"placed 100-2000 0123").unwrap();
+    let files: Vec<PathBuf> = names_in(&staging.join("files"))
+        .iter()
+        .map(|n| staging.join("files").join(std::str::from_utf8(n).unwrap()))
+        .filter(|p| p.is_file() && p.metadata().unwrap().len() > 70_000)
+        .collect();
+    assert!(!files.is_empty());
+    files.iter().for_each(|f| harm::flip(f, 66_000, 4));
+    vault.receiver(&format!("{IMPORT} --resume")).ok();
+    is_restored(&vault);
+}
+
+#[test]
+fn a_journal_that_is_damaged_at_its_head_is_told() {
+    let vault = prepared();
+    killed(&vault);
+    harm::flip(&staging(&vault).unwrap().join("journal"), 20, 1);
+    vault.receiver(&format!("{IMPORT} --resume")).fails(1).says("damaged").says("--discard");
+    vault.receiver(IMPORT).fails(1).says("--discard");
+    vault.receiver(&format!("{IMPORT} --discard")).ok();
+    is_restored(&vault);
+}
+
+#[test]
+fn only_what_was_begun_can_be_resumed() {
+    let vault = prepared();
+    vault.receiver(&format!("{IMPORT} --resume")).fails(2).says("no unfinished import");
+    killed(&vault);
+    vault.receiver(&format!("{IMPORT} --resume --only dir")).fails(1).says("--only");
+    vault.receiver(&format!("{IMPORT} --resume --links keep")).fails(1).says("--links");
+    vault.make(&["usb2"]);
+    fs::write(vault.path("small"), "x").unwrap();
+    vault.export("small --to usb2 --parity 1+1");
+    vault.receiver("import usb2 --to place/there --resume").fails(1).says("another set");
+    vault.receiver("import usb --to place/other --resume").fails(2);
+    vault.receiver(&format!("{IMPORT} --resume")).ok();
+    is_restored(&vault);
+}
+
+#[test]
+fn two_imports_to_one_target_do_not_meet() {
+    let vault = prepared();
+    let second = in_time(|| {
+        let (command, child) = started(import(&vault), &vault.path("place"), "/journal")?;
+        let second = vault.receiver(IMPORT);
+        Ran::new(&command, child.wait_with_output().unwrap()).ok();
+        Some(second).filter(|ran| !ran.stderr.contains("not empty"))
+    });
+    second.fails(1).says("another import");
+    is_restored(&vault);
+}
+
+#[test]
+fn a_target_that_fills_up_is_left_resumable() {
+    let vault = prepared();
+    vault.make(&["full"]);
+    if !is_root() || vault.tool("mount", "-t tmpfs -o size=60M none full").run().code != Some(0) {
+        return skip("needs root and mount(8) for a tmpfs");
+    }
+    // The room is taken after it was measured.
+    let result = in_time(|| {
+        let _ = fs::remove_file(vault.path("full/ballast"));
+        for name in names_in(&vault.path("full")) {
+            let _ = fs::remove_dir_all(vault.path("full").join(std::str::from_utf8(&name).unwrap()));
+        }
+        let call = vault.call("receiver", "import usb --to full");
+        let (command, child) = started(call, &vault.path("full"), "/journal")?;
+        fs::write(vault.path("full/ballast"), vec![1; 40 << 20]).ok();
+        ended(&command, child).filter(|ran| ran.code == Some(7))
+    });
+    result.says("--resume");
+    fs::remove_file(vault.path("full/ballast")).unwrap();
+    let resumed = vault.receiver("import usb --to full --resume");
+    let same = std::panic::catch_unwind(|| tree::assert_same_inside(&vault.path("source"), &vault.path("full")));
+    vault.tool("umount", "full").run().ok();
+    resumed.ok();
+    assert!(same.is_ok(), "what came back differs");
+}
