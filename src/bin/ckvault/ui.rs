@@ -33,9 +33,9 @@ const LINES_EVERY: Duration = Duration::from_secs(10);
 
 /// Says what went wrong and what to do.
 pub fn complain(error: &Error) {
-    // Names in it may come from a drive; its own line breaks are meant.
-    let lines: Vec<String> = error.to_string().split('\n').map(|line| printable(line.as_bytes())).collect();
-    tell!("ckvault: {}", lines.join("\n"));
+    // Text in it may come from a drive. Lists of ours are indented; another line break could begin a line that looks like ours.
+    let lines: Vec<String> = error.to_string().split("\n  ").map(|line| printable(line.as_bytes())).collect();
+    tell!("ckvault: {}", lines.join("\n  "));
     if !error.hint().is_empty() {
         tell!("hint: {}", error.hint());
     }
