@@ -159,13 +159,20 @@ fn check_all(set: &Set, blocks: &Blocks, queues: &[Queue], progress: &dyn Progre
                 if progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
+                let bytes = set.manifest.groups[at.group].volumes[at.index].bytes;
+                // Past the ends of its files a volume may be said to be as long as somebody likes.
+                if past_the_end(&blocks.files(*at), range.start) {
+                    let mut bad = lock(&bad);
+                    let of_volume = bad.entry(*at).or_insert_with(|| Bits::new(hashes::blocks(bytes), false));
+                    range.clone().for_each(|block| of_volume.insert(block));
+                    continue;
+                }
                 let good = blocks.check(*at, range.clone(), &mut buffer);
                 progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
                 if good.iter().all(|g| *g) {
                     continue;
                 }
-                let bytes = set.manifest.groups[at.group].volumes[at.index].bytes;
                 let mut bad = lock(&bad);
                 let of_volume = bad.entry(*at).or_insert_with(|| Bits::new(hashes::blocks(bytes), false));
                 range.clone().zip(good).filter(|(_, good)| !good).for_each(|(block, _)| of_volume.insert(block));
@@ -181,6 +188,11 @@ fn check_all(set: &Set, blocks: &Blocks, queues: &[Queue], progress: &dyn Progre
     });
     failure.check()?;
     Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn past_the_end(files: &[std::sync::Arc<File>], block: u64) -> bool {
+    let end = block * BLOCK as u64;
+    files.iter().all(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() <= end))
 }
 
 impl Reading {
