@@ -6,8 +6,10 @@ use super::{FORMAT, FormatError, hash_hex, within};
 use crate::text::printable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
+use std::fmt;
 
 /// The most bytes in one line.
 pub const LONGEST_LINE: u64 = 64 << 20;
@@ -58,19 +60,37 @@ impl Serialize for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Text(String),
-            Raw { base64: String },
-        }
-        match Either::deserialize(d)? {
-            Either::Text(text) => Ok(Name(text.into_bytes().into())),
-            Either::Raw { base64 } => {
-                let bytes = STANDARD.decode(base64).map_err(D::Error::custom)?;
-                Ok(Name(bytes.into()))
+        d.deserialize_any(NameVisitor)
+    }
+}
+
+/// Reads either form as it comes: to keep what could be one of them until it is known takes many times its length.
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a string, or an object with base64")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+        Ok(Name::new(text.as_bytes()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
+        let mut bytes: Option<Vec<u8>> = None;
+        while let Some(field) = map.next_key::<String>()? {
+            if field != "base64" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let decoded = STANDARD.decode(map.next_value::<String>()?).map_err(A::Error::custom)?;
+            if bytes.replace(decoded).is_some() {
+                return Err(A::Error::duplicate_field("base64"));
             }
         }
+        bytes.map(|b| Name(b.into())).ok_or_else(|| A::Error::missing_field("base64"))
     }
 }
 
@@ -103,7 +123,7 @@ impl Extent {
 }
 
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
     /// A directory.
@@ -113,7 +133,7 @@ pub enum Kind {
         /// Its length with holes.
         size: u64,
         /// Where its data lies, if it has holes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         extents: Option<Box<[Extent]>>,
         /// BLAKE3 of its data: of the whole file, or of its extents one after the other.
         #[serde(with = "hash_hex")]
@@ -133,6 +153,7 @@ pub enum Kind {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EntryLine")]
 pub struct Entry {
     /// Path in the set, components separated by `/`; empty for the directory that was exported itself.
     pub path: Name,
@@ -144,10 +165,68 @@ pub struct Entry {
     /// Modification time: seconds, nanoseconds.
     pub mtime: (i64, u32),
     /// Extended attributes in the `user.` namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<(Name, Name)>,
     /// Where its header begins in the tar stream.
     pub offset: u64,
+}
+
+/// The line of an entry, field by field. A tagged enum would have to keep all of the line, many times as large, until it knows
+/// the tag.
+#[derive(Deserialize)]
+struct EntryLine {
+    path: Name,
+    kind: KindName,
+    size: Option<u64>,
+    extents: Option<Box<[Extent]>>,
+    #[serde(default, deserialize_with = "some_hash")]
+    blake3: Option<Value>,
+    target: Option<Name>,
+    mode: u32,
+    mtime: (i64, u32),
+    #[serde(default)]
+    xattrs: Vec<(Name, Name)>,
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindName {
+    Dir,
+    File,
+    Symlink,
+    Hardlink,
+}
+
+fn some_hash<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
+    hash_hex::deserialize(d).map(Some)
+}
+
+impl TryFrom<EntryLine> for Entry {
+    type Error = String;
+
+    fn try_from(line: EntryLine) -> Result<Entry, String> {
+        let missing = |field| format!("missing field `{field}`");
+        let target = line.target.ok_or_else(|| missing("target"));
+        let kind = match line.kind {
+            KindName::Dir => Kind::Dir,
+            KindName::File => Kind::File {
+                size: line.size.ok_or_else(|| missing("size"))?,
+                extents: line.extents,
+                blake3: line.blake3.ok_or_else(|| missing("blake3"))?,
+            },
+            KindName::Symlink => Kind::Symlink { target: target? },
+            KindName::Hardlink => Kind::Hardlink { target: target? },
+        };
+        Ok(Entry {
+            path: line.path,
+            kind,
+            mode: line.mode,
+            mtime: line.mtime,
+            xattrs: line.xattrs,
+            offset: line.offset,
+        })
+    }
 }
 
 impl Entry {
