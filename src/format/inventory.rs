@@ -13,8 +13,10 @@ use std::fmt;
 
 /// The most bytes in one line.
 pub const LONGEST_LINE: u64 = 64 << 20;
-/// The most entries in a set.
-pub const MOST_ENTRIES: u64 = 1 << 24;
+/// The most entries in a set. All are held in memory: so many take about a GiB.
+pub const MOST_ENTRIES: u64 = 1 << 22;
+/// The most bytes of all lines, which bounds the names and segments that are held in memory.
+pub const MOST_BYTES: u64 = 2 << 30;
 /// The longest path, in bytes (Linux refuses longer ones).
 pub const LONGEST_PATH: usize = 4095;
 /// The most extended attributes of an entry; Linux has room for fewer.
@@ -330,16 +332,19 @@ pub struct Reader {
     entries: Vec<Entry>,
     frames: Vec<u32>,
     dealer: Dealer,
+    bytes: u64,
 }
 
 impl Reader {
     /// For a set with `k` data volumes a group.
     pub fn new(k: u16, volume_bytes: u64) -> Reader {
-        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes) }
+        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes), bytes: 0 }
     }
 
     /// Takes the next line.
     pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
+        self.bytes += line.len() as u64;
+        within("length of the inventory", self.bytes, 1, MOST_BYTES)?;
         let Some(head) = &self.head else {
             self.head = Some(validate_head(parse(line)?)?);
             return Ok(());
