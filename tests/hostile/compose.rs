@@ -19,6 +19,9 @@ const BLOCK: usize = 64 << 10;
 /// Changes what an honest exporter would have written.
 pub type Edit<T> = Box<dyn Fn(&mut T)>;
 
+/// Writes lines as a stream, or something else in their place.
+pub type WriteLines = dyn Fn(&[Vec<u8>], &mut dyn Write) -> io::Result<()>;
+
 /// What a frame holds, from the inside to the outside.
 #[derive(Debug, Clone)]
 pub enum Segment {
@@ -81,7 +84,7 @@ pub struct Recipe {
     /// The lines of the inventory: head, entries, segments.
     pub edit_lines: Edit<Vec<Vec<u8>>>,
     /// Writes the inventory, before it is compressed.
-    pub write_inventory: Box<dyn Fn(&[Vec<u8>], &mut dyn Write) -> io::Result<()>>,
+    pub write_inventory: Box<WriteLines>,
     /// The inventory after it was compressed.
     pub edit_packed: Edit<Vec<u8>>,
     /// What the key slot holds.
@@ -135,15 +138,15 @@ impl Recipe {
         (self.edit_volumes)(&mut volumes);
         let mut hashes = volumes.iter().flat_map(|v| values(v)).collect();
         (self.edit_hashes)(&mut hashes);
-        let lines = self.lines(head, &offsets, &places);
+        let lines = self.make_lines(head, &offsets, &places);
         let listed = [
             ("keys.age", self.slot(keys, &own)),
-            ("inventory.age", self.inventory(&lines, &own)?),
+            ("inventory.age", self.make_inventory(&lines, &own)?),
             ("hashes.b3", hashes),
             ("RECOVER.txt", b"see ckvault-format(5)\n".to_vec()),
             ("recover.py", b"raise SystemExit('see ckvault-format(5)')\n".to_vec()),
         ];
-        let manifest = self.manifest(&own, &volumes, &listed, drives.len());
+        let manifest = self.make_manifest(&own, &volumes, &listed, drives.len());
         let mut signature = keys.sign("ckvault", &manifest);
         (self.edit_signature)(&mut signature);
         let mut files: Vec<(&str, Vec<u8>)> = listed.into();
@@ -159,7 +162,7 @@ impl Recipe {
         })
     }
 
-    fn lines(&self, head: Value, offsets: &[u64], places: &[Place]) -> Vec<Vec<u8>> {
+    fn make_lines(&self, head: Value, offsets: &[u64], places: &[Place]) -> Vec<Vec<u8>> {
         let entries = self.items.iter().zip(offsets).map(|(item, offset)| item.line(*offset));
         let segment = |(n, p): (usize, &Place)| json!({ "segment": n, "group": p.group, "volume": p.volume, "offset": p.offset, "bytes": p.bytes });
         let all = std::iter::once(head).chain(entries).chain(places.iter().enumerate().map(segment));
@@ -216,7 +219,7 @@ impl Recipe {
         page
     }
 
-    fn inventory(&self, lines: &[Vec<u8>], own: &age::x25519::Identity) -> io::Result<Vec<u8>> {
+    fn make_inventory(&self, lines: &[Vec<u8>], own: &age::x25519::Identity) -> io::Result<Vec<u8>> {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
         (self.write_inventory)(lines, &mut encoder)?;
         let mut packed = encoder.finish()?;
@@ -231,7 +234,7 @@ impl Recipe {
         seal(text.as_bytes(), &keys.receiver.to_public())
     }
 
-    fn manifest(
+    fn make_manifest(
         &self,
         own: &age::x25519::Identity,
         volumes: &[Vec<u8>],

@@ -3,9 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+mod cases;
 mod compose;
 mod field;
 mod site;
 mod ustar;
 
+mod bombs;
 mod honest;
+mod lies;
+mod numbers;
+mod paths;
+mod text;

@@ -32,8 +32,9 @@ impl Site {
             memory: MEMORY,
         };
         let identity = site.keys.receiver.to_string();
-        fs::write(site.path("identity.txt"), format!("{}\n", identity.expose_secret())).unwrap();
-        fs::write(site.path("signers"), format!("exporter@site {}\n", site.keys.public())).unwrap();
+        fs::create_dir(site.path("home")).unwrap();
+        fs::write(site.path("home/identity.txt"), format!("{}\n", identity.expose_secret())).unwrap();
+        site.trusts(&format!("exporter@site {}\n", site.keys.public()));
         fs::create_dir(site.path("place")).unwrap();
         fs::write(site.path("precious"), "must not change").unwrap();
         site
@@ -43,6 +44,11 @@ impl Site {
     pub fn with_memory(mut self, kib: u64) -> Site {
         self.memory = kib;
         self
+    }
+
+    /// The list of signers that the receiver has.
+    pub fn trusts(&self, list: &str) {
+        fs::write(self.path("home/allowed_signers"), list).unwrap();
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -65,14 +71,11 @@ impl Site {
     #[track_caller]
     pub fn run(&self, verb: &str) -> Ran {
         let mut command = Command::new("sh");
-        let limited = format!("ulimit -v {} && exec \"$0\" \"$@\"", self.memory);
+        let limited = format!("ulimit -n 1024 && ulimit -v {} && exec \"$0\" \"$@\"", self.memory);
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_ckvault")]).args(verb.split_whitespace());
         let mut drives: Vec<PathBuf> = fs::read_dir(self.path("drives")).unwrap().map(|d| d.unwrap().path()).collect();
         drives.sort();
-        command.args(drives).arg("--signers").arg(self.path("signers"));
-        if verb.starts_with("import") || verb.starts_with("list") {
-            command.arg("--identity").arg(self.path("identity.txt"));
-        }
+        command.args(drives);
         if verb.starts_with("import") {
             command.arg("--to").arg(self.target());
         }
@@ -109,6 +112,13 @@ impl Site {
         let mut found = BTreeMap::new();
         walk(self.temp.path(), &mut found);
         found
+    }
+}
+
+impl Drop for Site {
+    /// A tree may be too deep for the standard library, which holds each directory open on its way down.
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(self.temp.path()).status();
     }
 }
 
@@ -213,7 +223,7 @@ impl Ran {
 }
 
 fn expected_line(line: &str) -> bool {
-    line.starts_with("ckvault: ") || line.starts_with("hint: ")
+    line.starts_with("ckvault: ") || line.starts_with("hint: ") || line.starts_with("  ")
 }
 
 fn is_direction_mark(c: char) -> bool {
