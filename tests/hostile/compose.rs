@@ -64,7 +64,11 @@ impl Keys {
     }
 
     pub fn sign(&self, namespace: &str, message: &[u8]) -> Vec<u8> {
-        let armour = self.signing.sign(namespace, HashAlg::Sha512, message).unwrap().to_pem(LineEnding::LF).unwrap();
+        self.sign_with(HashAlg::Sha512, namespace, message)
+    }
+
+    pub fn sign_with(&self, hash: HashAlg, namespace: &str, message: &[u8]) -> Vec<u8> {
+        let armour = self.signing.sign(namespace, hash, message).unwrap().to_pem(LineEnding::LF).unwrap();
         (armour.trim_end().to_owned() + "\n").into_bytes()
     }
 }
