@@ -5,8 +5,7 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
-            if c.is_control() || hidden {
+            if is_unsafe(c) {
                 shown.extend(c.escape_unicode());
             } else {
                 shown.push(c);
@@ -30,6 +29,26 @@ pub fn listing<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
     text
 }
 
+/// JSON that means the same and is safe to show: its strings may hold what JSON itself does not escape, such as the control
+/// characters of eight bits.
+pub fn plain_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_unsafe(c) {
+            // All of these are in the first plane.
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Control characters, and marks that hide or turn around what follows.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +68,13 @@ mod tests {
         assert_eq!(printable(b"a\nb\x1b[2J"), "a\\u{a}b\\u{1b}[2J");
         assert_eq!(printable("rtl\u{202e}gnp".as_bytes()), "rtl\\u{202e}gnp");
         assert_eq!(printable(b"\xff\xfe.bin"), "\\xff\\xfe.bin");
+    }
+    #[test]
+    fn json_means_the_same_and_is_plain() {
+        let text = "a\u{1b}\u{9b}\u{7f}\u{202e}\u{feff}ü模🤖";
+        let json = serde_json::to_string(text).unwrap();
+        let plain = plain_json(&json);
+        assert!(!plain.chars().any(is_unsafe), "{plain}");
+        assert_eq!(serde_json::from_str::<String>(&plain).unwrap(), text);
     }
 }

@@ -7,13 +7,17 @@ use super::{FORMAT, FormatError, hash_hex, within};
 use crate::text::printable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
+use std::fmt;
 
 /// The most bytes in one line.
 pub const LONGEST_LINE: u64 = 64 << 20;
-/// The most entries in a set.
-pub const MOST_ENTRIES: u64 = 1 << 24;
+/// The most entries in a set. All are held in memory: so many take about a GiB.
+pub const MOST_ENTRIES: u64 = 1 << 22;
+/// The most bytes of all lines, which bounds the names and segments that are held in memory.
+pub const MOST_BYTES: u64 = 2 << 30;
 /// The longest path, in bytes (Linux refuses longer ones).
 pub const LONGEST_PATH: usize = 4095;
 /// The most extended attributes of an entry; Linux has room for fewer.
@@ -59,19 +63,37 @@ impl Serialize for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Text(String),
-            Raw { base64: String },
-        }
-        match Either::deserialize(d)? {
-            Either::Text(text) => Ok(Name(text.into_bytes().into())),
-            Either::Raw { base64 } => {
-                let bytes = STANDARD.decode(base64).map_err(D::Error::custom)?;
-                Ok(Name(bytes.into()))
+        d.deserialize_any(NameVisitor)
+    }
+}
+
+/// Reads either form as it comes: to keep what could be one of them until it is known takes many times its length.
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a string, or an object with base64")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+        Ok(Name::new(text.as_bytes()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
+        let mut bytes: Option<Vec<u8>> = None;
+        while let Some(field) = map.next_key::<String>()? {
+            if field != "base64" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let decoded = STANDARD.decode(map.next_value::<String>()?).map_err(A::Error::custom)?;
+            if bytes.replace(decoded).is_some() {
+                return Err(A::Error::duplicate_field("base64"));
             }
         }
+        bytes.map(|b| Name(b.into())).ok_or_else(|| A::Error::missing_field("base64"))
     }
 }
 
@@ -108,7 +130,7 @@ impl Extent {
 }
 
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
     /// A directory.
@@ -118,7 +140,7 @@ pub enum Kind {
         /// Its length with holes.
         size: u64,
         /// Where its data lies, if it has holes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         extents: Option<Box<[Extent]>>,
         /// BLAKE3 of its data: of the whole file, or of its extents one after the other. `None` if its data ends in a later
         /// part.
@@ -139,6 +161,7 @@ pub enum Kind {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EntryLine")]
 pub struct Entry {
     /// Path in the set, components separated by `/`; empty for the directory that was exported itself.
     pub path: Name,
@@ -150,10 +173,64 @@ pub struct Entry {
     /// Modification time: seconds, nanoseconds.
     pub mtime: (i64, u32),
     /// Extended attributes in the `user.` namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<(Name, Name)>,
     /// Where its header begins in the tar stream.
     pub offset: u64,
+}
+
+/// The line of an entry, field by field. A tagged enum would have to keep all of the line, many times as large, until it knows
+/// the tag.
+#[derive(Deserialize)]
+struct EntryLine {
+    path: Name,
+    kind: KindName,
+    size: Option<u64>,
+    extents: Option<Box<[Extent]>>,
+    #[serde(default, with = "hash_hex::optional")]
+    blake3: Option<Value>,
+    target: Option<Name>,
+    mode: u32,
+    mtime: (i64, u32),
+    #[serde(default)]
+    xattrs: Vec<(Name, Name)>,
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindName {
+    Dir,
+    File,
+    Symlink,
+    Hardlink,
+}
+
+impl TryFrom<EntryLine> for Entry {
+    type Error = String;
+
+    fn try_from(line: EntryLine) -> Result<Entry, String> {
+        let missing = |field| format!("missing field `{field}`");
+        let target = line.target.ok_or_else(|| missing("target"));
+        let kind = match line.kind {
+            KindName::Dir => Kind::Dir,
+            KindName::File => Kind::File {
+                size: line.size.ok_or_else(|| missing("size"))?,
+                extents: line.extents,
+                blake3: line.blake3,
+            },
+            KindName::Symlink => Kind::Symlink { target: target? },
+            KindName::Hardlink => Kind::Hardlink { target: target? },
+        };
+        Ok(Entry {
+            path: line.path,
+            kind,
+            mode: line.mode,
+            mtime: line.mtime,
+            xattrs: line.xattrs,
+            offset: line.offset,
+        })
+    }
 }
 
 impl Entry {
@@ -268,16 +345,19 @@ pub struct Reader {
     entries: Vec<Entry>,
     frames: Vec<u32>,
     dealer: Dealer,
+    bytes: u64,
 }
 
 impl Reader {
     /// For a set with `k` data volumes a group.
     pub fn new(k: u16, volume_bytes: u64) -> Reader {
-        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes) }
+        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes), bytes: 0 }
     }
 
     /// Takes the next line.
     pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
+        self.bytes += line.len() as u64;
+        within("length of the inventory", self.bytes, 1, MOST_BYTES)?;
         let Some(head) = &self.head else {
             self.head = Some(validate_head(parse(line)?)?);
             return Ok(());

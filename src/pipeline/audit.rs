@@ -15,7 +15,7 @@ use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Blocks that a worker reads at a time: 4 MiB.
@@ -65,6 +65,8 @@ pub struct VolumeFile {
     pub bad: Bits,
     /// Those of them that could not be read.
     pub unread: Bits,
+    /// How many blocks it has at all, of those of the volume.
+    pub read: u64,
     /// Whether it has the right length.
     pub fits: bool,
 }
@@ -163,7 +165,7 @@ fn read_volumes(
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Reading>>> {
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Vec<Run>> = vec![Vec::new(); set.manifest.drives.into()];
+    let mut queues: Vec<Queue> = vec![Queue::default(); set.manifest.drives.into()];
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
         let (at, count) = (At { group, index }, hashes::blocks(volume.bytes));
@@ -173,10 +175,10 @@ fn read_volumes(
             readings.push(Vec::new());
         }
         for source in &sources {
-            total += volume.bytes;
-            let runs = (0..count).step_by(RUN as usize).map(|start| start..(start + RUN).min(count));
-            let runs = runs.map(|blocks| Run { at, path: source.path.clone(), blocks });
-            queues[usize::from(volume.drive) - 1].extend(runs);
+            // Past the end of its file a volume may be said to be as long as somebody likes.
+            let real = source.file.metadata().map_or(volume.bytes, |m| m.len().min(volume.bytes));
+            total += real;
+            queues[usize::from(volume.drive) - 1].push(at, &source.path, hashes::blocks(real).min(count));
         }
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
         readings[group].push(Reading { at, left_out, files });
@@ -186,12 +188,11 @@ fn read_volumes(
     progress.begin(Phase::Verify, total, &names);
     let mut found = check_all(blocks, &queues, progress)?;
     for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
-        for (block, seen) in found.remove(&file.path).unwrap_or_default() {
-            file.bad.insert(block);
-            if seen == Seen::Unread {
-                file.unread.insert(block);
-            }
+        if let Some((bad, unread)) = found.remove(&file.path) {
+            (file.bad, file.unread) = (bad, unread);
         }
+        file.bad.insert_from(file.read);
+        file.unread.insert_from(file.read);
     }
     progress.end();
     Ok(readings)
@@ -200,8 +201,9 @@ fn read_volumes(
 impl VolumeFile {
     fn new(source: &Source, bytes: u64) -> VolumeFile {
         let none = || Bits::new(hashes::blocks(bytes), false);
-        let fits = source.file.metadata().is_ok_and(|m| m.len() == bytes);
-        VolumeFile { path: source.path.clone(), bad: none(), unread: none(), fits }
+        let len = source.file.metadata().map_or(bytes, |m| m.len());
+        let read = hashes::blocks(len.min(bytes));
+        VolumeFile { path: source.path.clone(), bad: none(), unread: none(), read, fits: len == bytes }
     }
 
     /// Whether all of it is as signed.
@@ -210,19 +212,40 @@ impl VolumeFile {
     }
 }
 
-/// By file, the blocks that are not good.
-type Bad = HashMap<PathBuf, Vec<(u64, Seen)>>;
+/// By file, the blocks that are not good, and those of them that could not be read.
+type Bad = HashMap<PathBuf, (Bits, Bits)>;
+
+/// What there is to read on a drive, file by file, in runs of blocks.
+#[derive(Clone, Default)]
+struct Queue {
+    files: Vec<(u64, At, PathBuf, u64)>,
+    runs: u64,
+}
+
+impl Queue {
+    fn push(&mut self, at: At, path: &Path, blocks: u64) {
+        self.files.push((self.runs, at, path.to_owned(), blocks));
+        self.runs += blocks.div_ceil(RUN);
+    }
+
+    fn run(&self, number: u64) -> Option<Run> {
+        let after = self.files.partition_point(|(first, ..)| *first <= number);
+        let (first, at, path, blocks) = self.files.get(after.checked_sub(1)?).filter(|_| number < self.runs)?;
+        let start = (number - first) * RUN;
+        Some(Run { at: *at, path: path.clone(), blocks: start..(start + RUN).min(*blocks) })
+    }
+}
 
 /// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(blocks: &Blocks, queues: &[Vec<Run>], progress: &dyn Progress) -> Result<Bad> {
-    let next: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
+fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<Bad> {
+    let next: Vec<AtomicU64> = queues.iter().map(|_| AtomicU64::new(0)).collect();
     let bad: Mutex<Bad> = Mutex::default();
     let failure = FirstError::default();
     let work = |worker: usize| -> Result<()> {
         let mut buffer = Vec::new();
         for turn in 0..queues.len() {
             let q = (worker + turn) % queues.len();
-            while let Some(run) = queues[q].get(next[q].fetch_add(1, Ordering::Relaxed)) {
+            while let Some(run) = queues[q].run(next[q].fetch_add(1, Ordering::Relaxed)) {
                 if progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
@@ -233,7 +256,7 @@ fn check_all(blocks: &Blocks, queues: &[Vec<Run>], progress: &dyn Progress) -> R
                 let found = run.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
                 let found: Vec<(u64, Seen)> = found.collect();
                 if !found.is_empty() {
-                    lock(&bad).entry(run.path.clone()).or_default().extend(found);
+                    note(&mut lock(&bad), &run, blocks.count(run.at), &found);
                 }
             }
         }
@@ -247,6 +270,17 @@ fn check_all(blocks: &Blocks, queues: &[Vec<Run>], progress: &dyn Progress) -> R
     });
     failure.check()?;
     Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn note(bad: &mut Bad, run: &Run, count: u64, found: &[(u64, Seen)]) {
+    let none = || (Bits::new(count, false), Bits::new(count, false));
+    let (wrong, unread) = bad.entry(run.path.clone()).or_insert_with(none);
+    for (block, seen) in found {
+        wrong.insert(*block);
+        if *seen == Seen::Unread {
+            unread.insert(*block);
+        }
+    }
 }
 
 impl Reading {
@@ -408,7 +442,13 @@ impl Audit {
         let volume = &mut self.volumes[at.group][at.index];
         let none = Bits::new(volume.bad.len(), false);
         volume.files.retain(|f| f.path != path);
-        volume.files.push(VolumeFile { path: path.to_owned(), bad: none.clone(), unread: none, fits: true });
+        volume.files.push(VolumeFile {
+            path: path.to_owned(),
+            bad: none.clone(),
+            unread: none,
+            read: volume.bad.len(),
+            fits: true,
+        });
         if !volume.homes.iter().any(|home| home == path) {
             volume.homes.push(path.to_owned());
         }

@@ -32,6 +32,17 @@ impl Bits {
         self.words[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
+    /// Adds `bit` and all numbers after it.
+    pub fn insert_from(&mut self, bit: u64) {
+        let boundary = bit.next_multiple_of(64).min(self.len);
+        (bit..boundary).for_each(|b| self.insert(b));
+        let full = Bits::new(self.len, true);
+        let words = (boundary.div_ceil(64) as usize).min(self.words.len());
+        if boundary < self.len {
+            self.words[words..].copy_from_slice(&full.words[words..]);
+        }
+    }
+
     /// Keeps only what is in another set of the same length too.
     pub fn keep_common(&mut self, other: &Bits) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
@@ -69,6 +80,11 @@ mod tests {
             let (mut some, full) = (Bits::new(len, false), Bits::new(len, true));
             assert_eq!((some.count(), full.count()), (0, len));
             assert!(some.is_empty() && full.iter().eq(0..len));
+            for from in [0, 1, 63, 64, 65, len] {
+                let mut tail = Bits::new(len, false);
+                tail.insert_from(from);
+                assert!(tail.iter().eq(from..len.max(from)), "{from} of {len}");
+            }
             (0..len).step_by(3).for_each(|b| some.insert(b));
             assert!(some.iter().eq((0..len).step_by(3)));
             assert!(!full.contains(len));

@@ -87,6 +87,11 @@ impl<'a> Blocks<'a> {
         self.set.manifest.part
     }
 
+    /// How many blocks a volume has.
+    pub(super) fn count(&self, at: At) -> u64 {
+        blocks(self.volume(at).bytes)
+    }
+
     pub(super) fn volume(&self, at: At) -> &Volume {
         &self.set.manifest.groups[at.group].volumes[at.index]
     }

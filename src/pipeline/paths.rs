@@ -8,6 +8,9 @@ use std::collections::{HashMap, VecDeque};
 const MOST_HOPS: usize = 40;
 /// More components than the longest path has.
 const MOST_STEPS: usize = 4096;
+/// What following all links of a set may cost, in components and in 64 bytes of their paths: some seconds. A link of a
+/// checkpoint costs about ten.
+const MOST_WORK: u64 = 1 << 28;
 const LONGEST_COMPONENT: usize = 255;
 
 /// Refuses entries that could reach outside of the target, or each other, or the staging directory `reserved` in it; and links
@@ -39,7 +42,8 @@ pub fn check(entries: &[Entry], reserved: &str, placed: impl Fn(usize) -> bool) 
         }
     }
     let wanted = entries.iter().enumerate().filter(|(i, _)| placed(*i)).map(|(_, e)| &e.path.0[..]);
-    wanted.filter(|path| links.contains_key(path)).try_for_each(|path| check_link(path, &links))
+    let mut work = 0;
+    wanted.filter(|path| links.contains_key(path)).try_for_each(|path| check_link(path, &links, &mut work))
 }
 
 /// The same rule for links on a file system that takes two spellings of a name for the same.
@@ -51,7 +55,8 @@ pub fn check_folded_links(entries: &[Entry]) -> Result<()> {
     };
     let folded: Vec<(Vec<u8>, Vec<u8>)> = entries.iter().filter_map(link).collect();
     let links: HashMap<&[u8], &[u8]> = folded.iter().map(|(path, target)| (&path[..], &target[..])).collect();
-    links.keys().try_for_each(|path| check_link(path, &links))
+    let mut work = 0;
+    links.keys().try_for_each(|path| check_link(path, &links, &mut work))
 }
 
 fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Result<()> {
@@ -80,7 +85,7 @@ fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Resu
 }
 
 /// Follows a link through the set alone; refuses it if the way leaves the set.
-fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>) -> Result<()> {
+fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>, work: &mut u64) -> Result<()> {
     let leaves = || {
         let target = links.get(path).map(|t| Name::new(t).printable()).unwrap_or_default();
         Error::refused(
@@ -88,24 +93,30 @@ fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>) -> Result<()> {
             "import with --links keep if you trust it, or only some files with --only",
         )
     };
-    let mut at: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+    // The directory that the way has led to so far.
+    let mut at = path[..path.iter().rposition(|b| *b == b'/').unwrap_or(0)].to_vec();
     let mut ahead: VecDeque<&[u8]> = VecDeque::new();
-    ahead.extend(at.pop());
+    ahead.extend(path.rsplit(|b| *b == b'/').next());
     let (mut hops, mut steps) = (0, 0);
     while let Some(component) = ahead.pop_front() {
         steps += 1;
+        *work += 1 + at.len() as u64 / 64;
         if steps > MOST_STEPS {
             return Err(leaves());
         }
+        if *work > MOST_WORK {
+            return Err(refuse(&Name::new(path), "the links of the set take too long to follow"));
+        }
         match component {
             b"" | b"." => continue,
+            b".." if at.is_empty() => return Err(leaves()),
             b".." => {
-                at.pop().ok_or_else(leaves)?;
+                leave(&mut at);
                 continue;
             }
-            name => at.push(name),
+            name => enter(&mut at, name),
         }
-        let Some(target) = links.get(&at.join(&b'/')[..]) else { continue };
+        let Some(target) = links.get(&at[..]) else { continue };
         hops += 1;
         if hops > MOST_HOPS {
             // A loop leads nowhere, so not out either.
@@ -114,12 +125,23 @@ fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>) -> Result<()> {
         if target.starts_with(b"/") {
             return Err(leaves());
         }
-        at.pop();
+        leave(&mut at);
         for component in target.split(|b| *b == b'/').rev() {
             ahead.push_front(component);
         }
     }
     Ok(())
+}
+
+fn enter(at: &mut Vec<u8>, name: &[u8]) {
+    if !at.is_empty() {
+        at.push(b'/');
+    }
+    at.extend_from_slice(name);
+}
+
+fn leave(at: &mut Vec<u8>) {
+    at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
 }
 
 /// Refuses names that a file system takes for the same when it does not tell upper from lower case.

@@ -147,6 +147,10 @@ fn mark_parents(fate: &mut [Fate], index: &std::collections::HashMap<&Name, usiz
     while let Some(slash) = path.0[..end].iter().rposition(|b| *b == b'/') {
         end = slash;
         if let Some(parent) = index.get(&Name::new(&path.0[..end])).copied() {
+            // Who marked it, or will when it comes to it, marks those above it too: deep trees are not climbed for each file.
+            if fate[parent] == Fate::Make {
+                return;
+            }
             fate[parent] = Fate::Make;
         }
     }

@@ -96,6 +96,6 @@ fn show<R: Serialize>(report: &R, json: bool, human: impl FnOnce(&R)) -> Result<
         return Ok(());
     }
     let text = serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?;
-    ui::say!("{text}");
+    ui::say!("{}", ckvault::text::plain_json(&text));
     Ok(())
 }

@@ -39,9 +39,9 @@ pub fn complain(error: &Error) {
 
 /// The same, of what is no error of the verb itself.
 pub fn complain_of(message: &str, hint: &str) {
-    // Names in it may come from a drive; its own line breaks are meant.
-    let lines: Vec<String> = message.split('\n').map(|line| printable(line.as_bytes())).collect();
-    tell!("ckvault: {}", lines.join("\n"));
+    // Text in it may come from a drive. Lists of ours are indented; another line break could begin a line that looks like ours.
+    let lines: Vec<String> = message.split("\n  ").map(|line| printable(line.as_bytes())).collect();
+    tell!("ckvault: {}", lines.join("\n  "));
     if !hint.is_empty() {
         tell!("hint: {hint}");
     }

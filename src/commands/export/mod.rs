@@ -8,7 +8,7 @@ pub use report::{Report, ReportedDrive, ReportedGroup, ReportedVolume};
 
 use crate::error::{Error, Result};
 use crate::format::hex;
-use crate::format::inventory::Kind;
+use crate::format::inventory::{self, Entry, Kind};
 use crate::format::signature::{SigningKey, public_line};
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
@@ -86,6 +86,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let metadata = metadata_estimate(&walked, tar_bytes);
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
+    check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
     let totals = Totals::of(&walked);
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
@@ -186,14 +187,28 @@ fn check_destinations(sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
 
 /// An upper bound for the inventory, which is compressed, and for what lies beside it.
 fn metadata_estimate(walked: &Walked, tar_bytes: u64) -> u64 {
-    let entry = |e: &crate::format::inventory::Entry| {
-        let xattrs: usize = e.xattrs.iter().map(|(n, v)| n.0.len() + v.0.len()).sum();
-        let extents = match &e.kind {
-            Kind::File { extents: Some(extents), .. } => extents.len() * 40,
-            _ => 0,
-        };
-        (e.path.0.len() * 2 + xattrs * 2 + extents + 300) as u64
+    let segments = tar_bytes.div_ceil(64 << 10) * SEGMENT_LINE;
+    walked.entries.iter().map(line_estimate).sum::<u64>() + segments + (1 << 20)
+}
+
+/// About the length of a segment's line.
+const SEGMENT_LINE: u64 = 90;
+
+/// About the length of an entry's line.
+fn line_estimate(entry: &Entry) -> u64 {
+    let xattrs: usize = entry.xattrs.iter().map(|(n, v)| n.0.len() + v.0.len()).sum();
+    let extents = match &entry.kind {
+        Kind::File { extents: Some(extents), .. } => extents.len() * 40,
+        _ => 0,
     };
-    let segments = tar_bytes.div_ceil(64 << 10) * 90;
-    walked.entries.iter().map(entry).sum::<u64>() + segments + (1 << 20)
+    (entry.path.0.len() * 2 + xattrs * 2 + extents + 300) as u64
+}
+
+/// Nothing may be exported that import refuses to read.
+fn check_inventory(walked: &Walked, segments: u64) -> Result<()> {
+    let lines: u64 = walked.entries.iter().map(line_estimate).sum();
+    match lines.saturating_add(segments.saturating_mul(SEGMENT_LINE)) <= inventory::MOST_BYTES {
+        true => Ok(()),
+        false => Err(Error::source("the inventory of so much would be too long to be read", "export less at once")),
+    }
 }

@@ -1,5 +1,6 @@
 //! Claiming the staging directory of a target: one import at a time has it, and what an earlier one left there is found.
 
+use super::removal::remove_tree;
 use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging, name_inside};
 use crate::error::{Error, Result};
 use crate::media::disk::Disk;
@@ -177,22 +178,4 @@ fn must_stay(target: &Path, parent: &Path) -> Result<(bool, bool)> {
     let here = std::fs::metadata(".").is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino()));
     let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
     Ok((mount_point || link || here || !writable, mount_point))
-}
-
-/// Removes a tree of ours, whatever modes its directories have been given.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    // File systems without modes refuse, and need none.
-    let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
-    // The journal goes last: what is left by a removal that was stopped still says what it is.
-    let mut last = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => remove_tree(&entry.path())?,
-            false if entry.file_name() == JOURNAL => last.push(entry.path()),
-            false => std::fs::remove_file(entry.path())?,
-        }
-    }
-    last.iter().try_for_each(std::fs::remove_file)?;
-    std::fs::remove_dir(path)
 }

@@ -1,6 +1,6 @@
 //! The end of an import: what was placed gets its final name, or is removed.
 
-use super::claim::remove_tree;
+use super::removal::remove_tree;
 use super::{FILES, Staging, os, timestamps};
 use crate::error::{Error, Result};
 use crate::media::disk::Operation;

@@ -5,6 +5,7 @@
 
 pub mod claim;
 mod commit;
+mod removal;
 
 pub use commit::Own;
 

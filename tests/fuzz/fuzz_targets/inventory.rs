@@ -1,0 +1,67 @@
+//! The inventory, line by line: what is taken means the same when it is written again, covers the tar stream, and has no path
+//! that leaves the target. The first two bytes choose K and the length of volumes.
+
+#![no_main]
+
+use ckvault::format::inventory::{Inventory, Kind, Reader};
+use ckvault::pipeline::{paths, place, tar};
+use libfuzzer_sys::fuzz_target;
+
+fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Option<Inventory> {
+    let mut reader = Reader::new(k, volume_bytes);
+    for line in lines {
+        reader.line(&line).ok()?;
+    }
+    reader.finish().ok()
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [k, shift, text @ ..] = data else { return };
+    let (k, volume_bytes) = (1 + u16::from(k % 4), 2 << (20 + shift % 20));
+    let lines = text.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
+    let Some(inventory) = read(lines, k, volume_bytes) else { return };
+    assert_eq!(read(inventory.lines(k, volume_bytes), k, volume_bytes).as_ref(), Some(&inventory));
+    let entries = &inventory.entries;
+    if tar::check_layout(entries, inventory.head.tar_bytes).is_ok() {
+        covers(&inventory);
+    }
+    if paths::check(entries, ".ckvault-x.partial", |_| true).is_ok() {
+        stays_inside(&inventory);
+    }
+    let _ = paths::check_folded(entries);
+    let _ = paths::check_folded_links(entries);
+    assert_eq!(place::choose(entries, |name| name.0.starts_with(b"a")).len(), entries.len());
+});
+
+/// The first and the last bytes of the stream have pieces, and each byte one.
+fn covers(inventory: &Inventory) {
+    const WINDOW: u64 = 4096;
+    let end = inventory.head.tar_bytes;
+    for (from, to) in [(0, end.min(WINDOW)), (end.saturating_sub(WINDOW), end)] {
+        let length = |piece| match piece {
+            tar::Piece::Header { entry, range } => {
+                assert!(range.end <= tar::headers(&inventory.entries[entry]).len());
+                range.len()
+            }
+            tar::Piece::Data { entry, offset, len } => {
+                let ranges = tar::file_ranges(&inventory.entries[entry], offset, len);
+                assert_eq!(ranges.iter().map(|(_, len)| len).sum::<usize>(), len);
+                len
+            }
+            tar::Piece::Zeros(len) => len,
+        };
+        let total: usize = tar::pieces(&inventory.entries, from, to).map(length).sum();
+        assert_eq!(total as u64, to - from);
+    }
+}
+
+fn stays_inside(inventory: &Inventory) {
+    for entry in &inventory.entries {
+        let path = &entry.path.0;
+        assert!(!path.contains(&0) && !path.starts_with(b"/") && !path.ends_with(b"/"));
+        assert!(!path.split(|b| *b == b'/').any(|c| c == b".." || c == b"."));
+        if let Kind::Symlink { target } = &entry.kind {
+            assert!(!target.0.starts_with(b"/"));
+        }
+    }
+}

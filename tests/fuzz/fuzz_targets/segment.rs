@@ -1,0 +1,26 @@
+//! A segment on its way out of a frame: never more than it may have, and what zstd says it is. The steps that come between zstd and
+//! the tar stream belong here as well.
+
+#![no_main]
+
+use ckvault::pipeline::compress::{Compressor, Decompressor};
+use libfuzzer_sys::fuzz_target;
+use std::io::Read;
+
+const LIMIT: usize = 64 << 10;
+
+fuzz_target!(|data: &[u8]| {
+    let mut out = Vec::new();
+    if Decompressor::new().unwrap().decompress(data, LIMIT, &mut out).is_ok() {
+        assert!(out.len() <= LIMIT);
+        let mut streamed = Vec::new();
+        let decoder = zstd::Decoder::new(data).unwrap();
+        decoder.take(LIMIT as u64 + 1).read_to_end(&mut streamed).unwrap();
+        assert!(streamed == out, "zstd -d has something else");
+    }
+    let plain = &data[..data.len().min(LIMIT)];
+    let (mut packed, mut back) = (Vec::new(), Vec::new());
+    Compressor::new().unwrap().compress(plain, &mut packed).unwrap();
+    Decompressor::new().unwrap().decompress(&packed, LIMIT, &mut back).unwrap();
+    assert!(back == plain);
+});

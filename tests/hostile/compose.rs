@@ -1,0 +1,334 @@
+//! A malicious exporter whose signature is trusted: composes a whole set by hand from `ckvault-format(5)`, with none of the
+//! encoders of ckvault, so that anything can be said in it, each lie signed. Shared with the fuzz targets.
+
+use super::field;
+use super::ustar::{self, Item, hex};
+use blake3::hazmat::HasherExt as _;
+use serde_json::{Value, json};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The version of the format that is spoken here.
+pub const FORMAT: &str = "draft-1";
+
+const BLOCK: usize = 64 << 10;
+
+/// Changes what an honest exporter would have written.
+pub type Edit<T> = Box<dyn Fn(&mut T)>;
+
+/// Writes lines as a stream, or something else in their place.
+pub type WriteLines = dyn Fn(&[Vec<u8>], &mut dyn Write) -> io::Result<()>;
+
+/// What a frame holds, from the inside to the outside.
+#[derive(Debug, Clone)]
+pub enum Segment {
+    /// Bytes of the tar stream.
+    Plain(Vec<u8>),
+    /// What stands for them in the age file.
+    Packed(Vec<u8>),
+    /// What stands for the age file.
+    Sealed(Vec<u8>),
+    /// What stands for the frame, its header too.
+    Frame(Vec<u8>),
+}
+
+/// Where a frame lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub group: u64,
+    pub volume: u64,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// Who exports, and who can open: the same keys every time.
+pub struct Keys {
+    pub signing: PrivateKey,
+    pub receiver: age::x25519::Identity,
+}
+
+impl Keys {
+    pub fn new() -> Keys {
+        let mut signing = PrivateKey::from(Ed25519Keypair::from_seed(&[42; 32]));
+        signing.set_comment("exporter");
+        Keys { signing, receiver: age::x25519::Identity::generate() }
+    }
+
+    /// Type and base64.
+    pub fn public(&self) -> String {
+        let line = self.signing.public_key().to_openssh().unwrap();
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
+
+    pub fn sign(&self, namespace: &str, message: &[u8]) -> Vec<u8> {
+        self.sign_with(HashAlg::Sha512, namespace, message)
+    }
+
+    pub fn sign_with(&self, hash: HashAlg, namespace: &str, message: &[u8]) -> Vec<u8> {
+        let armour = self.signing.sign(namespace, hash, message).unwrap().to_pem(LineEnding::LF).unwrap();
+        (armour.trim_end().to_owned() + "\n").into_bytes()
+    }
+}
+
+/// What to compose. Edits are made in the order of the fields, each before what follows from it is made.
+pub struct Recipe {
+    pub k: u16,
+    pub m: u16,
+    pub set: [u8; 16],
+    pub label: Option<String>,
+    pub segment_bytes: usize,
+    pub volume_bytes: usize,
+    pub items: Vec<Item>,
+    /// The tar stream that `items` give.
+    pub edit_tar: Edit<Vec<u8>>,
+    pub edit_segments: Edit<Vec<Segment>>,
+    /// The lines of the inventory: head, entries, segments.
+    pub edit_lines: Edit<Vec<Vec<u8>>>,
+    /// Writes the inventory, before it is compressed.
+    pub write_inventory: Box<WriteLines>,
+    /// The inventory after it was compressed.
+    pub edit_packed: Edit<Vec<u8>>,
+    /// What the key slot holds.
+    pub edit_slot: Edit<String>,
+    /// All volumes, by group and index.
+    pub edit_volumes: Edit<Vec<Vec<u8>>>,
+    pub edit_hashes: Edit<Vec<u8>>,
+    pub edit_manifest: Edit<Value>,
+    /// The bytes that are signed.
+    pub edit_signed: Edit<Vec<u8>>,
+    pub edit_signature: Edit<Vec<u8>>,
+}
+
+impl Recipe {
+    /// An honest one.
+    pub fn new(items: Vec<Item>) -> Recipe {
+        Recipe {
+            k: 1,
+            m: 1,
+            set: *b"hostile exporter",
+            label: Some("hostile".into()),
+            segment_bytes: BLOCK,
+            volume_bytes: 2 << 20,
+            items,
+            edit_tar: Box::new(|_| ()),
+            edit_segments: Box::new(|_| ()),
+            edit_lines: Box::new(|_| ()),
+            write_inventory: Box::new(|lines, out| {
+                lines.iter().try_for_each(|l| out.write_all(l).and_then(|()| out.write_all(b"\n")))
+            }),
+            edit_packed: Box::new(|_| ()),
+            edit_slot: Box::new(|_| ()),
+            edit_volumes: Box::new(|_| ()),
+            edit_hashes: Box::new(|_| ()),
+            edit_manifest: Box::new(|_| ()),
+            edit_signed: Box::new(|_| ()),
+            edit_signature: Box::new(|_| ()),
+        }
+    }
+
+    /// Composes the set onto drives; returns its directory on each.
+    pub fn write(&self, keys: &Keys, drives: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+        let own = age::x25519::Identity::generate();
+        let (mut tar, offsets) = ustar::stream(&self.items);
+        let head = self.head(keys, tar.len() as u64);
+        (self.edit_tar)(&mut tar);
+        let frames = self.frames(&tar, &own);
+        let (places, mut data) = self.deal(&frames);
+        let mut volumes = Vec::new();
+        data.iter_mut().enumerate().for_each(|(group, data)| volumes.extend(self.with_parity(group as u32, data)));
+        (self.edit_volumes)(&mut volumes);
+        let mut hashes = volumes.iter().flat_map(|v| values(v)).collect();
+        (self.edit_hashes)(&mut hashes);
+        let lines = self.make_lines(head, &offsets, &places);
+        let listed = [
+            ("keys.age", self.slot(keys, &own)),
+            ("inventory.age", self.make_inventory(&lines, &own)?),
+            ("hashes.b3", hashes),
+            ("RECOVER.txt", b"see ckvault-format(5)\n".to_vec()),
+            ("recover.py", b"raise SystemExit('see ckvault-format(5)')\n".to_vec()),
+        ];
+        let manifest = self.make_manifest(&own, &volumes, &listed, drives.len());
+        let mut signature = keys.sign("ckvault", &manifest);
+        (self.edit_signature)(&mut signature);
+        let mut files: Vec<(&str, Vec<u8>)> = listed.into();
+        files.extend([("manifest.json", manifest), ("manifest.json.sig", signature)]);
+        self.put(&files, &volumes, drives)
+    }
+
+    /// The first line of the inventory: what the format says of the set goes here and nowhere else.
+    fn head(&self, keys: &Keys, tar_bytes: u64) -> Value {
+        json!({
+            "inventory": FORMAT, "set": hex(&self.set), "signer": keys.public(), "tar_bytes": tar_bytes,
+            "entries": self.items.len(), "segments": tar_bytes.div_ceil(self.segment_bytes as u64),
+        })
+    }
+
+    fn make_lines(&self, head: Value, offsets: &[u64], places: &[Place]) -> Vec<Vec<u8>> {
+        let entries = self.items.iter().zip(offsets).map(|(item, offset)| item.line(*offset));
+        let segment = |(n, p): (usize, &Place)| json!({ "segment": n, "group": p.group, "volume": p.volume, "offset": p.offset, "bytes": p.bytes });
+        let all = std::iter::once(head).chain(entries).chain(places.iter().enumerate().map(segment));
+        let mut lines = all.map(|line| line.to_string().into_bytes()).collect();
+        (self.edit_lines)(&mut lines);
+        lines
+    }
+
+    fn frames(&self, tar: &[u8], own: &age::x25519::Identity) -> Vec<Vec<u8>> {
+        let mut segments = tar.chunks(self.segment_bytes).map(|s| Segment::Plain(s.to_vec())).collect();
+        (self.edit_segments)(&mut segments);
+        segments.into_iter().enumerate().map(|(n, segment)| frame(n as u64, segment, own)).collect()
+    }
+
+    /// Each frame to the shortest data volume, in a new group if it does not fit.
+    fn deal(&self, frames: &[Vec<u8>]) -> (Vec<Place>, Vec<Vec<Vec<u8>>>) {
+        let begin = |group: usize| (0..self.k).map(|i| self.header(group as u32, i)).collect::<Vec<_>>();
+        let (mut places, mut groups) = (Vec::new(), vec![begin(0)]);
+        for frame in frames {
+            let shortest = |group: &[Vec<u8>]| (0..group.len()).min_by_key(|i| group[*i].len()).unwrap();
+            let last = groups.last().unwrap();
+            if last[shortest(last)].len() + frame.len() > self.volume_bytes {
+                groups.push(begin(groups.len()));
+            }
+            let group = groups.len() - 1;
+            let volume = shortest(&groups[group]);
+            let offset = groups[group][volume].len() as u64;
+            places.push(Place { group: group as u64, volume: volume as u64, offset, bytes: frame.len() as u64 });
+            groups[group][volume].extend(frame);
+        }
+        (places, groups)
+    }
+
+    fn with_parity(&self, group: u32, data: &mut Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let bodies: Vec<Vec<u8>> = data.iter().map(|v| v[BLOCK..].to_vec()).collect();
+        let mut volumes = std::mem::take(data);
+        for index in self.k..self.k + self.m {
+            let mut volume = self.header(group, index);
+            volume.extend(field::parity(&bodies, index as u8));
+            volumes.push(volume);
+        }
+        volumes
+    }
+
+    fn header(&self, group: u32, index: u16) -> Vec<u8> {
+        let mut page = b"ckvault\n".to_vec();
+        page.extend([1u32.to_le_bytes(), (BLOCK as u32).to_le_bytes()].concat());
+        page.extend(self.set);
+        page.extend(group.to_le_bytes());
+        page.extend([index, self.k, self.m, 0].map(u16::to_le_bytes).concat());
+        page.extend([1, self.segment_bytes as u32, 0].map(u32::to_le_bytes).concat());
+        page.extend((self.volume_bytes as u64).to_le_bytes());
+        page.resize(BLOCK, 0);
+        page
+    }
+
+    fn make_inventory(&self, lines: &[Vec<u8>], own: &age::x25519::Identity) -> io::Result<Vec<u8>> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
+        (self.write_inventory)(lines, &mut encoder)?;
+        let mut packed = encoder.finish()?;
+        (self.edit_packed)(&mut packed);
+        Ok(seal(&packed, &own.to_public()))
+    }
+
+    fn slot(&self, keys: &Keys, own: &age::x25519::Identity) -> Vec<u8> {
+        use age::secrecy::ExposeSecret as _;
+        let mut text = format!("# public key: {}\n{}\n", own.to_public(), own.to_string().expose_secret());
+        (self.edit_slot)(&mut text);
+        seal(text.as_bytes(), &keys.receiver.to_public())
+    }
+
+    fn make_manifest(
+        &self,
+        own: &age::x25519::Identity,
+        volumes: &[Vec<u8>],
+        listed: &[(&str, Vec<u8>)],
+        drives: usize,
+    ) -> Vec<u8> {
+        let n = usize::from(self.k + self.m);
+        let file = |bytes: &[u8]| json!({ "bytes": bytes.len(), "blake3": hex(blake3::hash(bytes).as_bytes()) });
+        let volume = |(i, bytes): (usize, &Vec<u8>)| {
+            let mut volume = file(bytes);
+            volume["drive"] = (1 + i % drives).into();
+            volume
+        };
+        let group = |group: &[Vec<u8>]| {
+            let volumes: Vec<Value> = group.iter().enumerate().map(volume).collect();
+            json!({ "k": self.k, "m": self.m, "volumes": volumes })
+        };
+        let files: serde_json::Map<String, Value> = listed.iter().map(|(n, b)| (n.to_string(), file(b))).collect();
+        let mut manifest = json!({
+            "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": 1, "last": true,
+            "previous": null, "created": "2026-11-23T06:00:00Z", "tool": "a hostile exporter",
+            "recipient": own.to_public().to_string(), "filter": "zstd", "segment_bytes": self.segment_bytes,
+            "volume_bytes": self.volume_bytes, "drives": drives, "files": files,
+            "groups": volumes.chunks(n).map(group).collect::<Vec<_>>(),
+        });
+        (self.edit_manifest)(&mut manifest);
+        let mut bytes = (manifest.to_string() + "\n").into_bytes();
+        (self.edit_signed)(&mut bytes);
+        bytes
+    }
+
+    fn put(&self, files: &[(&str, Vec<u8>)], volumes: &[Vec<u8>], drives: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+        let id = &hex(&self.set)[..8];
+        let name = self.label.as_ref().map_or(format!("{id}.ckvault"), |label| format!("{label}-{id}.ckvault"));
+        let mut dirs = Vec::new();
+        for (drive, path) in drives.iter().enumerate() {
+            let dir = path.join(&name);
+            fs::create_dir_all(dir.join("copy"))?;
+            let sums = self.put_volumes(volumes, &dir, drive, drives.len())?;
+            for place in [&dir, &dir.join("copy")] {
+                files.iter().try_for_each(|(name, bytes)| fs::write(place.join(name), bytes))?;
+                fs::write(place.join("B3SUMS"), &sums)?;
+            }
+            dirs.push(dir);
+        }
+        Ok(dirs)
+    }
+
+    /// The volumes of one drive; returns its `B3SUMS`.
+    fn put_volumes(&self, volumes: &[Vec<u8>], dir: &Path, drive: usize, drives: usize) -> io::Result<String> {
+        let (k, n) = (usize::from(self.k), usize::from(self.k + self.m));
+        let mut sums = String::new();
+        for (i, bytes) in volumes.iter().enumerate().filter(|(i, _)| i % n % drives == drive) {
+            let (group, index) = (i / n, i % n);
+            let (kind, number) = if index < k { ("d", index) } else { ("p", index - k) };
+            let name = format!("g{group:05}-{kind}{number:03}.ckv");
+            sums += &format!("{}  {name}\n", blake3::hash(bytes));
+            fs::write(dir.join(&name), bytes)?;
+        }
+        Ok(sums)
+    }
+}
+
+fn frame(n: u64, segment: Segment, own: &age::x25519::Identity) -> Vec<u8> {
+    let sealed = match segment {
+        Segment::Plain(plain) => seal(&zstd::bulk::compress(&plain, 1).unwrap(), &own.to_public()),
+        Segment::Packed(packed) => seal(&packed, &own.to_public()),
+        Segment::Sealed(sealed) => sealed,
+        Segment::Frame(frame) => return frame,
+    };
+    [&b"ckvF"[..], &(sealed.len() as u32).to_le_bytes(), &n.to_le_bytes(), &sealed].concat()
+}
+
+/// A binary age file.
+pub fn seal(plain: &[u8], to: &age::x25519::Recipient) -> Vec<u8> {
+    let encryptor = age::Encryptor::with_recipients(std::iter::once(to as &dyn age::Recipient)).unwrap();
+    let mut writer = encryptor.wrap_output(Vec::new()).unwrap();
+    writer.write_all(plain).unwrap();
+    writer.finish().unwrap()
+}
+
+/// The values of the blocks of a volume, which must not have more than one span.
+fn values(volume: &[u8]) -> Vec<u8> {
+    if volume.len() <= BLOCK {
+        return blake3::hash(volume).as_bytes().to_vec();
+    }
+    let value = |(i, block): (usize, &[u8])| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset((i * BLOCK) as u64).update(block);
+        hasher.finalize_non_root()
+    };
+    volume.chunks(BLOCK).enumerate().flat_map(value).collect()
+}

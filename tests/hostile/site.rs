@@ -1,0 +1,237 @@
+//! Where a hostile set is met: a directory with a drive, keys, a place for the target, and a file that must not change.
+
+use crate::compose::{Keys, Recipe};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// After this a command is taken to hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The address space that a command gets, in KiB: what it holds in memory is less.
+const MEMORY: u64 = 1 << 20;
+
+/// A receiver who trusts the exporter.
+pub struct Site {
+    temp: TempDir,
+    pub keys: Keys,
+    memory: u64,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        use age::secrecy::ExposeSecret as _;
+        let site = Site {
+            temp: tempfile::Builder::new().prefix("ckvault-hostile-").tempdir().unwrap(),
+            keys: Keys::new(),
+            memory: MEMORY,
+        };
+        let identity = site.keys.receiver.to_string();
+        fs::create_dir(site.path("home")).unwrap();
+        fs::write(site.path("home/identity.txt"), format!("{}\n", identity.expose_secret())).unwrap();
+        site.trusts(&format!("exporter@site {}\n", site.keys.public()));
+        fs::create_dir(site.path("place")).unwrap();
+        fs::write(site.path("precious"), "must not change").unwrap();
+        site
+    }
+
+    /// For reports: how much a command needs when nobody stops it.
+    pub fn with_memory(mut self, kib: u64) -> Site {
+        self.memory = kib;
+        self
+    }
+
+    /// The list of signers that the receiver has.
+    pub fn trusts(&self, list: &str) {
+        fs::write(self.path("home/allowed_signers"), list).unwrap();
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// Where import is told to put the files.
+    pub fn target(&self) -> PathBuf {
+        self.path("place/target")
+    }
+
+    /// Composes a set onto so many drives, in place of what was there.
+    pub fn compose(&self, recipe: &Recipe, drives: usize) -> Vec<PathBuf> {
+        let _ = fs::remove_dir_all(self.path("drives"));
+        let drives: Vec<PathBuf> = (1..=drives).map(|d| self.path(format!("drives/{d}"))).collect();
+        recipe.write(&self.keys, &drives).unwrap()
+    }
+
+    /// Runs a verb (and more arguments, separated by blanks) on the set. Whatever comes of it, it comes in order.
+    #[track_caller]
+    pub fn run(&self, verb: &str) -> Ran {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n 1024 && ulimit -v {} && exec \"$0\" \"$@\"", self.memory);
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_ckvault")]).args(verb.split_whitespace());
+        let mut drives: Vec<PathBuf> = fs::read_dir(self.path("drives")).unwrap().map(|d| d.unwrap().path()).collect();
+        drives.sort();
+        command.args(drives);
+        if verb.starts_with("import") {
+            command.arg("--to").arg(self.target());
+        }
+        command.current_dir(self.temp.path()).env("HOME", self.temp.path()).env("CKVAULT_HOME", self.path("home"));
+        let ran = Ran::of(command, verb);
+        ran.is_orderly();
+        ran
+    }
+
+    /// All verbs meet the set; import refuses it with `code`, says `why`, and changes nothing anywhere.
+    #[track_caller]
+    pub fn refuses(&self, recipe: &Recipe, code: i32, why: &str) -> Ran {
+        self.compose(recipe, 1);
+        self.refuses_what_is_there(code, why)
+    }
+
+    /// The same for a set that has been composed.
+    #[track_caller]
+    pub fn refuses_what_is_there(&self, code: i32, why: &str) -> Ran {
+        let before = self.everything();
+        for verb in ["verify", "verify --json", "inspect", "inspect --json", "list", "list --json"] {
+            self.run(verb);
+        }
+        let ran = self.run("import").ends(code);
+        assert!(ran.stderr.contains(why), "not refused because of {why:?}\n{ran}");
+        assert!(ran.stdout.is_empty(), "stdout is not empty\n{ran}");
+        let after = self.everything();
+        assert!(after == before, "something changed\n{before:#?}\n{after:#?}\n{ran}");
+        ran
+    }
+
+    /// What is in the directory, but for what a set is made of.
+    fn everything(&self) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+        let mut found = BTreeMap::new();
+        walk(self.temp.path(), &mut found);
+        found
+    }
+}
+
+impl Drop for Site {
+    /// A tree may be too deep for the standard library, which holds each directory open on its way down.
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(self.temp.path()).status();
+    }
+}
+
+fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, (u64, i64, i64)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        // A staging directory that came and went leaves its mark on the time of its parent.
+        let time = if meta.is_dir() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+        found.insert(path.clone(), (if meta.is_dir() { 0 } else { meta.len() }, time.0, time.1));
+        if meta.is_dir() {
+            walk(&path, found);
+        }
+    }
+}
+
+/// A command that has ended.
+pub struct Ran {
+    verb: String,
+    code: Option<i32>,
+    signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    raw: Vec<u8>,
+    pub took: Duration,
+    /// The most memory that it was seen to hold, in KiB.
+    pub peak: u64,
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let short = |text: &str| text.chars().take(4000).collect::<String>();
+        write!(
+            f,
+            "ckvault {}: code {:?}, signal {:?}, {:?}, {} KiB\n--- stdout\n{}\n--- stderr\n{}\n---",
+            self.verb,
+            self.code,
+            self.signal,
+            self.took,
+            self.peak,
+            short(&self.stdout),
+            short(&self.stderr)
+        )
+    }
+}
+
+impl Ran {
+    fn of(mut command: Command, verb: &str) -> Ran {
+        let begun = Instant::now();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (pid, (ended, watched)) = (child.id(), mpsc::channel::<()>());
+        let watch = std::thread::spawn(move || {
+            let mut peak = 0;
+            while watched.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                peak = memory(pid).unwrap_or(0).max(peak);
+                if begun.elapsed() > PATIENCE {
+                    let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
+                }
+            }
+            peak
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran {
+            verb: verb.to_owned(),
+            code: output.status.code(),
+            signal: output.status.signal(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            raw: [output.stdout, output.stderr].concat(),
+            took: begun.elapsed(),
+            peak: watch.join().unwrap(),
+        }
+    }
+
+    /// It ended by itself, with an exit code of ours, and said nothing that a terminal would obey.
+    #[track_caller]
+    fn is_orderly(&self) {
+        assert!(self.signal.is_none(), "ended by a signal\n{self}");
+        assert!(!self.stderr.contains("panicked") && self.code != Some(101), "a panic\n{self}");
+        assert!(matches!(self.code, Some(0..=7)), "not an exit code of ours\n{self}");
+        let text = std::str::from_utf8(&self.raw).unwrap_or_else(|_| panic!("not UTF-8\n{self}"));
+        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_direction_mark(*c));
+        assert!(bad.is_none(), "{bad:?} reaches the terminal\n{self}");
+        let strays: Vec<&str> = self.stderr.lines().filter(|l| !expected_line(l)).collect();
+        assert!(strays.is_empty(), "lines on stderr that are not ours: {strays:?}\n{self}");
+        assert!(self.stderr.lines().filter(|l| l.starts_with("hint: ")).count() <= 1, "two hints\n{self}");
+    }
+
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Ran {
+        assert!(self.code == Some(code), "expected the exit code {code}\n{self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn shows(self, what: &str) -> Ran {
+        assert!(self.stdout.contains(what), "stdout does not show {what:?}\n{self}");
+        self
+    }
+}
+
+fn expected_line(line: &str) -> bool {
+    line.starts_with("ckvault: ") || line.starts_with("hint: ") || line.starts_with("  ")
+}
+
+fn is_direction_mark(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The peak of a process that still runs.
+fn memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+}
