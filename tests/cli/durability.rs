@@ -19,7 +19,7 @@ fn prepared() -> Vault {
 }
 
 /// Every path below a directory whose name ends like this.
-fn ending(dir: &Path, end: &str) -> Vec<PathBuf> {
+pub fn ending(dir: &Path, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

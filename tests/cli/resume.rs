@@ -42,7 +42,8 @@ fn killed_at(vault: &Vault, name: &str) -> PathBuf {
 
 fn state(vault: &Vault) -> Vec<PathBuf> {
     let dir = vault.path(".local/state/ckvault");
-    names_in(&dir).iter().map(|n| dir.join(std::str::from_utf8(n).unwrap())).collect()
+    let named = names_in(&dir).into_iter().filter(|n| !n.starts_with(b"."));
+    named.map(|n| dir.join(std::str::from_utf8(&n).unwrap())).collect()
 }
 
 #[track_caller]

@@ -118,14 +118,7 @@ impl Claim {
     pub fn begin(self, finished: bool) -> Result<Staging> {
         let lock = match self.lock {
             Some(held) => held,
-            None => {
-                DirBuilder::new().mode(0o700).create(&self.path).map_err(Error::io("create", &self.path))?;
-                let made = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-                let lock = locked(made, &self.path)?;
-                let files = self.path.join(FILES);
-                DirBuilder::new().mode(0o700).create(&files).map_err(Error::io("create", &files))?;
-                lock
-            }
+            None => make(&self.path)?,
         };
         let files = self.path.join(FILES);
         // It is gone if an import was stopped between giving it its final name and tidying up.
@@ -147,6 +140,21 @@ impl Claim {
             attributes_lost: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+}
+
+/// Makes and locks an empty staging directory.
+fn make(path: &Path) -> Result<File> {
+    DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create", path))?;
+    let made = File::open(path).map_err(Error::io("open", path))?;
+    let lock = locked(made, path)?;
+    let files = path.join(FILES);
+    match DirBuilder::new().mode(0o700).create(&files) {
+        Ok(()) => Ok(lock),
+        Err(e) => {
+            let _ = std::fs::remove_dir(path);
+            Err(Error::io("create", &files)(e))
+        }
     }
 }
 

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 
 /// Removes a tree of ours, whatever modes its directories have been given. What lies deep is moved up first: a set may nest
 /// as deep as the longest path, below which neither that path nor a descriptor for each level is to be had. The journal goes
-/// last: what is left by a removal that was stopped still says what it is.
+/// first: nobody can go on with what is left by a removal that was stopped.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    let _ = std::fs::remove_file(path.join(JOURNAL));
     let mut moved = 0u64;
     loop {
-        let dirs = remove_files(path, JOURNAL)?;
+        let dirs = remove_files(path)?;
         if dirs.is_empty() {
-            return remove_last(path);
+            return std::fs::remove_dir(path);
         }
         for dir in dirs {
-            for inner in remove_files(&dir, "")? {
+            for inner in remove_files(&dir)? {
                 // A directory that may not be written to cannot change its parent.
                 let _ = std::fs::set_permissions(&inner, Permissions::from_mode(0o700));
                 move_up(&inner, path, &mut moved)?;
@@ -27,15 +28,8 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-fn remove_last(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path.join(JOURNAL)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => std::fs::remove_dir(path),
-    }
-}
-
-/// Removes all that is no directory from one of ours, but for one name; returns the directories in it.
-fn remove_files(path: &Path, spared: &str) -> io::Result<Vec<PathBuf>> {
+/// Removes all that is no directory from one of ours; returns the directories in it.
+fn remove_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     // File systems without modes refuse, and need none.
     let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
     let mut dirs = Vec::new();
@@ -43,7 +37,6 @@ fn remove_files(path: &Path, spared: &str) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         match entry.file_type()?.is_dir() {
             true => dirs.push(entry.path()),
-            false if entry.file_name() == spared => {}
             false => std::fs::remove_file(entry.path())?,
         }
     }
