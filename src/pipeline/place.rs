@@ -195,7 +195,10 @@ impl<'a> Placer<'a> {
         let whole = bytes.len() as u64 == entry.stored();
         if let Some(hash) = self.hashes.add(index, entry.stored(), offset, bytes) {
             compare_hash(entry, hash)?;
-            lock(&self.state).proven.insert(index as u64);
+            // Where a process serves the file system, what was written is believed only when it has been read again.
+            if !self.staging.is_served() {
+                lock(&self.state).proven.insert(index as u64);
+            }
         }
         let name = self.wanted.name(&contents.entries, index);
         let file = if whole { self.staging.create_file(&name.0)? } else { self.staging.open_file(&name.0)? };

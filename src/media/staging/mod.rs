@@ -111,6 +111,12 @@ impl Staging {
         Ok(path)
     }
 
+    /// Whether a process serves the file system below (FUSE). There are such that lose what is written out of order, and say
+    /// nothing.
+    pub fn is_served(&self) -> bool {
+        is_fuse(&self.dir)
+    }
+
     /// Whether there is room for so many bytes of files.
     pub fn require_room(&self, needed: u64) -> Result<()> {
         let vfs = rustix::fs::fstatvfs(&self.dir).map_err(|e| Error::io("measure", &self.path)(e.into()))?;
