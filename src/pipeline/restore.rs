@@ -327,14 +327,18 @@ pub fn require_enough(set: &Set, contents: &Contents, wanted: &[u64]) -> Result<
     let known = |s: u64| contents.tables.values().any(|t| t.place(s).is_some());
     match lacking || wanted.iter().any(|s| !known(*s)) {
         false => Ok(()),
-        true => Err(Error::drive(
-            "what is here does not suffice",
-            format!(
-                "bring {} of the set, and name all drives in one command; with one port, --next-drive-command changes drives",
-                name_drives(&set.absent())
-            ),
-        )),
+        true => Err(set.parts.iter().find_map(Part::foreign_volumes).unwrap_or_else(|| lacks_drives(set))),
     }
+}
+
+fn lacks_drives(set: &Set) -> Error {
+    Error::drive(
+        "what is here does not suffice",
+        format!(
+            "bring {} of the set, and name all drives in one command; with one port, --next-drive-command changes drives",
+            name_drives(&set.absent())
+        ),
+    )
 }
 
 /// What an import that ends early leaves behind: everything that can be gone on with, or nothing.
