@@ -1,5 +1,6 @@
 //! `repair`: what is damaged or missing is made anew, in its place or on a new drive.
 
+use crate::dice::Dice;
 use crate::harm::{self, BLOCK};
 use crate::support::*;
 use serde_json::Value;
@@ -264,4 +265,121 @@ fn a_set_that_nobody_vouches_for_is_not_repaired() {
     vault.call("stranger", "repair usb1 usb2 usb3").run().fails(5).says("not a trusted signer");
     harm::remove(set.copies("manifest.json"));
     vault.receiver("repair usb1 usb2 usb3").fails(5);
+}
+
+/// Kills repairs at moments that are spread over the whole run, until one gets to its end.
+#[track_caller]
+fn killed_until_done(vault: &Vault, arguments: &str, begin: impl Fn()) {
+    begin();
+    let begun = std::time::Instant::now();
+    vault.receiver(&format!("repair {arguments}")).ok();
+    let whole = begun.elapsed();
+    begin();
+    let (mut dice, mut kills) = (Dice(7), 0);
+    for round in 0.. {
+        let mut child = vault.call("receiver", &format!("repair {arguments}")).command().spawn().unwrap();
+        // Later each time, so that this ends.
+        let share = (dice.below(1000) as f64 / 1000.0).max(f64::from(round) / 40.0);
+        std::thread::sleep(whole.mul_f64(share * 1.2));
+        let _ = child.kill();
+        match child.wait().unwrap().code() {
+            Some(code) => {
+                assert_eq!(code, 0, "round {round}");
+                break;
+            }
+            None => kills += 1,
+        }
+        // Whatever it was killed at, nothing that was whole has suffered.
+        assert_eq!(vault.verdict("usb1 usb2 usb3")["verdict"], "repairable", "round {round}");
+    }
+    eprintln!("killed {kills} times: repair {arguments}");
+}
+
+#[test]
+fn a_repair_may_be_killed_at_any_time_and_run_again() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 12_000_000);
+    vault.make(&["usb1", "usb2", "usb3", "new"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --no-read-back");
+    let before = contents(&set);
+    let own: Vec<PathBuf> = set.volumes().into_iter().filter(|p| p.starts_with(&set.dirs[1])).collect();
+    let harm = || {
+        own.iter().step_by(2).filter(|p| p.exists()).for_each(|p| harm::zero(p, 3 * BLOCK, 20 * BLOCK));
+        harm::remove([&own[1], &set.dirs[1].join("copy/hashes.b3")].into_iter().filter(|p| p.exists()));
+    };
+    killed_until_done(&vault, "usb1 usb2 usb3", harm);
+    assert_as_before(&set, &before);
+    harm();
+    killed_until_done(&vault, "usb1 usb2 usb3 --to new", || {
+        let _ = fs::remove_dir_all(vault.path("new"));
+        vault.make(&["new"]);
+    });
+    assert_drive_like(&vault.path("new"), &vault.path("usb2"), &before);
+}
+
+#[test]
+fn an_interrupted_repair_leaves_no_partial_file() {
+    let vault = Vault::new();
+    let set = vault.exported(60_000_000, "4+2");
+    let path = set.volume("g00001-d000.ckv");
+    let interrupted = (0..8).any(|_| {
+        let volumes = set.volumes();
+        harm::remove(volumes.iter().filter(|p| p.to_string_lossy().ends_with("d000.ckv") && p.exists()));
+        let mut child = vault.call("receiver", "repair usb").command().spawn().unwrap();
+        while !path.with_extension("ckv.partial").exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let sent =
+            std::process::Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+        child.wait().unwrap().code() == Some(130) && sent.success()
+    });
+    assert!(interrupted, "the command was always faster than this test");
+    let left = |dir: &Path| names_in(dir).iter().any(|n| n.ends_with(b".partial"));
+    assert!(!left(&set.dirs[0]) && !left(&set.dirs[0].join("copy")));
+    vault.receiver("repair usb").ok();
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+}
+
+#[test]
+fn room_for_one_volume_at_a_time_is_enough_and_less_is_told() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 14_000_000);
+    vault.make(&["usb", "new"]);
+    if !is_root() || vault.tool("mount", "-t tmpfs -o size=48M none usb").run().code != Some(0) {
+        return skip("needs root and mount(8) for a tmpfs");
+    }
+    let set = vault.export("checkpoint --to usb --parity 7+3 --no-read-back");
+    let before = contents(&set);
+    // Three volumes of 2 MB are damaged, and there is room for one.
+    let damage = || set.volumes()[..3].iter().for_each(|p| harm::zero(p, BLOCK, BLOCK));
+    let ballast = vault.path("usb/ballast");
+    let fill = |leave: u64| {
+        let _ = fs::remove_file(&ballast);
+        let free = rustix::fs::statvfs(&vault.path("usb")).unwrap();
+        fs::write(&ballast, vec![1; (free.f_bavail * free.f_frsize - leave) as usize]).unwrap();
+    };
+    damage();
+    fill(harm::len(&set.volumes()[0]) + (1 << 19));
+    let repaired = vault.receiver("repair usb --json");
+    let whole = contents(&set) == before;
+    damage();
+    fill(1 << 20);
+    let refused = vault.receiver("repair usb --json");
+    let replaced = vault.receiver("repair usb --to new --json");
+    vault.tool("umount", "usb").run().ok();
+    assert!(repaired.ok().json()["verdict"] == "intact" && whole);
+    let refused = refused.ends(7).says("no room").says("--to");
+    assert_eq!((list(&refused.json()["left"]).len(), refused.json()["verdict"].as_str()), (3, Some("repairable")));
+    assert_eq!(replaced.ok().json()["verdict"], "intact");
+    vault.restores("new", "checkpoint");
+}
+
+#[test]
+fn recover_py_and_its_text_come_back_without_any_copy() {
+    let vault = Vault::new();
+    let set = vault.exported(SIZE, "2+1");
+    let before = contents(&set);
+    harm::remove([set.copies("recover.py"), set.copies("RECOVER.txt")].concat());
+    repaired(&vault, "usb");
+    assert_as_before(&set, &before);
 }
