@@ -126,6 +126,11 @@ fn parse_key(text: &str) -> Result<Option<KeyData>, String> {
         return if is_key_type(kind) { Ok(None) } else { Err("a public key is missing".into()) };
     }
     let key = PublicKey::from_openssh(text).map_err(|e| format!("the public key cannot be read: {e}"))?;
+    // The ssh-key crate passes over lengths in it that are wrong.
+    let spelt = super::signature::public_line(key.key_data());
+    if !text.split_whitespace().take(2).eq(spelt.split_whitespace()) {
+        return Err("the public key cannot be read: it is not in its canonical form".into());
+    }
     Ok(Some(key.key_data().clone()))
 }
 
@@ -264,9 +269,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error_with_its_line() {
-        for bad in
-            ["me", "me no-such-option ssh-ed25519 AAAA", "me valid-after=\"2026\" ssh-ed25519 A", "me ssh-ed25519 AAAA"]
-        {
+        let wrong_length = format!("me {}", KEY.replace("E5AAAAILM", "E5AAACILM"));
+        for bad in [
+            "me",
+            "me no-such-option ssh-ed25519 AAAA",
+            "me valid-after=\"2026\" ssh-ed25519 A",
+            "me ssh-ed25519 AAAA",
+            &wrong_length,
+        ] {
             let file = format!("# fine\n{bad}\n");
             assert_eq!(Signers::parse(&file).unwrap_err().line, 2, "{bad}");
         }
