@@ -126,6 +126,11 @@ fn parse_key(text: &str) -> Result<Option<KeyData>, String> {
         return if is_key_type(kind) { Ok(None) } else { Err("a public key is missing".into()) };
     }
     let key = PublicKey::from_openssh(text).map_err(|e| format!("the public key cannot be read: {e}"))?;
+    // The ssh-key crate passes over lengths in it that are wrong.
+    let spelt = super::signature::public_line(key.key_data());
+    if !text.split_whitespace().take(2).eq(spelt.split_whitespace()) {
+        return Err("the public key cannot be read: it is not in its canonical form".into());
+    }
     Ok(Some(key.key_data().clone()))
 }
 
@@ -216,10 +221,16 @@ fn matches_list(list: &str, text: &str) -> bool {
 fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
+        // Several stars are one, or each would try all that those after it have tried.
+        Some((b'*', [b'*', ..])) => matches_pattern(&pattern[stars(pattern) - 1..], text),
         Some((b'*', rest)) => (0..=text.len()).any(|i| matches_pattern(rest, &text[i..])),
         Some((b'?', rest)) => text.split_first().is_some_and(|(_, t)| matches_pattern(rest, t)),
         Some((c, rest)) => text.split_first().is_some_and(|(d, t)| c == d && matches_pattern(rest, t)),
     }
+}
+
+fn stars(pattern: &[u8]) -> usize {
+    pattern.iter().take_while(|b| **b == b'*').count()
 }
 
 #[cfg(test)]
@@ -257,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn patterns_of_many_stars_end() {
+        let stars = "*".repeat(100_000);
+        assert!(matches_list(&format!("git,{stars}t"), NAMESPACE) && matches_list(&stars, NAMESPACE));
+        assert!(
+            !matches_list(&format!("{stars}x"), NAMESPACE) && !matches_list(&format!("{stars}?{stars}x"), NAMESPACE)
+        );
+    }
+
+    #[test]
     fn another_line_for_the_same_key_may_allow_it() {
         let file = format!("me valid-before=\"20200101\" {KEY}\nme namespaces=\"ckvault\" {KEY}");
         assert_eq!(judge(&file, NOW).unwrap(), "me");
@@ -264,9 +284,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error_with_its_line() {
-        for bad in
-            ["me", "me no-such-option ssh-ed25519 AAAA", "me valid-after=\"2026\" ssh-ed25519 A", "me ssh-ed25519 AAAA"]
-        {
+        let wrong_length = format!("me {}", KEY.replace("E5AAAAILM", "E5AAACILM"));
+        for bad in [
+            "me",
+            "me no-such-option ssh-ed25519 AAAA",
+            "me valid-after=\"2026\" ssh-ed25519 A",
+            "me ssh-ed25519 AAAA",
+            &wrong_length,
+        ] {
             let file = format!("# fine\n{bad}\n");
             assert_eq!(Signers::parse(&file).unwrap_err().line, 2, "{bad}");
         }

@@ -110,7 +110,7 @@ mod tests {
         let path = dir.path().join("a");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree\n");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(all(dir.path()).unwrap(), [path.clone()]);
+        assert_eq!(all(dir.path()).unwrap(), std::slice::from_ref(&path));
         StateFile::open(&path).unwrap().unwrap().remove().unwrap();
         assert!(all(dir.path()).unwrap().is_empty());
     }

@@ -14,6 +14,7 @@ use crate::pipeline::rows::could_help;
 use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -148,7 +149,7 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
 struct Run {
     at: At,
     path: PathBuf,
-    blocks: std::ops::Range<u64>,
+    blocks: Range<u64>,
 }
 
 struct Reading {
@@ -349,11 +350,11 @@ fn mend_rows(blocks: &Blocks, found: &Audit, progress: &dyn Progress) -> Result<
     let m = usize::from(found.m);
     let mut rows: Vec<(usize, u64)> = Vec::new();
     for (g, group) in found.volumes.iter().enumerate() {
-        let hopeful = |row: &u64| {
-            let count = |of: fn(&VolumeState) -> &Bits| group.iter().filter(|v| of(v).contains(*row)).count();
+        let hopeful = |run: &Range<u64>| {
+            let count = |of: fn(&VolumeState) -> &Bits| group.iter().filter(|v| of(v).contains(run.start)).count();
             count(|v| &v.bad) > m && count(|v| &v.unread) + 2 <= m
         };
-        rows.extend((1..found.longest(g)).filter(hopeful).map(|row| (g, row)));
+        rows.extend(found.runs(g).filter(hopeful).flatten().map(|row| (g, row)));
     }
     let (next, failure, mended) = (AtomicUsize::new(0), FirstError::default(), Mutex::new(Vec::new()));
     mended.lock().unwrap_or_else(PoisonError::into_inner).resize(found.volumes.len(), BTreeSet::new());
@@ -417,10 +418,12 @@ impl Audit {
     pub fn verdict(&self) -> Verdict {
         let (mut lost, mut incomplete) = (false, self.this_drive && !self.gone.is_empty());
         for group in 0..self.volumes.len() {
-            for row in (1..self.longest(group)).filter(|row| !self.mended[group].contains(row)) {
-                let (bad, helps) = self.judge_row(group, row);
-                lost |= bad > usize::from(self.m) && !helps;
-                incomplete |= bad > usize::from(self.m) && helps;
+            for mut run in self.runs(group) {
+                let (bad, helps) = self.judge_row(group, run.start);
+                if bad > usize::from(self.m) && !run.all(|row| self.mended[group].contains(&row)) {
+                    lost |= !helps;
+                    incomplete |= helps;
+                }
             }
         }
         for needed in NEEDED {
@@ -493,6 +496,18 @@ impl Audit {
         let (away, here) = bad.partition::<Vec<_>, _>(|v| self.absent.contains(&v.drive));
         let unread = here.iter().filter(|v| v.unread.contains(row)).count();
         (here.len() + away.len(), could_help(self.m.into(), here.len() - unread, unread, away.len()))
+    }
+
+    /// The rows of a group, in runs of those that are alike.
+    fn runs(&self, group: usize) -> impl Iterator<Item = Range<u64>> + '_ {
+        let (mut row, longest) = (1, self.longest(group));
+        std::iter::from_fn(move || {
+            let change = |v: &VolumeState| v.bad.next_change(row).min(v.unread.next_change(row));
+            let end = self.volumes[group].iter().map(change).min().unwrap_or(longest).min(longest);
+            let run = (row < longest).then_some(row..end)?;
+            row = end;
+            Some(run)
+        })
     }
 
     /// One more than the number of the last row of a group.

@@ -58,6 +58,25 @@ impl Bits {
         bit < self.len && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
     }
 
+    /// The first number after `bit` that is in the set while `bit` is not, or the other way round. Past its end nothing is.
+    pub fn next_change(&self, bit: u64) -> u64 {
+        if bit >= self.len {
+            return u64::MAX;
+        }
+        let inside = self.contains(bit);
+        let differs = |word: u64| if inside { !word } else { word };
+        let first = (bit / 64) as usize;
+        let rest = differs(self.words[first]) & (u64::MAX << (bit % 64));
+        let found = match rest {
+            0 => (first + 1..self.words.len()).find(|w| differs(self.words[*w]) != 0),
+            _ => Some(first),
+        };
+        let Some(word) = found else { return if inside { self.len } else { u64::MAX } };
+        let differing = if word == first { rest } else { differs(self.words[word]) };
+        let at = word as u64 * 64 + u64::from(differing.trailing_zeros());
+        if at < self.len || inside { at.min(self.len) } else { u64::MAX }
+    }
+
     /// Those in the set.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         let words = self.words.iter().enumerate().filter(|(_, w)| **w != 0);
@@ -88,6 +107,14 @@ mod tests {
             (0..len).step_by(3).for_each(|b| some.insert(b));
             assert!(some.iter().eq((0..len).step_by(3)));
             assert!(!full.contains(len));
+            let slowly = |bits: &Bits, from: u64| {
+                (from + 1..=len).find(|b| bits.contains(*b) != bits.contains(from)).unwrap_or(u64::MAX)
+            };
+            for from in 0..len {
+                assert_eq!(some.next_change(from), slowly(&some, from), "{from} of {len}");
+                assert_eq!(full.next_change(from), len);
+                assert_eq!(Bits::new(len, false).next_change(from), u64::MAX);
+            }
             let mut common = full.clone();
             common.keep_common(&some);
             assert!(common.iter().eq(some.iter()));

@@ -54,11 +54,12 @@ impl Part {
         }
         let failed = lock(&self.failing.blocks).get(&source.path).cloned().unwrap_or_default();
         let may_ask = |i: usize| wanted(i) && !failed.contains(&(first + i as u64));
-        if count > 1 && (0..count).all(may_ask) {
-            if let Ok(read) = source.file.read_up_to(out, first * BLOCK as u64) {
-                self.note_answer(&source.path);
-                return (0..count).map(|i| ((i + 1) * BLOCK).min(out.len()) <= read).collect();
-            }
+        if count > 1
+            && (0..count).all(may_ask)
+            && let Ok(read) = source.file.read_up_to(out, first * BLOCK as u64)
+        {
+            self.note_answer(&source.path);
+            return (0..count).map(|i| ((i + 1) * BLOCK).min(out.len()) <= read).collect();
         }
         let each = out.chunks_mut(BLOCK).enumerate();
         each.map(|(i, block)| may_ask(i) && self.read_block(source, block, first + i as u64)).collect()
@@ -161,7 +162,7 @@ impl Part {
             let mut dirs = lock(&self.failing.dirs);
             let trouble = dirs.entry(dir.clone()).or_default();
             trouble.in_a_row += 1;
-            trouble.in_a_row % SUSPICIOUS == 0
+            trouble.in_a_row.is_multiple_of(SUSPICIOUS)
         };
         if suspicious {
             self.ask_whether_there(dir);

@@ -226,10 +226,13 @@ impl<'a> Placer<'a> {
         files.filter(|i| whole(*i) && !state.proven.contains(*i as u64)).collect()
     }
 
-    /// These files have their hash. They were opened for finding out, which their mode may have been in the way of.
+    /// These files have their hash. They were opened to find that out, which may have cost them their mode.
     pub fn prove(&self, files: impl Iterator<Item = usize>) {
         let mut state = lock(&self.state);
-        files.for_each(|i| state.proven.insert(i as u64));
+        for index in files {
+            state.proven.insert(index as u64);
+            state.finished.remove(index as u64);
+        }
     }
 
     /// Copies, links, new names, and the metadata of everything that could not have it before; nothing may be missing but

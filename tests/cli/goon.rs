@@ -1,12 +1,13 @@
 //! Imports that are stopped, and go on.
 
+use crate::drives::Mount;
 use crate::durability::{anew, ended, ending, in_time, signal, started};
 use crate::harm;
 use crate::support::*;
 use crate::tree;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A set whose import takes a while: several files, of one segment and of many, and links.
 fn prepared() -> Vault {
@@ -49,13 +50,17 @@ fn staging(vault: &Vault) -> Option<PathBuf> {
     staging_in(&vault.path("place"))
 }
 
-fn staging_in(place: &std::path::Path) -> Option<PathBuf> {
+fn staging_in(place: &Path) -> Option<PathBuf> {
     names_in(place).iter().map(|n| place.join(std::str::from_utf8(n).unwrap())).find(|p| p.join("journal").exists())
 }
 
 /// How many bytes of records a journal has after its first line.
 fn records(vault: &Vault) -> usize {
-    let journal = staging(vault).map(|s| fs::read(s.join("journal")).unwrap()).unwrap_or_default();
+    records_in(&vault.path("place"))
+}
+
+fn records_in(place: &Path) -> usize {
+    let journal = staging_in(place).map(|s| fs::read(s.join("journal")).unwrap_or_default()).unwrap_or_default();
     journal.iter().position(|b| *b == b'\n').map_or(0, |end| journal.len() - end - 1)
 }
 
@@ -198,13 +203,12 @@ fn a_torn_record_and_files_that_changed_in_the_meantime_are_placed_again() {
     let staging = staging(&vault).unwrap();
     let mut journal = fs::OpenOptions::new().append(true).open(staging.join("journal")).unwrap();
     journal.write_all(b"placed 100-2000 0123").unwrap();
-    let files: Vec<PathBuf> = names_in(&staging.join("files"))
-        .iter()
-        .map(|n| staging.join("files").join(std::str::from_utf8(n).unwrap()))
-        .filter(|p| p.is_file() && p.metadata().unwrap().len() > 70_000)
-        .collect();
-    assert!(!files.is_empty());
-    files.iter().for_each(|f| harm::flip(f, 66_000, 4));
+    // The first segments hold the small files.
+    let dir = staging.join("files/dir");
+    let small: Vec<PathBuf> = names_in(&dir).iter().map(|n| dir.join(std::str::from_utf8(n).unwrap())).collect();
+    let files: Vec<&PathBuf> = small.iter().filter(|p| p.metadata().unwrap().len() == 30_000).take(2).collect();
+    assert_eq!(files.len(), 2);
+    files.iter().for_each(|f| harm::flip(f, 1000, 4));
     vault.receiver(&format!("{IMPORT} --resume")).ok();
     is_restored(&vault);
 }
@@ -249,32 +253,39 @@ fn two_imports_to_one_target_do_not_meet() {
     is_restored(&vault);
 }
 
+/// Takes all the room that there is.
+fn fill(dir: &Path) {
+    use rustix::fs::{FallocateFlags, fallocate, statvfs};
+    let ballast = fs::File::create(dir.join("ballast")).unwrap();
+    let (mut at, mut step) = (0, 64 << 20);
+    while step >= 4096 {
+        let free = statvfs(dir).unwrap();
+        let take = step.min((free.f_bavail * free.f_frsize).max(4096));
+        match fallocate(&ballast, FallocateFlags::empty(), at, take) {
+            Ok(()) => at += take,
+            Err(_) => step /= 2,
+        }
+    }
+}
+
 #[test]
 fn a_target_that_fills_up_is_left_resumable() {
-    let vault = prepared();
-    vault.make(&["full"]);
-    if !is_root() || vault.tool("mount", "-t tmpfs -o size=60M none full").run().code != Some(0) {
-        return skip("needs root and mount(8) for a tmpfs");
-    }
-    // The room is taken after it was measured.
-    let result = in_time(|| {
-        let _ = fs::remove_file(vault.path("full/ballast"));
-        for name in names_in(&vault.path("full")) {
-            let _ = fs::remove_dir_all(vault.path("full").join(std::str::from_utf8(&name).unwrap()));
+    let vault = sized(16 << 20);
+    let Some(full) = Mount::new(&vault, "full", "size=200M") else { return };
+    in_time(|| {
+        for name in names_in(&full.0) {
+            let path = full.0.join(std::str::from_utf8(&name).unwrap());
+            fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
         }
         let mut command = vault.call("receiver", "import usb --to full").command();
         let mut child = command.spawn().unwrap();
-        while staging_in(&vault.path("full")).is_none() && child.try_wait().unwrap().is_none() {
+        while records_in(&full.0) == 0 && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        fs::write(vault.path("full/ballast"), vec![1; 40 << 20]).ok();
+        fill(&full.0);
         ended(&command, child).filter(|ran| ran.code == Some(7) && ran.stderr.contains("--resume"))
     });
-    drop(result);
-    fs::remove_file(vault.path("full/ballast")).unwrap();
-    let resumed = vault.receiver("import usb --to full --resume");
-    let same = std::panic::catch_unwind(|| tree::assert_same_inside(&vault.path("source"), &vault.path("full")));
-    vault.tool("umount", "full").run().ok();
-    resumed.ok();
-    assert!(same.is_ok(), "what came back differs");
+    fs::remove_file(full.0.join("ballast")).unwrap();
+    vault.receiver("import usb --to full --resume").ok();
+    tree::assert_same_inside(&vault.path("source"), &full.0);
 }

@@ -13,7 +13,7 @@ seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
 export ASAN_OPTIONS=detect_odr_violation=0
 
-cargo "+$toolchain" fuzz build --fuzz-dir .
+cargo "+$toolchain" fuzz build -O --fuzz-dir .
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then targets=(header frame manifest inventory hashes signature signers segment importer); fi
 

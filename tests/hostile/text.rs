@@ -62,7 +62,7 @@ fn words_of_the_inventory() {
         let quoted = serde_json::to_string(evil).unwrap();
         refuse(vec![
             ("as the kind", small().field(2, "kind", evil), 1, "inventory.age"),
-            ("as the version", small().field(0, "inventory", evil), 1, "format"),
+            ("as the version", small().field(0, "inventory", evil), 5, "format"),
             ("as the set", small().field(0, "set", evil), 5, "another set"),
             ("as the signer", small().field(0, "signer", evil), 5, "another set"),
             ("as a number", small().field(2, "size", evil), 1, "inventory.age"),
@@ -89,7 +89,7 @@ fn words_of_the_manifest() {
             ("label", set("label"), 1, "label"),
             ("set", set("set"), 1, "set id"),
             ("created", set("created"), 1, "creation time"),
-            ("format", set("format"), 1, "format"),
+            ("format", set("format"), 5, "format"),
             ("filter", set("filter"), 1, "filter"),
             ("previous", set("previous"), 1, "manifest.json"),
             ("feature", small().manifest(move |m| m["critical"] = vec![evil].into()), 1, "feature"),

@@ -56,9 +56,12 @@ impl Site {
         fs::write(self.path("precious"), "precious").unwrap();
         let dirs = told.recipe.write(&self.keys, &[self.path("drive")]).unwrap();
         damage(&dirs[0], flags >> 4);
-        let _ = verify::run(&verify::Options { place: self.place(), this_drive: flags & 1 == 1 }, &Silent::default());
         let identities = vec![self.path("identity")];
-        let _ = list::run(&list::Options { place: self.place(), identities: identities.clone() }, Nobody);
+        if flags & 8 == 8 {
+            let this_drive = flags & 1 == 1;
+            let _ = verify::run(&verify::Options { place: self.place(), this_drive }, &Silent::default());
+            let _ = list::run(&list::Options { place: self.place(), identities: identities.clone() }, Nobody);
+        }
         let target = self.path("place/target");
         let only = if flags & 2 == 2 { vec!["d/**".to_owned(), "a".to_owned()] } else { Vec::new() };
         let options = import::Options {

@@ -106,6 +106,7 @@ fn importer(write: &dyn Fn(&str, &str, &[u8])) {
     write("importer", "a-volume-lost", &[0x10, 0, 1]);
     write("importer", "links", &[4, 2, 1, 0, 4, 2, 0, 0, 0, 0, 1, 1, 1, 0, 2, 0]);
     write("importer", "only", &[2, 0, 0]);
+    write("importer", "verify-too", &[9, 0, 0]);
     for lie in 0..11 {
         write("importer", &format!("lie-{lie:02}"), &[0, 0, 0, lie, 1, 2, 3, 4, 5, 6, 7, 8]);
     }
