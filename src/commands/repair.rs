@@ -4,13 +4,14 @@
 use super::verify;
 use crate::error::{Error, Result};
 use crate::media::lock_dir;
-use crate::pipeline::audit::{Audit, Verdict, audit};
+use crate::pipeline::audit::{Audit, audit};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::Part;
 use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::Why;
 use crate::pipeline::remedy::{self, Remedy};
+use crate::pipeline::verdict::Verdict;
 use crate::progress::{Phase, Progress};
 use crate::text::printable;
 use serde::Serialize;

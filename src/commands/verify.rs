@@ -1,11 +1,12 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::pipeline::audit::{Audit, FileState, State, Verdict, VolumeState, audit};
+use crate::pipeline::audit::{Audit, FileState, State, VolumeState, audit};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::Part;
 use crate::pipeline::plan::survives_as_placed;
+use crate::pipeline::verdict::Verdict;
 use crate::progress::Progress;
 use crate::text::printable;
 use serde::Serialize;

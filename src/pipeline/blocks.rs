@@ -11,6 +11,7 @@ use crate::pipeline::lock;
 use crate::pipeline::pages::Pages;
 use crate::pipeline::parity::Codec;
 use crate::pipeline::part::{Part, name_drives};
+use crate::pipeline::recent::Recent;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,7 @@ pub struct Blocks<'a> {
     pub(super) codec: Codec,
     files: Mutex<HashMap<At, Sources>>,
     pub(super) pages: Pages,
+    pub(super) recent: Recent,
     repaired: Mutex<HashMap<At, Bits>>,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Blocks<'a> {
             codec: Codec::new(first.k, first.m)?,
             files: Mutex::default(),
             pages: Pages::new(&set.manifest, hash_files.filter(|p| p.is_file()).collect()),
+            recent: Recent::default(),
             repaired: Mutex::default(),
         })
     }
@@ -176,7 +179,14 @@ impl<'a> Blocks<'a> {
     /// Reads bytes `from..to` of a data volume, reconstructing what is bad.
     pub fn read(&self, at: At, from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<Range<usize>> {
         let range = from / BLOCK as u64..blocks(to);
-        let seen = self.check(at, range.clone(), buffer);
+        let mut seen = self.check(at, range.clone(), buffer);
+        for (i, block) in buffer.chunks_mut(BLOCK).enumerate() {
+            let number = range.start + i as u64;
+            if seen[i] != Seen::Good && self.recent.copy(at, number, block) && self.agrees(at, number, block) {
+                self.note_repaired(at, number);
+                seen[i] = Seen::Good;
+            }
+        }
         for run in bad_runs(&seen) {
             let rows = range.start + run.start as u64..range.start + run.end as u64;
             let end = buffer.len().min(run.end * BLOCK);

@@ -28,6 +28,7 @@ pub mod plan;
 pub mod proven;
 pub mod readback;
 pub mod rebuild;
+pub mod recent;
 pub mod refusal;
 pub mod rehash;
 pub mod remedy;
@@ -46,6 +47,7 @@ pub mod stripe;
 pub mod striper;
 pub mod tally;
 pub mod tar;
+pub mod verdict;
 pub mod walk;
 pub mod wanted;
 

@@ -164,6 +164,7 @@ impl Blocks<'_> {
             if let (Found::Good(bytes), false) = (block, rows.is_good(index, row)) {
                 rows.make_room(index);
                 rows.bytes[index][span.clone()].copy_from_slice(&bytes);
+                self.recent.keep(At { group, index }, number, &bytes);
                 rows.seen[index][row] = Seen::Good;
             }
         }

@@ -239,6 +239,6 @@ fn without_a_drive_that_vanished_a_set_is_incomplete_and_not_lost() {
         let (disk, _) = Faulty::disk(Faults { vanishing, ..Faults::default() });
         let options = repair::Options { place: place(&vault, &["usb1", "usb2"], disk), to: Vec::new() };
         let report = repair::run(&options, &Silent::default()).unwrap();
-        assert!(report.repaired.is_empty() && report.exit_code() % 7 == 0, "{report:?}");
+        assert!(report.repaired.is_empty() && [0, 7].contains(&report.exit_code()), "{report:?}");
     }
 }

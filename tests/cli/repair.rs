@@ -355,7 +355,7 @@ fn room_for_one_volume_at_a_time_is_enough_and_less_is_told() {
     let ballast = vault.path("usb/ballast");
     let fill = |leave: u64| {
         let _ = fs::remove_file(&ballast);
-        let free = rustix::fs::statvfs(&vault.path("usb")).unwrap();
+        let free = rustix::fs::statvfs(vault.path("usb")).unwrap();
         fs::write(&ballast, vec![1; (free.f_bavail * free.f_frsize - leave) as usize]).unwrap();
     };
     damage();
