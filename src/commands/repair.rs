@@ -105,6 +105,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let set = open::open(&options.place)?;
     let locks = lock_all(&set)?;
     set.parts.iter().for_each(remedy::sweep);
+    set.share_slot();
     let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
     let judge = |blocks: &Blocks| audit(blocks.set(), blocks, false, progress);
     let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;

@@ -108,6 +108,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     if let Some(Error::Untrusted { message, hint }) = set.being_written().map(|dir| open::being_written(dir)) {
         return Ok(untrusted(message, hint));
     }
+    set.share_slot();
     let judge = |part: &Part| audit(part, &Blocks::new(part)?, options.this_drive, progress);
     let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
     if verdict(&set, &found, options.this_drive) >= Verdict::Incomplete

@@ -82,6 +82,7 @@ pub fn open(place: &Where) -> Result<Set> {
             now: place.now,
             holdings: OnceLock::new(),
             failing: Failing::default(),
+            slot: OnceLock::new(),
         });
     }
     parts.sort_by_key(|p| p.manifest.part);
@@ -157,6 +158,13 @@ impl Set {
         let after = u32::from(!last.last);
         let present = self.present();
         (1..=last.part * drives + after).filter(|d| !present.contains(d)).collect()
+    }
+
+    /// All parts have the same key slot: one that has no good copy of it any more takes that of another.
+    pub fn share_slot(&self) {
+        let is_whole = |p: &Part| p.proven(names::KEYS);
+        let Some(slot) = self.parts.iter().find_map(is_whole).filter(|_| self.parts.len() > 1) else { return };
+        self.parts.iter().for_each(|part| drop(part.slot.set(slot.clone())));
     }
 
     /// A directory of the set that another process writes to right now.

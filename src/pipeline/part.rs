@@ -35,6 +35,8 @@ pub struct Part {
     pub(super) holdings: OnceLock<Vec<BTreeSet<u16>>>,
     /// What its drives could not read.
     pub(super) failing: Failing,
+    /// The key slot as another part of the set has it, if that was needed.
+    pub(super) slot: OnceLock<Vec<u8>>,
 }
 
 impl Part {

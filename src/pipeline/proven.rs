@@ -37,6 +37,10 @@ impl Part {
     /// they say are tried until the signed hash fits.
     pub fn combined(&self, name: &str) -> Option<Vec<u8>> {
         let listed = self.manifest.files.get(name).filter(|l| l.bytes <= LONGEST_COMBINED)?;
+        let slot = self.slot.get().filter(|slot| name == names::KEYS && blake3::hash(slot) == listed.blake3);
+        if let Some(slot) = slot {
+            return Some(slot.clone());
+        }
         let read = self.places(name).into_iter().filter_map(|path| self.read_whole(&path, listed.bytes));
         let mut copies: Vec<Vec<u8>> = read.filter(|bytes| bytes.len() as u64 == listed.bytes).collect();
         copies.dedup();

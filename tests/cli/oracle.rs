@@ -258,14 +258,16 @@ impl Bench {
             "incomplete" => 7,
             _ => 0,
         };
+        let all_here = given.len() == self.set.dirs.len() && given.iter().all(|d| self.is_present(*d));
         match code {
             0 => drop(self.vault.restores(&drives, "checkpoint")),
+            // Import stops at the first segment that it cannot have, and for that a drive may be brought.
+            4 if !all_here => self.stops_at_the_first(&drives, case),
             code => drop(self.vault.refuses(&drives, code)),
         }
         let untouched: BTreeMap<&PathBuf, Option<Vec<u8>>> = self.whole.keys().map(|p| (p, fs::read(p).ok())).collect();
         let ran = self.vault.receiver(&format!("repair {drives} --json"));
         ran.check(ran.code == Some(code), &format!("{case}: {verdict}, and repair does not end with {code}"));
-        let all_here = given.len() == self.set.dirs.len() && given.iter().all(|d| self.is_present(*d));
         if code == 0 && all_here {
             for (path, bytes) in &self.whole {
                 let now = fs::read(path).ok();
@@ -283,6 +285,16 @@ impl Bench {
             "{case}: left behind\n{ran}"
         );
         verdict
+    }
+
+    #[track_caller]
+    fn stops_at_the_first(&self, drives: &str, case: &str) {
+        let ran = self.vault.receiver(&format!("import {drives} --to there"));
+        let stopped = [Some(4), Some(7)].contains(&ran.code) && !self.vault.path("there").exists();
+        ran.check(stopped, &format!("{case}: lost, and import does not say so"));
+        for left in names_in(&self.vault.root).iter().filter(|n| n.starts_with(b".ckvault-")) {
+            fs::remove_dir_all(self.vault.path(std::str::from_utf8(left).unwrap())).unwrap();
+        }
     }
 
     /// One case: some harm, some drives given, one judgement.

@@ -9,13 +9,13 @@ use std::os::unix::fs::symlink;
 const CHANGE: &str = "ln -sfn drive$CKVAULT_DRIVE_NUMBER $CKVAULT_DRIVE";
 
 /// Drives of 20 MB, `drive1` and so on, the first of which is in the port `usb`.
-fn drives(vault: &Vault, count: usize) -> Option<Vec<Mount>> {
+pub fn drives(vault: &Vault, count: usize) -> Option<Vec<Mount>> {
     symlink("drive1", vault.path("usb")).unwrap();
     (1..=count).map(|i| Mount::new(vault, &format!("drive{i}"), "size=20M")).collect()
 }
 
 /// Exports 40 MB to as many drives as that needs, which are five.
-fn export(vault: &Vault, more: &str) -> Call {
+pub fn export(vault: &Vault, more: &str) -> Call {
     vault.checkpoint("source", 40_000_000);
     let call =
         vault.call("sender", "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2 --json");

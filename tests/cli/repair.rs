@@ -383,3 +383,31 @@ fn recover_py_and_its_text_come_back_without_any_copy() {
     repaired(&vault, "usb");
     assert_as_before(&set, &before);
 }
+
+#[test]
+fn parts_are_repaired_and_share_their_key_slot() {
+    let vault = Vault::new();
+    let Some(_drives) = crate::parts::drives(&vault, 6) else { return };
+    crate::parts::export(&vault, "").run().ok();
+    let dir = |n: usize| {
+        let drive = vault.path(format!("drive{n}"));
+        drive.join(std::str::from_utf8(&names_in(&drive)[0]).unwrap())
+    };
+    let before: Vec<_> = (1..=5).map(|n| harm::files_under(&vault.path(format!("drive{n}")))).collect();
+    harm::remove([dir(2).join("keys.age"), dir(2).join("copy/keys.age"), dir(2).join("g00000-d001.ckv")]);
+    harm::flip(&dir(4).join("g00000-p001.ckv"), 3 * BLOCK, 1);
+    let all = "drive1 drive2 drive3 drive4 drive5";
+    assert_eq!(vault.verdict(all)["verdict"], "repairable");
+    vault.receiver(&format!("repair {all} --to drive6")).fails(2).says("drives 2, 4");
+    let report = repaired(&vault, all);
+    let drives: Vec<u64> = list(&report["repaired"]).iter().map(|r| number(&r["drive"])).collect();
+    assert_eq!((drives, report["verdict"].as_str()), (vec![2, 2, 2, 4], Some("intact")), "{report}");
+    for (n, files) in (1..=5).zip(&before) {
+        assert!(harm::files_under(&vault.path(format!("drive{n}"))) == *files, "drive {n} is another");
+    }
+    // Without another part of it, a drive alone in its part is replaced as long as its own good blocks suffice.
+    harm::remove([dir(5).join("g00000-d000.ckv")]);
+    let replaced = repaired(&vault, &format!("{all} --to drive6"));
+    assert_eq!(number(&list(&replaced["replaced"])[0]["drive"]), 5, "{replaced}");
+    vault.restores("drive1 drive2 drive3 drive4 drive6", "source");
+}
