@@ -182,7 +182,8 @@ impl Bench {
             _ => "intact",
         };
         let mut verdicts = BTreeSet::from([word(worst_sure)]);
-        if worst.contains(&Row::Perhaps) {
+        // Without any hashes, what can be proven depends on more than the rows.
+        if worst.contains(&Row::Perhaps) || !self.has_good(given, "hashes.b3") {
             verdicts.insert(word(worst_sure.max(if all_here { Row::Lost } else { Row::Incomplete })));
             verdicts.insert(word(Row::Lost));
         }
@@ -266,8 +267,11 @@ impl Bench {
             code => drop(self.vault.refuses(&drives, code)),
         }
         let untouched: BTreeMap<&PathBuf, Option<Vec<u8>>> = self.whole.keys().map(|p| (p, fs::read(p).ok())).collect();
+        let unknown = code == 0 && !given.iter().all(|d| self.is_present(*d));
         let ran = self.vault.receiver(&format!("repair {drives} --json"));
-        ran.check(ran.code == Some(code), &format!("{case}: {verdict}, and repair does not end with {code}"));
+        // A directory of which nobody can tell whose drive it is does not get that drive's B3SUMS: a replacement does.
+        let fits = ran.code == Some(code) || (unknown && ran.code == Some(7));
+        ran.check(fits, &format!("{case}: {verdict}, and repair does not end with {code}"));
         if code == 0 && all_here {
             for (path, bytes) in &self.whole {
                 let now = fs::read(path).ok();
@@ -357,7 +361,7 @@ fn random_damage_with_parity_to_spare_is_mended() {
 #[ignore = "takes many minutes"]
 fn thorough_random_damage() {
     const SEEDS: std::ops::Range<u64> = 10_000..10_400;
-    for (drives, k, m) in [(1, 4, 3), (1, 3, 1), (3, 6, 3), (2, 8, 4), (3, 15, 9), (1, 16, 2), (4, 2, 2)] {
+    for (drives, k, m) in [(4, 2, 2), (1, 4, 3), (1, 3, 1), (3, 6, 3), (2, 8, 4), (3, 15, 9), (1, 16, 2)] {
         run(drives, k, m, SEEDS);
     }
 }
