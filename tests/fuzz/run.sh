@@ -21,9 +21,13 @@ failed=()
 for target in "${targets[@]}"; do
   mkdir -p "target/corpus/$target" "target/artifacts/$target"
   log=target/artifacts/$target.log
+  # A scope may end before its threads are gone, and what those still hold then looks lost; the limit of memory finds real leaks.
+  # It is slow, too: its inputs, a few decisions each, do not have to begin with the shortest.
+  more=()
+  if [ "$target" = importer ]; then more=(-detect_leaks=0 -len_control=0 -max_len=256); fi
   printf '%-10s seed %s ' "$target" "$seed"
   if "target/$triple/release/$target" "target/corpus/$target" "corpus/$target" -seed="$seed" -max_total_time="$seconds" \
-    -rss_limit_mb=2048 -timeout=60 -print_final_stats=1 -artifact_prefix="target/artifacts/$target/" 2>"$log"; then
+    -rss_limit_mb=2048 -timeout=60 -print_final_stats=1 -artifact_prefix="target/artifacts/$target/" "${more[@]}" 2>"$log"; then
     sed -n 's/^stat::number_of_executed_units: */executions /p' "$log"
   else
     echo "FAILED"

@@ -3,8 +3,9 @@
 
 #![no_main]
 
-use ckvault::format::inventory::{Inventory, Kind, Reader};
-use ckvault::pipeline::{paths, place, tar};
+use ckvault::format::inventory::{Inventory, Kind, Reader, lines};
+use ckvault::pipeline::wanted::choose;
+use ckvault::pipeline::{paths, tar};
 use libfuzzer_sys::fuzz_target;
 
 fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Option<Inventory> {
@@ -18,9 +19,9 @@ fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Opti
 fuzz_target!(|data: &[u8]| {
     let [k, shift, text @ ..] = data else { return };
     let (k, volume_bytes) = (1 + u16::from(k % 4), 2 << (20 + shift % 20));
-    let lines = text.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
-    let Some(inventory) = read(lines, k, volume_bytes) else { return };
-    assert_eq!(read(inventory.lines(k, volume_bytes), k, volume_bytes).as_ref(), Some(&inventory));
+    let said = text.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
+    let Some(inventory) = read(said, k, volume_bytes) else { return };
+    assert_eq!(read(lines(&inventory.head, &inventory.entries, &inventory.frames, k, volume_bytes), k, volume_bytes).as_ref(), Some(&inventory));
     let entries = &inventory.entries;
     if tar::check_layout(entries, inventory.head.tar_bytes).is_ok() {
         covers(&inventory);
@@ -30,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = paths::check_folded(entries);
     let _ = paths::check_folded_links(entries);
-    assert_eq!(place::choose(entries, |name| name.0.starts_with(b"a")).len(), entries.len());
+    assert_eq!(choose(entries, |name| name.0.starts_with(b"a")).len(), entries.len());
 });
 
 /// The first and the last bytes of the stream have pieces, and each byte one.
