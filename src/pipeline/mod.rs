@@ -186,7 +186,18 @@ struct Sealing<'a> {
     next: AtomicU64,
 }
 
+/// How often a segment is sealed until its frame has a length that fits.
+const MOST_SEALINGS: usize = 10_000;
+
 impl Sealing<'_> {
+    /// The age file of a compressed segment, with room for the header of its frame.
+    fn seal(&self, packed: &[u8]) -> Result<Vec<u8>> {
+        let mut sealed = Vec::with_capacity(packed.len() + (packed.len() >> 12) + 512);
+        sealed.resize(frame::HEADER, 0);
+        self.to.seal(packed, &mut sealed).map_err(|e| Error::Internal(format!("age: {e}")))?;
+        Ok(sealed)
+    }
+
     fn work(&self) -> Result<()> {
         let mut compressor = Compressor::new()?;
         let (mut plain, mut packed) = (Vec::new(), Vec::new());
@@ -200,9 +211,14 @@ impl Sealing<'_> {
             }
             let stretches = self.source.read(segment, &mut plain)?;
             compressor.compress(&plain, &mut packed)?;
-            let mut sealed = Vec::with_capacity(packed.len() + (packed.len() >> 12) + 512);
-            sealed.resize(frame::HEADER, 0);
-            self.to.seal(&packed, &mut sealed).map_err(|e| Error::Internal(format!("age: {e}")))?;
+            let mut sealed = self.seal(&packed)?;
+            // The header of an age file has a stanza of random length, so sealing again may give what is long enough.
+            for _ in 0..MOST_SEALINGS {
+                if self.striper.accepts(segment, sealed.len()) {
+                    break;
+                }
+                sealed = self.seal(&packed)?;
+            }
             self.striper.place(segment, sealed, stretches)?;
             self.progress.advance(plain.len() as u64);
         }

@@ -24,6 +24,8 @@ pub struct Striper<'a> {
     n: usize,
     stripe_bytes: usize,
     window: u64,
+    /// After a group that was complete before: the first segment, and the least bytes of its frame.
+    resumed: Option<(u64, u64)>,
     pool: Arc<Pool>,
     dealing: Mutex<Dealing>,
     turn: Condvar,
@@ -112,6 +114,8 @@ impl<'a> Striper<'a> {
         let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
         // The shortest and the longest volume of a group are never further apart than a frame.
         let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
+        let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
+        let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
         let dealing = Dealing {
             after_group: start.after.is_some(),
             dealer: match start.after {
@@ -135,6 +139,7 @@ impl<'a> Striper<'a> {
             n,
             stripe_bytes,
             window: 3 * workers as u64,
+            resumed,
             pool: Arc::new(Pool::new(open + 3)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
@@ -152,6 +157,11 @@ impl<'a> Striper<'a> {
             dealing = self.turn.wait(dealing).unwrap_or_else(PoisonError::into_inner);
         }
         !dealing.stopped && !dealing.full
+    }
+
+    /// Whether a frame of `bytes` bytes may be that of a segment: the one that ended a group before must still not fit it.
+    pub fn accepts(&self, segment: u64, bytes: usize) -> bool {
+        self.resumed.is_none_or(|(first, least)| segment != first || bytes as u64 >= least)
     }
 
     /// Ends all waiting.
@@ -221,7 +231,7 @@ impl<'a> Striper<'a> {
         let frame = sealed.frame;
         let bytes = frame.len() as u32;
         match (dealing.after_group, dealing.dealer.ends_group(bytes)) {
-            // Sealing the same bytes in the same way gives the same length; then this frame ended the group before, too.
+            // Sealed until it is long enough, see `accepts`: if it never is, it is not what ended the group before.
             (true, false) => return Err(not_as_before()),
             (true, true) => dealing.after_group = false,
             (false, true) => self.close_group(dealing, closed)?,
@@ -481,6 +491,21 @@ mod tests {
         let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
         Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
         assert!(parity == expected);
+    }
+
+    /// Sealing the same bytes again gives another length: a frame that would have fitted the group before is no successor.
+    #[test]
+    fn the_first_frame_after_a_complete_group_must_not_fit_it() {
+        let plan = plan(2, 1, 300_000);
+        let lengths = vec![250_000, 240_000];
+        for (len, accepted) in [(59_000, false), (60_000, false), (60_001, true)] {
+            let memory = Memory { n: 3, ..Memory::default() };
+            let start = Start { segment: 7, after: Some((4, lengths.clone())), ..Start::default() };
+            let striper = Striper::new(&plan, 1, start, None, &memory).unwrap();
+            assert_eq!(striper.accepts(7, len), accepted, "{len}");
+            assert!(striper.accepts(8, len));
+            assert_eq!(striper.place(7, frame(7, len - frame::HEADER), Vec::new()).is_ok(), accepted, "{len}");
+        }
     }
 
     /// One late segment holds back all others; that many frames must not need more stripes than there are.
