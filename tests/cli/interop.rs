@@ -191,7 +191,7 @@ fn every_frame_opens_with_age_and_zstd_and_tar_lists_them_all() {
     let inventory = vault.tool("age", "-d -i set.key").arg(set.dirs[0].join("inventory.age")).run().ok();
     let lines = vault.tool("zstd", "-dc").input(&inventory.out).run().ok();
     assert!(lines.stdout.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()));
-    let data = set.volumes().into_iter().filter(|p| p.to_str().unwrap().contains("-d"));
+    let data = set.volumes().into_iter().filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().contains("-d")));
     let mut all: Vec<(u64, Vec<u8>)> = data.flat_map(|p| frames(&p)).collect();
     all.sort();
     let mut stream = Vec::new();
