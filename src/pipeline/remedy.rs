@@ -322,7 +322,7 @@ fn check_new(part: &Part, number: u16, to: &Path, dir: &Path, room: &mut BTreeMa
     if [dir.to_owned(), dir.join(names::COPY)].iter().any(|d| d.join(names::MANIFEST).symlink_metadata().is_ok()) {
         return Err(Error::usage(
             format!("{} holds a drive of the set already", dir.display()),
-            "give an empty drive with --to; without --to, what is there is repaired in place",
+            "give an empty drive with --to; or, if a repair made that drive before and was stopped, name it among the drives in place of the old drive, without --to",
         ));
     }
     let volumes = || part.manifest.volumes().filter(|(_, _, _, v)| v.drive == number);
