@@ -1,5 +1,6 @@
 //! The manifest: public, signed JSON. Its bytes are what is signed, so it is parsed only after the signature holds.
 
+use super::filter::Filter;
 use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
 use super::header::Header;
 use super::{FORMAT, FormatError, hash_hex, hex, names, parse_id, valid_label, within};
@@ -44,7 +45,7 @@ pub struct Manifest {
     pub tool: String,
     /// The set's own age recipient: segments and inventory are encrypted to it.
     pub recipient: String,
-    /// How segments are transformed before they are sealed.
+    /// What is done to segments before they are sealed: the name of a [`Filter`].
     pub filter: String,
     /// Bytes of the tar stream in each segment but the last.
     pub segment_bytes: u32,
@@ -241,6 +242,11 @@ impl Manifest {
         (offsets, at)
     }
 
+    /// What has to be undone after segments were opened.
+    pub fn filter(&self) -> Filter {
+        Filter::parse(&self.filter).unwrap_or(Filter::Zstd)
+    }
+
     fn validate(&self) -> Result<(), FormatError> {
         let text = |what, value: &str| FormatError::Text { what, value: value.to_owned() };
         if parse_id(&self.set).is_none() {
@@ -252,7 +258,7 @@ impl Manifest {
         if self.created.parse::<jiff::Timestamp>().is_err() {
             return Err(text("creation time", &self.created));
         }
-        if self.filter != "zstd" {
+        if Filter::parse(&self.filter).is_none() {
             return Err(text("filter", &self.filter));
         }
         within("part", self.part.into(), 1, MOST_PARTS)?;

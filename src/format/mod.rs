@@ -2,6 +2,7 @@
 //! numbers in this module are its MUSTs.
 
 pub mod deal;
+pub mod filter;
 pub mod frame;
 pub mod hashes;
 pub mod header;
@@ -12,7 +13,7 @@ pub mod signature;
 pub mod signers;
 
 /// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-2";
+pub const FORMAT: &str = "draft-3";
 
 /// Names of the files in a set's directory.
 pub mod names {

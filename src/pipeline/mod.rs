@@ -1,7 +1,7 @@
 //! The stages, and the one place that knows their order.
 //!
-//! Out: source → compress → seal → frames into stripes → drives. Back: blocks (repaired if need be) → open → decompress →
-//! place. Both directions are run by identical workers, as many as there are cores, each taking a segment all the way.
+//! Out: source → planes → compress → seal → frames into stripes → drives. Back: blocks (repaired if need be) → open → decompress →
+//! planes → place. Both directions are run by identical workers, as many as there are cores, each taking a segment all the way.
 
 pub mod audit;
 pub mod bits;
@@ -57,7 +57,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed};
 use crate::progress::{Phase, Progress};
 use blocks::{At, Blocks};
-use compress::{Compressor, Decompressor};
+use compress::{Compression, Compressor, Decompressor};
 use contents::Contents;
 use drives::{Drives, Log, Writer};
 use filehash::Page;
@@ -148,7 +148,8 @@ fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn P
     progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &names);
     let workers = workers();
     let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
-    let sealing = Sealing { source, striper: &striper, to: packing.to, progress, next: AtomicU64::new(first) };
+    let (to, compression) = (packing.to, packing.plan.compression);
+    let sealing = Sealing { source, striper: &striper, to, compression, progress, next: AtomicU64::new(first) };
     std::thread::scope(|scope| {
         let seal = || {
             let _awake = StopOnPanic(&striper);
@@ -182,6 +183,7 @@ struct Sealing<'a> {
     source: &'a Source,
     striper: &'a Striper<'a>,
     to: &'a SetRecipient,
+    compression: Compression,
     progress: &'a dyn Progress,
     next: AtomicU64,
 }
@@ -199,7 +201,7 @@ impl Sealing<'_> {
     }
 
     fn work(&self) -> Result<()> {
-        let mut compressor = Compressor::new()?;
+        let mut compressor = Compressor::new(self.compression)?;
         let (mut plain, mut packed) = (Vec::new(), Vec::new());
         loop {
             let segment = self.next.fetch_add(1, Ordering::Relaxed);
@@ -278,6 +280,7 @@ impl Opening<'_> {
         let mut decompressor = Decompressor::new()?;
         let (mut sealed, mut packed, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
+        let filter = self.blocks.set().manifest.filter();
         while let Some(segment) = self.segments.get(self.next.fetch_add(1, Ordering::Relaxed)).copied() {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
@@ -287,7 +290,7 @@ impl Opening<'_> {
             let payload = frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
             let opened = self.contents.identity.open(payload, compress::longest(limit), &mut packed);
             opened.map_err(|e| broken(segment, &e))?;
-            decompressor.decompress(&packed, limit, &mut plain).map_err(|e| broken(segment, &e))?;
+            decompressor.decompress(filter, &packed, limit, &mut plain).map_err(|e| broken(segment, &e))?;
             (self.place)(segment, &plain)?;
             self.progress.advance(plain.len() as u64);
         }

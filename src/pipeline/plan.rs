@@ -6,7 +6,7 @@ use crate::format::hashes::{BLOCK, SPAN, blocks};
 use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
 use crate::format::{frame, names};
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pipeline::compress;
+use crate::pipeline::compress::{self, Compression};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the tar stream in the smallest and the largest segment.
@@ -33,6 +33,8 @@ pub struct Request {
     pub survive: Option<u16>,
     /// `--volume-size`, in bytes.
     pub volume_bytes: Option<u64>,
+    /// `--compress`.
+    pub compression: Compression,
     /// `--dry-run`: nothing may be tried out on the drives.
     pub plan_only: bool,
     /// Whether there is somebody who can put in the next drives.
@@ -50,6 +52,8 @@ pub struct Plan {
     pub volume_bytes: u64,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
+    /// How segments are compressed.
+    pub compression: Compression,
     /// For each volume of a group, the position of its drive.
     pub placement: Vec<usize>,
     /// For each drive, the most bytes that it will have to hold.
@@ -68,8 +72,17 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
     let placement = place(k, m, request.survive, drives)?;
-    let mut plan =
-        Plan { k, m, volume_bytes, segment_bytes, placement, needed: Vec::new(), most_groups: 0, in_parts: false };
+    let mut plan = Plan {
+        k,
+        m,
+        volume_bytes,
+        segment_bytes,
+        compression: request.compression,
+        placement,
+        needed: Vec::new(),
+        most_groups: 0,
+        in_parts: false,
+    };
     plan.measure(drives.len(), tar_bytes, metadata)?;
     match plan.require_room(drives) {
         Err(_) if request.may_go_on => plan.in_parts = true,

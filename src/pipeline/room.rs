@@ -107,6 +107,7 @@ mod tests {
             m: 1,
             volume_bytes: 1 << 30,
             segment_bytes: 1 << 20,
+            compression: Default::default(),
             placement: placement.into(),
             needed: vec![],
             most_groups: 0,

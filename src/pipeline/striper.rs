@@ -385,6 +385,7 @@ fn not_as_before() -> Error {
 mod tests {
     use super::*;
     use crate::format::hashes::spans_and_root;
+    use crate::pipeline::compress::Compression;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -427,7 +428,17 @@ mod tests {
 
     fn plan(k: u16, m: u16, volume_bytes: u64) -> Plan {
         let placement = vec![0; usize::from(k + m)];
-        Plan { k, m, volume_bytes, segment_bytes: 1 << 16, placement, needed: vec![], most_groups: 0, in_parts: false }
+        Plan {
+            k,
+            m,
+            volume_bytes,
+            segment_bytes: 1 << 16,
+            compression: Compression::Auto,
+            placement,
+            needed: vec![],
+            most_groups: 0,
+            in_parts: false,
+        }
     }
 
     fn frame(segment: u64, len: usize) -> Vec<u8> {

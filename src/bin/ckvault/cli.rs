@@ -3,6 +3,7 @@
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
+use ckvault::pipeline::compress::Compression;
 use ckvault::pipeline::journal::Leftovers;
 use ckvault::pipeline::open::Where;
 use ckvault::pipeline::plan::Request;
@@ -82,6 +83,9 @@ pub struct Export {
     /// Length of the longest volume, for example 512M or 4G [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// auto (made for weights), zstd, zstd:LEVEL (1 to 19), or none [default: auto]
+    #[arg(long, value_name = "HOW", value_parser = parse_compression)]
+    compress: Option<Compression>,
     /// Take all symbolic links as they are, or follow all [default: keep those that stay inside the source]
     #[arg(long, value_name = "HOW")]
     links: Option<LinksArg>,
@@ -89,7 +93,7 @@ pub struct Export {
     #[arg(long)]
     skip_special: bool,
     /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to and --signing-key only if they have moved
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "links", "skip_special", "no_read_back", "discard", "dry_run"])]
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "no_read_back", "discard", "dry_run"])]
     resume: Option<Option<String>>,
     /// Remove what an interrupted export left on these drives, and begin anew
     #[arg(long)]
@@ -314,6 +318,7 @@ impl Export {
                 parity: self.parity,
                 survive: self.survive_drives,
                 volume_bytes: self.volume_size,
+                compression: self.compress.unwrap_or_default(),
                 plan_only: self.dry_run,
                 may_go_on: false,
             },
@@ -397,6 +402,21 @@ fn parse_parity(text: &str) -> Result<(u16, u16), String> {
     Ok((parse(k)?, parse(m)?))
 }
 
+/// `auto`, `zstd`, `zstd:19`, `none`.
+fn parse_compression(text: &str) -> Result<Compression, String> {
+    let level = |level: &str| level.parse().ok().filter(|level| Compression::LEVELS.contains(level));
+    let meant = match text.split_once(':') {
+        None => {
+            [("auto", Compression::Auto), ("zstd", Compression::Zstd(Compression::LEVEL)), ("none", Compression::None)]
+                .into_iter()
+                .find_map(|(name, meant)| (name == text).then_some(meant))
+        }
+        Some(("zstd", text)) => level(text).map(Compression::Zstd),
+        Some(_) => None,
+    };
+    meant.ok_or_else(|| "HOW is auto, none, zstd, or zstd:LEVEL with a level from 1 to 19".to_owned())
+}
+
 /// `4194304`, `4096K`, `4M`, `1.5G`, `2T`; powers of 1024.
 fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "sizes look like 512M, 1.5G or 4GiB, in powers of 1024".to_owned();
@@ -426,6 +446,10 @@ mod tests {
         for bad in ["", "G", "-1", "1X", "nan", "1e99"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse_compression("auto"), Ok(Compression::Auto));
+        assert_eq!(parse_compression("zstd"), Ok(Compression::Zstd(3)));
+        assert_eq!(parse_compression("zstd:19"), Ok(Compression::Zstd(19)));
+        assert!(["zstd:20", "zstd:0", "zstd:", "auto:3", "lz4", ""].iter().all(|t| parse_compression(t).is_err()));
         assert_eq!(parse_parity("16+2"), Ok((16, 2)));
         assert!(parse_parity("16").is_err() && parse_parity("a+b").is_err());
     }

@@ -286,7 +286,7 @@ impl Export {
             created: self.begun.created.clone(),
             tool: concat!("ckvault ", env!("CARGO_PKG_VERSION")).into(),
             recipient: self.begun.recipient.clone(),
-            filter: "zstd".into(),
+            filter: self.begun.plan.compression.filter().name().into(),
             segment_bytes: self.begun.plan.segment_bytes,
             volume_bytes: self.begun.plan.volume_bytes,
             drives: self.begun.drives.len() as u16,
