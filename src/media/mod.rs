@@ -6,6 +6,7 @@ pub mod disk;
 pub mod drive;
 pub mod durable;
 pub mod processor;
+pub mod program;
 pub mod sets;
 pub mod staging;
 pub mod statefile;
