@@ -18,7 +18,7 @@ pub fn to_travel(disk: &Disk, path: &Path) -> Result<Program> {
         false => Ok(program),
         true => Err(Error::usage(
             format!("this ckvault needs a processor with {}, which the other machine may not have", rare.join(", ")),
-            "build one for x86-64-v2 (README, Old machines), and export with that, or name it: --with-tool=PATH",
+            "build one for x86-64-v2 (README, One file for every machine), and export with that, or name it: --with-tool=PATH",
         )),
     }
 }
