@@ -406,7 +406,7 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
         assert!(matches!(refused(|m| m.files.retain(|name, _| name != "keys.age")), E::Contradiction(_)));
         let long = Listed { bytes: LONGEST_PROGRAM + 1, blake3: [1; 32] };
-        let with = |m: &mut Manifest, name: &str, file: Listed| drop(m.files.insert(name.into(), file));
+        let with = |m: &mut Manifest, name: &str, file: Listed| m.files.extend([(name.to_owned(), file)]);
         assert!(matches!(
             refused(|m| with(m, "ckvault", long.clone())),
             E::Limit { what: "length of the program", .. }

@@ -119,7 +119,9 @@ pub fn check() -> Result<()> {
         false => Err(Error::refused(
             format!("this processor lacks {}, which this ckvault needs", lacking.join(", ")),
             match level() > EVERYWHERE {
-                true => "take one that was built for x86-64-v2 (README, One file for every machine), or a newer machine",
+                true => {
+                    "take one that was built for x86-64-v2 (README, One file for every machine), or a newer machine"
+                }
                 false => {
                     "take a newer machine; recover.py beside every set restores it without ckvault, if it is undamaged"
                 }
