@@ -1,5 +1,6 @@
 //! `ckvault inspect`: what anyone can see of a set, trusted or not. Needs no secret, and reads no volume.
 
+use super::export::ReportedProgram;
 use crate::error::Result;
 use crate::pipeline::open::{self, Where};
 use crate::pipeline::plan::survives_as_placed;
@@ -50,6 +51,8 @@ pub struct Report {
     pub drives: BTreeMap<u32, ReportedDrive>,
     /// What the set survives.
     pub survives: String,
+    /// The program that travels with the set, if one does.
+    pub program: Option<ReportedProgram>,
     /// The directories that are here.
     pub directories: Vec<std::path::PathBuf>,
 }
@@ -99,6 +102,7 @@ pub fn run(place: &Where) -> Result<Report> {
         volume_bytes: manifest.volume_bytes,
         drives,
         survives: survives_as_placed(manifest),
+        program: ReportedProgram::of(manifest),
         directories: seen.iter().flat_map(|s| s.dirs.clone()).collect(),
     })
 }

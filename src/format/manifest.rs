@@ -19,6 +19,8 @@ pub const MOST_DRIVES: u64 = 255;
 pub const MOST_PARTS: u64 = 1 << 16;
 /// The most bytes that a key slot may have.
 pub const LONGEST_SLOT: u64 = 16 << 20;
+/// The most bytes that a program that travels with a set may have.
+pub const LONGEST_PROGRAM: u64 = 256 << 20;
 const LONGEST_FILE: u64 = 1 << 50;
 
 /// What a set consists of.
@@ -224,6 +226,16 @@ impl Manifest {
         })
     }
 
+    /// The names of the metadata files that each drive has.
+    pub fn metadata(&self) -> impl Iterator<Item = &'static str> {
+        names::METADATA.into_iter().chain(self.program().map(|_| names::PROGRAM))
+    }
+
+    /// The program that travels with the set, if one does.
+    pub fn program(&self) -> Option<&Listed> {
+        self.files.get(names::PROGRAM)
+    }
+
     /// The `B3SUMS` of a drive.
     pub fn b3sums(&self, drive: u16) -> Vec<u8> {
         let own = self.volumes().filter(|(_, _, _, v)| v.drive == drive);
@@ -319,7 +331,11 @@ impl Manifest {
             let longest = if name == names::KEYS { LONGEST_SLOT } else { LONGEST_FILE };
             within("length of a metadata file", file.bytes, 1, longest)?;
         }
-        if let Some(name) = self.files.keys().find(|n| !names::LISTED.contains(&n.as_str())) {
+        if let Some(program) = self.program() {
+            within("length of the program", program.bytes, 1, LONGEST_PROGRAM)?;
+        }
+        let known = |name: &str| names::LISTED.contains(&name) || name == names::PROGRAM;
+        if let Some(name) = self.files.keys().find(|n| !known(n)) {
             return Err(FormatError::Text { what: "metadata file", value: name.clone() });
         }
         let (_, values) = self.value_offsets();
@@ -395,11 +411,28 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.groups[0].k = 3), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
         assert!(matches!(refused(|m| m.files.retain(|name, _| name != "keys.age")), E::Contradiction(_)));
+        let long = Listed { bytes: LONGEST_PROGRAM + 1, blake3: [1; 32] };
+        let with = |m: &mut Manifest, name: &str, file: Listed| m.files.extend([(name.to_owned(), file)]);
+        assert!(matches!(
+            refused(|m| with(m, "ckvault", long.clone())),
+            E::Limit { what: "length of the program", .. }
+        ));
+        assert!(matches!(refused(|m| with(m, "ckvault.exe", long)), E::Text { what: "metadata file", .. }));
         assert!(matches!(refused(|m| m.part = 2), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.part = 0), E::Limit { what: "part", .. }));
         assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+    }
+
+    #[test]
+    fn a_program_may_travel_with_the_set() {
+        let mut manifest = sample(4, 2, 2);
+        assert!(manifest.program().is_none() && manifest.metadata().eq(names::METADATA));
+        manifest.files.insert(names::PROGRAM.into(), Listed { bytes: LONGEST_PROGRAM, blake3: [1; 32] });
+        let parsed = Manifest::parse(&manifest.encode()).unwrap();
+        assert_eq!(parsed.program().map(|p| p.bytes), Some(LONGEST_PROGRAM));
+        assert_eq!(parsed.metadata().last(), Some("ckvault"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub mod names {
     pub const RECOVER_TXT: &str = "RECOVER.txt";
     /// The script that does it.
     pub const RECOVER_PY: &str = "recover.py";
+    /// The program itself, on sets that were exported with it.
+    pub const PROGRAM: &str = "ckvault";
     /// The directory with the second copy of each metadata file.
     pub const COPY: &str = "copy";
     /// What the name of a set's directory ends with.
@@ -42,8 +44,10 @@ pub mod names {
 
     /// Metadata files whose bytes are the same on every drive and stand in the manifest.
     pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];
-    /// Every metadata file, in the order in which they are judged.
+    /// Every metadata file that each set has, in the order in which they are judged. Some sets have [`PROGRAM`] as well.
     pub const METADATA: [&str; 8] = [MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS, RECOVER_TXT, RECOVER_PY];
+    /// Those of which the contents of the set are independent.
+    pub const AIDS: [&str; 3] = [RECOVER_TXT, RECOVER_PY, PROGRAM];
 }
 
 /// One variant a broken rule of the format. The file it was found in is added by who read it.

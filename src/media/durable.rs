@@ -37,6 +37,12 @@ impl Partial {
         Ok(Partial { disk: disk.clone(), file, dir: dir.to_owned(), name: name.to_owned() })
     }
 
+    /// It is a program that anybody may run, where the file system has modes.
+    pub fn executable(self) -> Partial {
+        let _ = self.file.set_permissions(Permissions::from_mode(0o755));
+        self
+    }
+
     /// Where it is now.
     pub fn path(&self) -> PathBuf {
         self.dir.join(format!("{}{PARTIAL_SUFFIX}", self.name))

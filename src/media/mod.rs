@@ -5,6 +5,8 @@ pub mod cache;
 pub mod disk;
 pub mod drive;
 pub mod durable;
+pub mod processor;
+pub mod program;
 pub mod sets;
 pub mod staging;
 pub mod statefile;

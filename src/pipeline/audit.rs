@@ -79,6 +79,13 @@ pub struct FileState {
     pub state: State,
 }
 
+impl FileState {
+    /// Whether it is a metadata file of this name, or the second copy of one.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.rsplit('/').next() == Some(name)
+    }
+}
+
 /// What the audit found.
 pub struct Audit {
     /// Parity volumes in each group.
@@ -333,7 +340,7 @@ fn mend_rows(blocks: &Blocks, found: &Audit, progress: &dyn Progress) -> Result<
 fn judge_files(set: &Part) -> Vec<FileState> {
     let mut states = Vec::new();
     for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
-        for name in names::METADATA {
+        for name in set.manifest.metadata() {
             for name_in_dir in [name.to_owned(), format!("{}/{name}", names::COPY)] {
                 let state = judge_file(set, &dir.join(&name_in_dir), name, drives);
                 states.push(FileState { dir: dir.clone(), name: name_in_dir, state });

@@ -4,10 +4,13 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Listed;
 use crate::format::names;
 use crate::media::durable::{self, Partial};
+use crate::media::program::Program;
 use crate::pipeline::compress::StreamCompressor;
+use crate::pipeline::program;
 use crate::pipeline::seal::SetRecipient;
 use crate::pipeline::setdirs::SetDirs;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 /// Writes the same small file to every place of a set.
 pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
@@ -44,19 +47,21 @@ pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
 
 /// Compresses and seals the lines of the inventory straight into its places.
 pub fn write_inventory(dirs: &SetDirs, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> Result<Listed> {
-    let files =
-        dirs.places().iter().map(|p| Partial::create(&dirs.disk, p, names::INVENTORY)).collect::<Result<_>>()?;
-    let everywhere = Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None };
-    let mut out = BufWriter::with_capacity(1 << 20, everywhere);
+    let mut out = BufWriter::with_capacity(1 << 20, Everywhere::create(dirs, names::INVENTORY, |file| file)?);
     let sealed = seal_lines(&mut out, lines, to);
     let mut everywhere = out.into_inner().map_err(|e| Error::Internal(e.error().to_string()))?;
     if let Some(error) = everywhere.failed.take() {
         return Err(error);
     }
     sealed.map_err(|e| Error::Internal(format!("inventory: {e}")))?;
-    let listed = Listed { bytes: everywhere.written, blake3: *everywhere.hasher.finalize().as_bytes() };
-    everywhere.files.into_iter().try_for_each(Partial::finish)?;
-    Ok(listed)
+    everywhere.finish()
+}
+
+/// Copies a program to every place of a set, from one reading of it.
+pub fn write_program(dirs: &SetDirs, program: &Program) -> Result<Listed> {
+    let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
+    program::pass_on(program, &mut |piece| out.put(piece))?;
+    out.finish()
 }
 
 fn seal_lines(out: &mut impl Write, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> io::Result<()> {
@@ -75,13 +80,32 @@ struct Everywhere {
     failed: Option<Error>,
 }
 
+impl Everywhere {
+    fn create(dirs: &SetDirs, name: &str, made: impl Fn(Partial) -> Partial) -> Result<Everywhere> {
+        let create = |place: &PathBuf| Partial::create(&dirs.disk, place, name).map(&made);
+        let files = dirs.places().iter().map(create).collect::<Result<_>>()?;
+        Ok(Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.files.iter().try_for_each(|f| f.write_at(bytes, self.written))?;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Listed> {
+        let listed = Listed { bytes: self.written, blake3: *self.hasher.finalize().as_bytes() };
+        self.files.into_iter().try_for_each(Partial::finish)?;
+        Ok(listed)
+    }
+}
+
 impl Write for Everywhere {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.failed.is_none() {
-            self.failed = self.files.iter().try_for_each(|f| f.write_at(bytes, self.written)).err();
+            self.failed = self.put(bytes).err();
         }
-        self.hasher.update(bytes);
-        self.written += bytes.len() as u64;
         Ok(bytes.len())
     }
 

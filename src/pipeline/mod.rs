@@ -25,6 +25,7 @@ pub mod part;
 pub mod paths;
 pub mod place;
 pub mod plan;
+pub mod program;
 pub mod proven;
 pub mod readback;
 pub mod rebuild;

@@ -20,7 +20,7 @@ const SURVIVING_GROUP: usize = 24;
 /// The most that the header of an age file to one native recipient takes, and the tags of its chunks.
 const SEAL: u64 = 512;
 /// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
-pub(super) const PER_FILE: u64 = 128 << 10;
+pub const PER_FILE: u64 = 128 << 10;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(super) const PER_VOLUME: u64 = 200;
 

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK};
+use crate::format::names;
 use crate::media::cache;
 use crate::media::drive;
 use crate::media::durable::Partial;
@@ -184,7 +185,10 @@ pub fn make_file(
     (len, hash): (u64, [u8; 32]),
     write: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
 ) -> Result<Origin> {
-    let file = Partial::replacing(&blocks.set.disk, dir, name)?;
+    let mut file = Partial::replacing(&blocks.set.disk, dir, name)?;
+    if name == names::PROGRAM {
+        file = file.executable();
+    }
     let mut at = 0;
     let written = write(&mut |bytes| {
         file.write_at(bytes, at)?;

@@ -7,7 +7,7 @@ use crate::format::names;
 use crate::media::drive::{self, Drive};
 use crate::media::durable::{self, PARTIAL_SUFFIX};
 use crate::media::lock_dir;
-use crate::pipeline::audit::{Audit, State};
+use crate::pipeline::audit::{Audit, FileState, State};
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::open::Set;
 use crate::pipeline::part::Part;
@@ -83,12 +83,14 @@ pub fn busy(dir: &Path) -> Error {
     )
 }
 
-/// The numbers of the drives of which something is damaged, missing or absent.
+/// The numbers of the drives of which something is damaged, missing or absent; but what nothing depends on and no drive has
+/// whole is no reason to replace a drive.
 pub fn needs(set: &Set, found: &[Audit]) -> Vec<u32> {
     let of = |(part, found): (&Part, &Audit)| {
         let mut drives: BTreeSet<u16> = found.absent.clone();
         drives.extend(found.volumes.iter().flatten().filter(|v| v.state != State::Ok).map(|v| v.drive));
-        let bad = |dir: &PathBuf| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok);
+        let gone = |f: &FileState| names::AIDS.iter().any(|aid| f.is(aid) && !found.has_good(aid));
+        let bad = |dir: &PathBuf| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok && !gone(f));
         drives.extend(part.homes().filter(|(dir, _)| bad(dir)).map(|(_, drive)| drive));
         drives.into_iter().map(|d| part.manifest.drive_number(d)).collect::<Vec<_>>()
     };
@@ -102,7 +104,7 @@ pub fn sweep(part: &Part) {
 
 fn sweep_dir(part: &Part, dir: &Path) {
     let mut ours: BTreeSet<String> = part.manifest.volumes().map(|(_, _, name, _)| name).collect();
-    ours.extend(names::METADATA.map(str::to_owned));
+    ours.extend(part.manifest.metadata().map(str::to_owned));
     for path in [dir.to_owned(), dir.join(names::COPY)].iter().flat_map(|d| part.disk.list(d).unwrap_or_default()) {
         let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
         if name.is_some_and(|name| ours.contains(name)) {
@@ -184,6 +186,9 @@ impl Remedy {
             }
         }
         self.make_new_files(blocks, &ORDER[1..]);
+        if blocks.set().manifest.program().is_some() {
+            self.make_new_files(blocks, &[names::PROGRAM]);
+        }
         self.finish_new_drives(blocks, found);
         Ok(())
     }
@@ -243,11 +248,12 @@ impl Remedy {
         }
     }
 
-    /// A new drive to which nothing is lacking gets its manifest; the others stay what they are, unfinished.
+    /// A new drive to which nothing is lacking that the contents depend on gets its manifest; the others stay what they are,
+    /// unfinished.
     fn finish_new_drives(&mut self, blocks: &Blocks, found: &mut Audit) {
         for at in 0..self.new.len() {
             let (dir, drive) = (self.new[at].dir.clone(), self.new[at].drive);
-            if self.left.iter().any(|(path, _)| path.starts_with(&dir)) {
+            if self.lacks(&dir) {
                 continue;
             }
             for name in [format!("{}/{}", names::COPY, names::MANIFEST), names::MANIFEST.to_owned()] {
@@ -257,11 +263,19 @@ impl Remedy {
             }
         }
         for new in std::mem::take(&mut self.new) {
-            if self.left.iter().all(|(path, _)| !path.starts_with(&new.dir)) {
+            if !self.lacks(&new.dir) {
                 note_new_drive(blocks.set(), found, &new);
+                self.left.iter().for_each(|(path, _)| found.miss_file(path));
                 self.replaced.push(new);
             }
         }
+    }
+
+    /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
+    fn lacks(&self, dir: &Path) -> bool {
+        let aid = |path: &Path| names::AIDS.iter().any(|name| path.ends_with(name));
+        let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
+        self.left.iter().any(|(path, why)| path.starts_with(dir) && !(aid(path) && nowhere(why)))
     }
 }
 
@@ -273,7 +287,7 @@ fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
     for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
         found.renew_volume(At { group, index }, &new.dir.join(name));
     }
-    for name in names::METADATA {
+    for name in part.manifest.metadata() {
         found.renew_file(&new.dir, name);
         found.renew_file(&new.dir, &format!("{}/{name}", names::COPY));
     }

@@ -5,6 +5,7 @@ use crate::format::{names, recovery};
 use crate::media::durable;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::part::{Part, name_drives};
+use crate::pipeline::program;
 use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::make_file;
 use std::path::Path;
@@ -54,22 +55,33 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
         Some(bytes) => take(&bytes),
         None if name == names::HASHES => put_together(blocks, take),
         None if name == names::RECOVER_PY => take(own_text(blocks.set, name, recovery::SCRIPT)?.as_bytes()),
-        None if name == names::RECOVER_TXT => take(own_text(blocks.set, name, recovery::TEXT)?.as_bytes()),
+        None if name == names::RECOVER_TXT => {
+            let text = recovery::text(blocks.set.manifest.program().is_some());
+            take(own_text(blocks.set, name, &text)?.as_bytes())
+        }
+        None if name == names::PROGRAM => own_program(blocks.set, take),
         None => Err(blocks.set.without(name)),
     }
 }
 
 /// What this version puts beside every set, if it is what the sender's version put there.
-fn own_text(set: &Part, name: &str, text: &'static str) -> Result<&'static str> {
+fn own_text<'a>(set: &Part, name: &str, text: &'a str) -> Result<&'a str> {
     let same =
         set.manifest.files.get(name).is_some_and(|listed| listed.blake3 == *blake3::hash(text.as_bytes()).as_bytes());
-    let refused = || {
-        Error::refused(
-            format!("no copy of {name} is whole, and that of this version is another"),
-            "nothing of the contents depends on it; take that of the version that wrote the set",
-        )
-    };
-    if same { Ok(text) } else { Err(refused()) }
+    if same { Ok(text) } else { Err(another(name)) }
+}
+
+fn another(name: &str) -> Error {
+    Error::refused(
+        format!("no copy of {name} is whole, and that of this version is another"),
+        "nothing of the contents depends on it; take that of the version that wrote the set",
+    )
+}
+
+/// The program that is running, if it is the one that the sender put beside the set.
+fn own_program(set: &Part, take: Take) -> Result<()> {
+    let own = set.manifest.program().and_then(|listed| program::own_if(&set.disk, listed.bytes, &listed.blake3));
+    program::pass_on(&own.ok_or_else(|| another(names::PROGRAM))?, take)
 }
 
 fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {

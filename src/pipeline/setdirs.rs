@@ -65,7 +65,7 @@ impl SetDirs {
         self.remove_file(&place.join(names::MANIFEST))?;
         self.disk.sync_dir(place).map_err(Error::on_drive("sync", place))?;
         for name in names_in(place)? {
-            let metadata = names::METADATA.contains(&&*name) && name != names::KEYS;
+            let metadata = names::METADATA.contains(&&*name) && name != names::KEYS || name == names::PROGRAM;
             if metadata || name.ends_with(PARTIAL_SUFFIX) {
                 self.remove_file(&place.join(name))?;
             }

@@ -48,6 +48,9 @@ pub struct Begun {
     pub skip_special: bool,
     /// Whether everything is read back.
     pub read_back: bool,
+    /// The program that travels with it, if one does.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
     /// How it is laid out.
     pub plan: Plan,
     /// What the sources were like, see [`snapshot`].

@@ -110,6 +110,12 @@ impl Audit {
         self.files.push(FileState { dir: dir.to_owned(), name: name.to_owned(), state: State::Ok });
     }
 
+    /// Takes note that a metadata file of a drive could not be made.
+    pub fn miss_file(&mut self, path: &Path) {
+        let files = self.files.iter_mut().filter(|f| f.dir.join(&f.name) == path);
+        files.for_each(|file| file.state = State::Missing);
+    }
+
     /// Takes note that a drive has been replaced by another: what is of it in its old directories does not count any more,
     /// nor do those of them that are of no other drive.
     pub fn replace_drive(&mut self, drive: u16, old: &[PathBuf], emptied: &[PathBuf]) {
@@ -132,7 +138,7 @@ impl Audit {
 
     /// Whether a copy of a metadata file is as it was signed.
     pub(super) fn has_good(&self, name: &str) -> bool {
-        self.files.iter().any(|f| f.state == State::Ok && f.name.rsplit('/').next() == Some(name))
+        self.files.iter().any(|f| f.state == State::Ok && f.is(name))
     }
 
     /// How many blocks of a row are bad, and whether absent drives could help if those are too many. Whatever has its name

@@ -24,6 +24,7 @@ mod man;
 mod oneport;
 mod oracle;
 mod parts;
+mod program;
 mod repair;
 mod reports;
 mod resume;

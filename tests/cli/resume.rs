@@ -17,13 +17,17 @@ fn prepared() -> Vault {
 
 const EXPORT: &str = "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2";
 
-/// Kills an export as soon as a file with this name is there; returns the directory of the set.
 fn killed_at(vault: &Vault, name: &str) -> PathBuf {
+    killed(vault, EXPORT, name)
+}
+
+/// Kills an export to `usb` as soon as a file with this name is there; returns the directory of the set.
+pub fn killed(vault: &Vault, export: &str, name: &str) -> PathBuf {
     for _ in 0..20 {
         let _ = fs::remove_dir_all(vault.path("usb"));
         let _ = fs::remove_dir_all(vault.path(".local"));
         vault.make(&["usb"]);
-        let mut child = vault.call("sender", EXPORT).command().spawn().unwrap();
+        let mut child = vault.call("sender", export).command().spawn().unwrap();
         let there =
             || fs::read_dir(vault.path("usb")).ok()?.flatten().map(|e| e.path()).find(|d| d.join(name).exists());
         let dir = loop {

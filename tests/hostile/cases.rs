@@ -27,6 +27,15 @@ pub fn small() -> Recipe {
     Recipe::new(vec![dir(""), file("a", "hello")])
 }
 
+/// The same with a program that travels with it; where that lies, nothing is.
+pub fn with_program() -> Recipe {
+    small().manifest(|m| list_program(m, 1000))
+}
+
+pub fn list_program(manifest: &mut Value, bytes: u64) {
+    manifest["files"]["ckvault"] = serde_json::json!({ "bytes": bytes, "blake3": "0".repeat(64) });
+}
+
 /// These entries after the directory itself.
 pub fn with(items: impl IntoIterator<Item = Item>) -> Recipe {
     Recipe::new([dir("")].into_iter().chain(items).collect())

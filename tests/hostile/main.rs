@@ -14,4 +14,5 @@ mod honest;
 mod lies;
 mod numbers;
 mod paths;
+mod program;
 mod text;

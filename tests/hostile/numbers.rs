@@ -1,6 +1,6 @@
 //! Numbers that overflow, that are too large to allocate or to seek, and that are no numbers.
 
-use crate::cases::{refuse, small, with};
+use crate::cases::{list_program, refuse, small, with, with_program};
 use crate::compose::{Recipe, Segment};
 use crate::site::Site;
 use crate::ustar::*;
@@ -76,6 +76,14 @@ fn every_number_of_the_manifest() {
     }
 }
 
+#[test]
+fn the_length_of_a_program_that_travels() {
+    for text in BAD {
+        let recipe = with_program().with_edit(|r| &mut r.edit_signed, |bytes| put(bytes, "/files/ckvault/bytes", text));
+        fails(&format!("{text} bytes of program"), &recipe);
+    }
+}
+
 /// The numbers in each line of an inventory that has all of them.
 fn all_numbers() -> Vec<(usize, String)> {
     let recipe = with_everything();
@@ -128,6 +136,7 @@ fn limits_are_named() {
         ("no parity", small().manifest(|m| m["groups"][0]["m"] = 0.into()), 1, "M is 0"),
         ("promised, not there", small().field(0, "entries", 1 << 22), 1, "inventory.age"),
         ("slot", small().manifest(|m| m["files"]["keys.age"]["bytes"] = (1u64 << 40).into()), 1, "metadata file"),
+        ("program", small().manifest(|m| list_program(m, 1 << 29)), 1, "length of the program"),
         ("hashes", small().manifest(|m| m["files"]["hashes.b3"]["bytes"] = (1u64 << 40).into()), 1, "hashes.b3"),
     ]);
 }

@@ -3,6 +3,7 @@
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
+use ckvault::media::program::OWN;
 use ckvault::pipeline::compress::Compression;
 use ckvault::pipeline::journal::Leftovers;
 use ckvault::pipeline::open::Where;
@@ -92,7 +93,7 @@ pub struct Export {
     /// Leave out fifos, sockets and devices instead of stopping
     #[arg(long)]
     skip_special: bool,
-    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to and --signing-key only if they have moved
+    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool only if they have moved
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "no_read_back", "discard", "dry_run"])]
     resume: Option<Option<String>>,
     /// Remove what an interrupted export left on these drives, and begin anew
@@ -101,6 +102,9 @@ pub struct Export {
     /// Do not read everything back from the drives after writing
     #[arg(long)]
     no_read_back: bool,
+    /// Put a program on the drives that runs on any x86-64 Linux: this one, or that in PATH; it must be linked statically
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = OWN)]
+    with_tool: Option<PathBuf>,
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
     pub next_drive_command: Option<String>,
@@ -329,6 +333,7 @@ impl Export {
             },
             skip_special: self.skip_special,
             read_back: !self.no_read_back,
+            program: self.with_tool,
             dry_run: self.dry_run,
             resume: self.resume,
             discard: self.discard,

@@ -20,6 +20,10 @@ use std::time::Instant;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    if let Err(error) = ckvault::media::processor::check() {
+        ui::complain(&error);
+        return ExitCode::from(error.exit_code());
+    }
     let cli = Cli::parse();
     match listen().and_then(|stop| run(cli.verb, &ui::Bars::new(stop))) {
         Ok(code) => code,

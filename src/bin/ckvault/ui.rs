@@ -279,6 +279,9 @@ pub fn export(report: &export::Report, time: Duration) {
             printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes())
         );
     }
+    if let Some(program) = &report.program {
+        say!("with the program ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
+    }
     say!("the set {}", report.survives);
     match report.read_back {
         "device" => say!("read back from the drives and compared"),
@@ -311,7 +314,8 @@ pub fn verify(report: &verify::Report, time: Duration) {
         }
     }
     for file in &report.files {
-        say!("{:8} {}", file.state, file.path);
+        let program = file.state == "damaged" && file.path.ends_with("/ckvault");
+        say!("{:8} {}{}", file.state, file.path, if program { ": do not run it" } else { "" });
     }
     if !report.absent.is_empty() {
         say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
@@ -450,6 +454,9 @@ pub fn inspect(report: &inspect::Report) {
     say!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
     for (number, drive) in &report.drives {
         say!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
+    }
+    if let Some(program) = &report.program {
+        say!("program   ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
     }
     say!("whole, it {}", report.survives);
 }

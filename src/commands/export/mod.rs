@@ -4,7 +4,7 @@ mod part;
 mod report;
 mod resume;
 
-pub use report::{Report, ReportedDrive, ReportedGroup, ReportedVolume};
+pub use report::{Report, ReportedDrive, ReportedGroup, ReportedProgram, ReportedVolume};
 
 use crate::error::{Error, Result};
 use crate::format::hex;
@@ -12,7 +12,9 @@ use crate::format::inventory::{self, Entry, Kind};
 use crate::format::signature::{SigningKey, public_line};
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
-use crate::pipeline::plan::{Plan, Request, plan};
+use crate::media::program::Program;
+use crate::pipeline::plan::{PER_FILE, Plan, Request, plan};
+use crate::pipeline::program;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::recipients::Recipients;
 use crate::pipeline::source::Source;
@@ -52,6 +54,8 @@ pub struct Options {
     pub skip_special: bool,
     /// Read everything back after writing.
     pub read_back: bool,
+    /// The program that is to travel with the set; on resuming, only if it is not where it was.
+    pub program: Option<PathBuf>,
     /// Plan only.
     pub dry_run: bool,
     /// Go on with an interrupted export: the only one, or that with this beginning of its id.
@@ -77,13 +81,14 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone())?;
     let key_file = options.signing_key.as_ref().unwrap_or(&options.default_signing_key);
     let key = sign::load(key_file, &ask)?;
+    let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
     check_destinations(&options.sources, &options.drives)?;
     if !options.dry_run {
         resume::clear_the_way(options)?;
     }
     let drives = options.drives.iter().map(|d| drive::examine(d)).collect::<Result<Vec<Drive>>>()?;
-    let metadata = metadata_estimate(&walked, tar_bytes);
+    let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
     check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
@@ -94,7 +99,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let begun = begun(options, &plan, &recipients, &key, key_file, &walked)?;
     let state = State::create(&options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
-    let export = Export::new(&options.disk, begun, source, key, state, metadata)?;
+    let export = Export::new(&options.disk, begun, source, key, state, (program, metadata))?;
     finish(export, totals, &ask, progress)
 }
 
@@ -146,6 +151,7 @@ fn begun(
         links: options.links,
         skip_special: options.skip_special,
         read_back: options.read_back,
+        program: options.program.as_ref().map(absolute).transpose()?,
         plan: plan.clone(),
         sources_were: snapshot(&walked.entries),
     })
@@ -186,9 +192,10 @@ fn check_destinations(sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
 }
 
 /// An upper bound for the inventory, which is compressed, and for what lies beside it.
-fn metadata_estimate(walked: &Walked, tar_bytes: u64) -> u64 {
+fn metadata_estimate(walked: &Walked, tar_bytes: u64, program: Option<&Program>) -> u64 {
     let segments = tar_bytes.div_ceil(64 << 10) * SEGMENT_LINE;
-    walked.entries.iter().map(line_estimate).sum::<u64>() + segments + (1 << 20)
+    let program = program.map_or(0, |program| program.bytes() + PER_FILE);
+    walked.entries.iter().map(line_estimate).sum::<u64>() + segments + (1 << 20) + program
 }
 
 /// About the length of a segment's line.

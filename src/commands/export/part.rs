@@ -9,6 +9,7 @@ use crate::format::signature::{SigningKey, public_line};
 use crate::format::{FORMAT, names, parse_id, recovery};
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
+use crate::media::program::Program;
 use crate::pipeline::filehash::Page;
 use crate::pipeline::known::Known;
 use crate::pipeline::readback::{self, Origin};
@@ -35,7 +36,9 @@ pub(super) struct Export {
     pub(super) state: State,
     to: SetRecipient,
     slot: Vec<u8>,
-    /// Bytes of metadata at most, besides what grows with the volumes.
+    /// What travels with it.
+    program: Option<Program>,
+    /// Bytes of metadata at most, that program among it, besides what grows with the volumes.
     metadata: u64,
     at: Position,
 }
@@ -73,13 +76,13 @@ impl Export {
         source: Source,
         key: SigningKey,
         state: State,
-        metadata: u64,
+        (program, metadata): (Option<Program>, u64),
     ) -> Result<Export> {
         let internal = |what: &str| Error::Internal(format!("the state of the export has no {what}"));
         let to = SetRecipient::parse(&begun.recipient).ok_or_else(|| internal("recipient"))?;
         let slot = base64::engine::general_purpose::STANDARD.decode(&begun.slot).map_err(|_| internal("key slot"))?;
         let at = Position { part: 1, ..Position::default() };
-        Ok(Export { disk: disk.clone(), begun, source, key, state, to, slot, metadata, at })
+        Ok(Export { disk: disk.clone(), begun, source, key, state, to, slot, program, metadata, at })
     }
 
     /// Where an interruption left it.
@@ -187,9 +190,7 @@ impl Export {
         let last = packed.end == self.source.segments();
         files.insert(names::HASHES.into(), packed.hashes.clone());
         files.insert(names::INVENTORY.into(), self.write_inventory(&dirs, &packed.frames)?);
-        for (name, text) in [(names::RECOVER_PY, recovery::SCRIPT), (names::RECOVER_TXT, recovery::TEXT)] {
-            files.insert(name.into(), metadata::write_everywhere(&dirs, name, text.as_bytes())?);
-        }
+        self.write_aids(&dirs, &mut files)?;
         let manifest = self.manifest(packed.groups, files, last);
         metadata::write_b3sums(&dirs, |drive| manifest.b3sums(drive))?;
         let read = self.read_back(&manifest, &drives, &dirs, progress)?;
@@ -272,6 +273,18 @@ impl Export {
         let plan = &self.begun.plan;
         let lines = inventory::lines(&head, entries, frames, plan.k, plan.volume_bytes);
         metadata::write_inventory(dirs, lines, &self.to)
+    }
+
+    /// What helps to read the set, and what nothing in it depends on.
+    fn write_aids(&self, dirs: &SetDirs, files: &mut BTreeMap<String, Listed>) -> Result<()> {
+        let text = recovery::text(self.program.is_some());
+        for (name, text) in [(names::RECOVER_PY, recovery::SCRIPT), (names::RECOVER_TXT, &text)] {
+            files.insert(name.into(), metadata::write_everywhere(dirs, name, text.as_bytes())?);
+        }
+        if let Some(program) = &self.program {
+            files.insert(names::PROGRAM.into(), metadata::write_program(dirs, program)?);
+        }
+        Ok(())
     }
 
     fn manifest(&self, groups: Vec<Group>, files: BTreeMap<String, Listed>, last: bool) -> Manifest {

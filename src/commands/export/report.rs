@@ -45,6 +45,24 @@ pub struct Report {
     pub read_back: &'static str,
     /// Special files that were left out.
     pub skipped: Vec<String>,
+    /// The program that travels with the set; null without one, and in a dry run.
+    pub program: Option<ReportedProgram>,
+}
+
+/// A program that travels with a set.
+#[derive(Debug, Serialize)]
+pub struct ReportedProgram {
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 of the file.
+    pub blake3: String,
+}
+
+impl ReportedProgram {
+    /// The one that a manifest names.
+    pub fn of(manifest: &Manifest) -> Option<ReportedProgram> {
+        manifest.program().map(|listed| ReportedProgram { bytes: listed.bytes, blake3: hex(&listed.blake3) })
+    }
 }
 
 /// A destination.
@@ -137,6 +155,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         survives: survives(plan.k, plan.m, &groups),
         read_back: "off",
         skipped: totals.skipped,
+        program: None,
     }
 }
 
@@ -164,6 +183,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
             Some(Origin::CachePossible) => "cache-possible",
         },
         skipped: totals.skipped,
+        program: ReportedProgram::of(last),
     }
 }
 

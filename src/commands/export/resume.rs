@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
-use crate::pipeline::sign;
 use crate::pipeline::source::Source;
 use crate::pipeline::state::{self, Begun, State, Unfinished};
+use crate::pipeline::{program, sign};
 use crate::progress::{Ask, Progress};
 use std::path::{Path, PathBuf};
 
@@ -27,11 +27,12 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
             "give that key with --signing-key",
         ));
     }
+    let program = begun.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &begun.sources, begun.links, begun.skip_special)?;
     check_sources(&walked.entries, &begun)?;
-    let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes));
+    let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes, program.as_ref()));
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
-    let mut export = Export::new(&options.disk, begun, source, key, state, metadata)?;
+    let mut export = Export::new(&options.disk, begun, source, key, state, (program, metadata))?;
     if !unfinished.part_begun {
         unfinished.known.clear();
     }
@@ -80,8 +81,9 @@ fn describe(path: &Path, unfinished: Option<&Unfinished>) -> String {
     }
 }
 
-/// What is elsewhere now: drives and the signing key.
+/// What is elsewhere now: drives, the signing key, and the program that travels with the set.
 fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("resolve", path));
     if !options.drives.is_empty() {
         if options.drives.len() != begun.drives.len() {
             return Err(Error::usage(
@@ -89,11 +91,20 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
                 "give as many --to as when it was begun, in the same order, or none",
             ));
         }
-        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("resolve", path));
         begun.drives = options.drives.iter().map(absolute).collect::<Result<_>>()?;
     }
     if let Some(key) = &options.signing_key {
         begun.signing_key = key.clone();
+    }
+    match (&options.program, &begun.program) {
+        (None, _) => {}
+        (Some(path), Some(_)) => begun.program = Some(absolute(path)?),
+        (Some(_), None) => {
+            return Err(Error::usage(
+                "this export was begun without a program",
+                "leave --with-tool out; or begin anew with --discard",
+            ));
+        }
     }
     Ok(())
 }
