@@ -42,9 +42,43 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// Entries, and the hashes of their files.
+    #[serde(with = "compact")]
     pub finished: Vec<(usize, Value)>,
     /// The entry of which not all has been seen.
     pub open: Option<(usize, HasherState)>,
+}
+
+/// Hashes of files as one text of base64, eight bytes of the entry before each: lists of numbers would be four times as long,
+/// and there may be a million of them.
+mod compact {
+    use crate::format::hashes::Value;
+    use base64::Engine as _;
+    use base64::display::Base64Display;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    const LENGTH: usize = 8 + size_of::<Value>();
+
+    pub fn serialize<S: Serializer>(finished: &[(usize, Value)], s: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(finished.len() * LENGTH);
+        for (entry, hash) in finished {
+            bytes.extend_from_slice(&(*entry as u64).to_le_bytes());
+            bytes.extend_from_slice(hash);
+        }
+        s.collect_str(&Base64Display::new(&bytes, &STANDARD))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<(usize, Value)>, D::Error> {
+        let bytes = STANDARD.decode(String::deserialize(d)?).map_err(D::Error::custom)?;
+        let (records, rest) = bytes.as_chunks::<LENGTH>();
+        let read = |record: &[u8; LENGTH]| {
+            let (entry, hash) = record.split_first_chunk::<8>()?;
+            Some((u64::from_le_bytes(*entry) as usize, *hash.first_chunk()?))
+        };
+        let all = records.iter().map(read).collect::<Option<_>>().filter(|_| rest.is_empty());
+        all.ok_or_else(|| D::Error::custom("hashes of files that are not whole"))
+    }
 }
 
 impl Ledger {
@@ -141,11 +175,15 @@ mod tests {
         ledger.absorb(vec![Stretch::new(0, 5000, 0, &a[..2000])]);
         let page = ledger.turn();
         assert!(page.finished.is_empty() && page.open.is_some());
+        let page: Page = serde_json::from_str(&serde_json::to_string(&page).unwrap()).unwrap();
         let mut ledger = Ledger::from_page(page);
         ledger.absorb(vec![Stretch::new(0, 5000, 2000, &a[2000..]), Stretch::new(1, 300, 0, &b)]);
         let page = ledger.turn();
         let hash = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
         assert_eq!(page, Page { finished: vec![(0, hash(&a)), (1, hash(&b))], open: None });
+        let json = serde_json::to_string(&page).unwrap();
+        assert_eq!(serde_json::from_str::<Page>(&json).unwrap(), page);
+        assert!(serde_json::from_str::<Page>(&json.replacen("\":\"", "\":\"AAAA", 1)).is_err());
         assert_eq!(ledger.turn(), Page::default());
     }
 
