@@ -201,19 +201,26 @@ pub mod hash_hex {
         if pairs.len() != hash.len() || !rest.is_empty() {
             return None;
         }
+        let mut all = 0;
         for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
+            let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+            all |= high | low;
+            *byte = high << 4 | low;
         }
-        Some(hash)
+        (all < NO_DIGIT).then_some(hash)
     }
 
-    fn digit(digit: u8) -> Option<u8> {
-        match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
+    const NO_DIGIT: u8 = 16;
+    /// What each byte is worth as a digit.
+    const DIGITS: [u8; 256] = {
+        let mut digits = [NO_DIGIT; 256];
+        let mut worth = 0;
+        while worth < 16 {
+            digits[super::HEX_DIGITS[worth] as usize] = worth as u8;
+            worth += 1;
         }
-    }
+        digits
+    };
 }
 
 #[cfg(test)]

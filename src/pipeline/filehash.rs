@@ -57,16 +57,30 @@ mod compact {
     use base64::engine::general_purpose::STANDARD;
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
+    use std::fmt;
 
     const LENGTH: usize = 8 + size_of::<Value>();
+    /// Records at a time: as many as give whole groups of base64, so that what is encoded in pieces is one text.
+    const PIECE: usize = 30;
 
     pub fn serialize<S: Serializer>(finished: &[(usize, Value)], s: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(finished.len() * LENGTH);
-        for (entry, hash) in finished {
-            bytes.extend_from_slice(&(*entry as u64).to_le_bytes());
-            bytes.extend_from_slice(hash);
+        s.collect_str(&Text(finished))
+    }
+
+    struct Text<'a>(&'a [(usize, Value)]);
+
+    impl fmt::Display for Text<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            let mut bytes = Vec::with_capacity(PIECE * LENGTH);
+            self.0.chunks(PIECE).try_for_each(|piece| {
+                bytes.clear();
+                for (entry, hash) in piece {
+                    bytes.extend_from_slice(&(*entry as u64).to_le_bytes());
+                    bytes.extend_from_slice(hash);
+                }
+                write!(f, "{}", Base64Display::new(&bytes, &STANDARD))
+            })
         }
-        s.collect_str(&Base64Display::new(&bytes, &STANDARD))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<(usize, Value)>, D::Error> {
@@ -185,6 +199,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<Page>(&json).unwrap(), page);
         assert!(serde_json::from_str::<Page>(&json.replacen("\":\"", "\":\"AAAA", 1)).is_err());
         assert_eq!(ledger.turn(), Page::default());
+    }
+
+    #[test]
+    fn any_number_of_hashes_is_one_text() {
+        for count in [0, 1, 29, 30, 31, 61] {
+            let page = Page { finished: (0..count).map(|i| (i, [i as u8; 32])).collect(), open: None };
+            assert_eq!(serde_json::from_str::<Page>(&serde_json::to_string(&page).unwrap()).unwrap(), page, "{count}");
+        }
     }
 
     #[test]
