@@ -26,8 +26,8 @@ def made(most):
     dice = random.Random(1)
     noise = dice.randbytes(most)
     # The sum of eight uniform bytes is close to normal; quantized weights are.
-    columns = [dice.randbytes(most // 8) for _ in range(8)]
-    yield "int8 weights (made: normal, deviation 36)", bytes((sum(c) // 8) - 128 & 255 for c in zip(*columns)) * 2
+    columns = [dice.randbytes(min(most, 16 << 20)) for _ in range(8)]
+    yield "int8 weights (made: normal, deviation 26)", bytes((sum(c) // 8) - 128 & 255 for c in zip(*columns))
     yield "random bytes", noise
     text = b" ".join(b"%d" % dice.getrandbits(20) for _ in range(most // 8))
     yield "compressed already (deflate)", zlib.compress(text, 6)
