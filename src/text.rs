@@ -1,7 +1,13 @@
 //! Text from outside, made safe to show. Names, labels and paths come from people and drives; a terminal obeys what it is shown.
 
+use std::io::{self, Write};
+
 /// Text from outside, safe to show: control characters, direction marks and invalid bytes are escaped.
 pub fn printable(bytes: &[u8]) -> String {
+    // As nearly all names are, of which there may be a million.
+    if bytes.iter().all(|b| (b' '..=b'~').contains(b)) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -29,18 +35,42 @@ pub fn listing<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
     text
 }
 
-/// JSON that means the same and is safe to show: its strings may hold what JSON itself does not escape, such as the control
-/// characters of eight bits.
-pub fn plain_json(json: &str) -> String {
-    let mut shown = String::with_capacity(json.len());
-    for c in json.chars() {
-        match is_unsafe(c) {
-            // All of these are in the first plane.
-            true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => shown.push(c),
-        }
+/// Passes JSON on so that it means the same and is safe to show: its strings may hold what JSON itself does not escape, such
+/// as the control characters of eight bits. Each write must be text by itself, as those of serde_json are.
+pub struct PlainJson<W>(W);
+
+impl<W: Write> PlainJson<W> {
+    /// Passes on to `out`.
+    pub fn new(out: W) -> PlainJson<W> {
+        PlainJson(out)
     }
-    shown
+
+    /// What it is passed on to.
+    pub fn into_inner(self) -> W {
+        self.0
+    }
+}
+
+impl<W: Write> Write for PlainJson<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.iter().all(|b| (b' '..=b'~').contains(b)) {
+            return self.0.write(bytes);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        let mut shown = String::with_capacity(text.len());
+        for c in text.chars() {
+            match is_unsafe(c) {
+                // All of these are in the first plane.
+                true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+                false => shown.push(c),
+            }
+        }
+        self.0.write_all(shown.as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Control characters, and marks that hide or turn around what follows.
@@ -72,8 +102,9 @@ mod tests {
     #[test]
     fn json_means_the_same_and_is_plain() {
         let text = "a\u{1b}\u{9b}\u{7f}\u{202e}\u{feff}ü模🤖";
-        let json = serde_json::to_string(text).unwrap();
-        let plain = plain_json(&json);
+        let mut plain = PlainJson::new(Vec::new());
+        serde_json::to_writer(&mut plain, text).unwrap();
+        let plain = String::from_utf8(plain.into_inner()).unwrap();
         assert!(!plain.chars().any(is_unsafe), "{plain}");
         assert_eq!(serde_json::from_str::<String>(&plain).unwrap(), text);
     }

@@ -2,13 +2,14 @@
 
 use crate::commands::ReportedPath;
 use crate::error::Result;
-use crate::format::hex;
-use crate::format::inventory::{Entry, Kind};
+use crate::format::hash_hex;
+use crate::format::hashes::Value;
+use crate::format::inventory::{Entry, Kind, Name};
 use crate::pipeline::contents;
 use crate::pipeline::open::{self, Where};
 use crate::pipeline::seal::identities::Identities;
 use crate::progress::Ask;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
 /// What was typed.
@@ -32,7 +33,13 @@ pub struct Report {
     /// When it was exported.
     pub created: String,
     /// Every entry.
-    pub entries: Vec<ReportedEntry>,
+    #[serde(serialize_with = "reported")]
+    pub entries: Vec<Entry>,
+}
+
+/// One after the other: there may be millions of them.
+fn reported<S: Serializer>(entries: &[Entry], s: S) -> std::result::Result<S::Ok, S::Error> {
+    s.collect_seq(entries.iter().map(ReportedEntry::of))
 }
 
 /// An entry.
@@ -46,8 +53,8 @@ pub struct ReportedEntry {
     /// Its length with holes, in bytes.
     pub size: u64,
     /// BLAKE3 of a file: of all of it, or of its extents if it is sparse.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blake3: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "hash_hex::optional")]
+    pub blake3: Option<Value>,
     /// Whether it has holes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sparse: bool,
@@ -70,28 +77,24 @@ pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
         label: set.manifest().label.clone(),
         signer: set.signer().name.clone(),
         created: set.manifest().created.clone(),
-        entries: contents.entries.iter().map(entry).collect(),
+        entries: contents.entries,
     })
 }
 
-fn entry(entry: &Entry) -> ReportedEntry {
-    let (kind, size, blake3, sparse, target) = match &entry.kind {
-        Kind::Dir => ("dir", 0, None, false, None),
-        Kind::File { size, extents, blake3 } => {
-            ("file", *size, blake3.as_ref().map(|h| hex(h)), extents.is_some(), None)
-        }
-        Kind::Symlink { target } => ("symlink", 0, None, false, Some(ReportedPath::new(target))),
-        Kind::Hardlink { target } => ("hardlink", 0, None, false, Some(ReportedPath::new(target))),
-    };
-    let path = if entry.path.0.is_empty() { crate::format::inventory::Name::new(b".") } else { entry.path.clone() };
-    ReportedEntry {
-        path: ReportedPath::new(&path),
-        kind,
-        size,
-        blake3,
-        sparse,
-        target,
-        mode: format!("{:04o}", entry.mode),
-        mtime: entry.mtime,
+impl ReportedEntry {
+    /// An entry as it is reported.
+    pub fn of(entry: &Entry) -> ReportedEntry {
+        let (kind, size, blake3, sparse, target) = match &entry.kind {
+            Kind::Dir => ("dir", 0, None, false, None),
+            Kind::File { size, extents, blake3 } => ("file", *size, *blake3, extents.is_some(), None),
+            Kind::Symlink { target } => ("symlink", 0, None, false, Some(ReportedPath::new(target))),
+            Kind::Hardlink { target } => ("hardlink", 0, None, false, Some(ReportedPath::new(target))),
+        };
+        let path = match entry.path.0.is_empty() {
+            true => ReportedPath::new(&Name::new(b".")),
+            false => ReportedPath::new(&entry.path),
+        };
+        let mode = format!("{:04o}", entry.mode);
+        ReportedEntry { path, kind, size, blake3, sparse, target, mode, mtime: entry.mtime }
     }
 }

@@ -113,8 +113,11 @@ pub fn valid_label(label: &str) -> bool {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let digit = |nibble: u8| char::from(HEX_DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The 16 bytes of a set id written as 32 lower-case hex digits.
 pub fn parse_id(text: &str) -> Option<[u8; 16]> {
@@ -128,24 +131,41 @@ pub fn parse_id(text: &str) -> Option<[u8; 16]> {
     Some(id)
 }
 
-/// 32 bytes as hex in JSON.
+/// 32 bytes as hex in JSON. An inventory has one a file, so nothing is allocated on the way.
 pub mod hash_hex {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserializer, Serializer};
+    use std::fmt;
 
     /// Writes 64 lower-case hex digits.
     pub fn serialize<S: Serializer>(hash: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&super::hex(hash))
+        s.serialize_str(&blake3::Hash::from_bytes(*hash).to_hex())
     }
 
     /// Reads them; upper case is refused, so that every hash has one spelling.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        parse(&text).ok_or_else(|| D::Error::custom("a BLAKE3 hash is 64 lower-case hex digits"))
+        d.deserialize_str(Digits)
+    }
+
+    struct Digits;
+
+    impl<'de> Visitor<'de> for Digits {
+        type Value = [u8; 32];
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a BLAKE3 hash, which is 64 lower-case hex digits")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<[u8; 32], E> {
+            parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        }
     }
 
     /// The same for a hash that may not be known yet.
     pub mod optional {
-        use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+        use serde::de::{Deserializer, Error, Visitor};
+        use serde::ser::Serializer;
+        use std::fmt;
 
         /// Writes 64 lower-case hex digits, or null.
         pub fn serialize<S: Serializer>(hash: &Option<[u8; 32]>, s: S) -> Result<S::Ok, S::Error> {
@@ -157,21 +177,55 @@ pub mod hash_hex {
 
         /// Reads them.
         pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[u8; 32]>, D::Error> {
-            let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
-            let parse = |t: std::borrow::Cow<str>| {
-                super::parse(&t).ok_or_else(|| D::Error::custom("a BLAKE3 hash is 64 lower-case hex digits"))
-            };
-            text.map(parse).transpose()
+            d.deserialize_option(Known)
+        }
+
+        struct Known;
+
+        impl<'de> Visitor<'de> for Known {
+            type Value = Option<[u8; 32]>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a BLAKE3 hash or null")
+            }
+
+            fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+                super::deserialize(d).map(Some)
+            }
         }
     }
 
     /// 64 lower-case hex digits as bytes.
     pub fn parse(text: &str) -> Option<[u8; 32]> {
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        let mut hash = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != hash.len() || !rest.is_empty() {
             return None;
         }
-        blake3::Hash::from_hex(text).ok().map(|h| *h.as_bytes())
+        let mut all = 0;
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+            all |= high | low;
+            *byte = high << 4 | low;
+        }
+        (all < NO_DIGIT).then_some(hash)
     }
+
+    const NO_DIGIT: u8 = 16;
+    /// What each byte is worth as a digit.
+    const DIGITS: [u8; 256] = {
+        let mut digits = [NO_DIGIT; 256];
+        let mut worth = 0;
+        while worth < 16 {
+            digits[super::HEX_DIGITS[worth] as usize] = worth as u8;
+            worth += 1;
+        }
+        digits
+    };
 }
 
 #[cfg(test)]
@@ -185,6 +239,17 @@ mod tests {
         }
         for bad in ["", ".a", "-a", "a b", "ü", "a/b", &"x".repeat(65)] {
             assert!(!valid_label(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_have_one_spelling() {
+        let hash = *blake3::hash(b"x").as_bytes();
+        let text = hex(&hash);
+        assert_eq!(text, blake3::hash(b"x").to_hex().as_str());
+        assert_eq!(hash_hex::parse(&text), Some(hash));
+        for bad in [&text[1..], &text[2..], &format!("{text}0"), &text.to_uppercase(), &text.replace(&text[..1], "g")] {
+            assert_eq!(hash_hex::parse(bad), None, "{bad}");
         }
     }
 

@@ -63,7 +63,8 @@ impl StateFile {
     /// Adds a line, durably.
     pub fn append(&self, line: &str) -> Result<()> {
         let mut file = &self.file;
-        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        let written = file.write_all(line.as_bytes()).and_then(|()| file.write_all(b"\n"));
+        let written = written.and_then(|()| file.sync_data());
         written.map_err(Error::io("write", &self.path))
     }
 

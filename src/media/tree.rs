@@ -2,7 +2,7 @@
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -115,19 +115,42 @@ fn join_near(extents: &[Stretch], gap: u64) -> Vec<Stretch> {
     joined
 }
 
-/// The `user.` extended attributes of a file or directory, sorted by name.
-pub fn xattrs(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut list = vec![0u8; 64 << 10];
-    let len = match rustix::fs::listxattr(path, &mut list[..]) {
-        Ok(len) => len,
+/// Names and values of extended attributes.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The `user.` extended attributes of a directory, sorted by name.
+pub fn xattrs(path: &Path) -> io::Result<Xattrs> {
+    user_xattrs(|list| rustix::fs::listxattr(path, list), |name, value| rustix::fs::getxattr(path, name, value))
+}
+
+/// The same of an open file, for which its path need not be walked again.
+pub fn file_xattrs(file: &File) -> io::Result<Xattrs> {
+    user_xattrs(|list| rustix::fs::flistxattr(file, list), |name, value| rustix::fs::fgetxattr(file, name, value))
+}
+
+/// What Linux has room for, in a list of names and in a value.
+const MOST_OF_XATTRS: usize = 64 << 10;
+
+fn user_xattrs(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: impl Fn(&CStr, &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Xattrs> {
+    // Most files have none, and none with a long name.
+    let (mut small, mut large) = ([0u8; 128], Vec::new());
+    let names = match list(&mut small) {
+        Ok(len) => &small[..len],
+        Err(Errno::RANGE) => {
+            large.resize(MOST_OF_XATTRS, 0);
+            let len = list(&mut large)?;
+            &large[..len]
+        }
         Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
         Err(e) => return Err(e.into()),
     };
     let mut found = Vec::new();
-    for name in list[..len].split(|b| *b == 0).filter(|n| n.starts_with(b"user.")) {
-        let c_name = CString::new(name)?;
-        let mut value = vec![0u8; 64 << 10];
-        let len = rustix::fs::getxattr(path, &c_name, &mut value[..])?;
+    for name in names.split(|b| *b == 0).filter(|n| n.starts_with(b"user.")) {
+        let mut value = vec![0u8; MOST_OF_XATTRS];
+        let len = get(&CString::new(name)?, &mut value)?;
         value.truncate(len);
         found.push((name.to_vec(), value));
     }

@@ -42,9 +42,57 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// Entries, and the hashes of their files.
+    #[serde(with = "compact")]
     pub finished: Vec<(usize, Value)>,
     /// The entry of which not all has been seen.
     pub open: Option<(usize, HasherState)>,
+}
+
+/// Hashes of files as one text of base64, eight bytes of the entry before each: lists of numbers would be four times as long,
+/// and there may be a million of them.
+mod compact {
+    use crate::format::hashes::Value;
+    use base64::Engine as _;
+    use base64::display::Base64Display;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use std::fmt;
+
+    const LENGTH: usize = 8 + size_of::<Value>();
+    /// Records at a time: as many as give whole groups of base64, so that what is encoded in pieces is one text.
+    const PIECE: usize = 30;
+
+    pub fn serialize<S: Serializer>(finished: &[(usize, Value)], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&Text(finished))
+    }
+
+    struct Text<'a>(&'a [(usize, Value)]);
+
+    impl fmt::Display for Text<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            let mut bytes = Vec::with_capacity(PIECE * LENGTH);
+            self.0.chunks(PIECE).try_for_each(|piece| {
+                bytes.clear();
+                for (entry, hash) in piece {
+                    bytes.extend_from_slice(&(*entry as u64).to_le_bytes());
+                    bytes.extend_from_slice(hash);
+                }
+                write!(f, "{}", Base64Display::new(&bytes, &STANDARD))
+            })
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<(usize, Value)>, D::Error> {
+        let bytes = STANDARD.decode(String::deserialize(d)?).map_err(D::Error::custom)?;
+        let (records, rest) = bytes.as_chunks::<LENGTH>();
+        let read = |record: &[u8; LENGTH]| {
+            let (entry, hash) = record.split_first_chunk::<8>()?;
+            Some((u64::from_le_bytes(*entry) as usize, *hash.first_chunk()?))
+        };
+        let all = records.iter().map(read).collect::<Option<_>>().filter(|_| rest.is_empty());
+        all.ok_or_else(|| D::Error::custom("hashes of files that are not whole"))
+    }
 }
 
 impl Ledger {
@@ -141,12 +189,24 @@ mod tests {
         ledger.absorb(vec![Stretch::new(0, 5000, 0, &a[..2000])]);
         let page = ledger.turn();
         assert!(page.finished.is_empty() && page.open.is_some());
+        let page: Page = serde_json::from_str(&serde_json::to_string(&page).unwrap()).unwrap();
         let mut ledger = Ledger::from_page(page);
         ledger.absorb(vec![Stretch::new(0, 5000, 2000, &a[2000..]), Stretch::new(1, 300, 0, &b)]);
         let page = ledger.turn();
         let hash = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
         assert_eq!(page, Page { finished: vec![(0, hash(&a)), (1, hash(&b))], open: None });
+        let json = serde_json::to_string(&page).unwrap();
+        assert_eq!(serde_json::from_str::<Page>(&json).unwrap(), page);
+        assert!(serde_json::from_str::<Page>(&json.replacen("\":\"", "\":\"AAAA", 1)).is_err());
         assert_eq!(ledger.turn(), Page::default());
+    }
+
+    #[test]
+    fn any_number_of_hashes_is_one_text() {
+        for count in [0, 1, 29, 30, 31, 61] {
+            let page = Page { finished: (0..count).map(|i| (i, [i as u8; 32])).collect(), open: None };
+            assert_eq!(serde_json::from_str::<Page>(&serde_json::to_string(&page).unwrap()).unwrap(), page, "{count}");
+        }
     }
 
     #[test]

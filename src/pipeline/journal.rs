@@ -6,17 +6,18 @@
 
 use crate::error::{Error, Result};
 use crate::format::hex;
-use crate::format::inventory::{Entry, Kind, Name};
+use crate::format::inventory::{Entry, Name};
 use crate::media::disk::{Disk, Operation};
 use crate::media::staging::Staging;
 use crate::media::staging::claim::Claim;
 use crate::pipeline::bits::Bits;
+use crate::pipeline::fixed::fixed;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
-const VERSION: &str = "ckvault-import-1";
+const VERSION: &str = "ckvault-import-2";
 /// Hexadecimal digits of a check.
 const CHECK: usize = 16;
 
@@ -80,13 +81,11 @@ impl Header {
 /// What all parts of a set say alike of its entries: the hashes of files may become known later.
 fn blake3_of(entries: &[Entry]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
+    let mut buffer = Vec::new();
     for entry in entries {
-        let mut entry = entry.clone();
-        if let Kind::File { blake3, .. } = &mut entry.kind {
-            *blake3 = None;
-        }
-        let line = serde_json::to_vec(&entry).unwrap_or_default();
-        hasher.update(&(line.len() as u64).to_le_bytes()).update(&line);
+        buffer.clear();
+        fixed(entry, &mut buffer);
+        hasher.update(&buffer);
     }
     hasher.finalize()
 }

@@ -14,6 +14,7 @@ pub mod diagnose;
 pub mod drives;
 pub mod failing;
 pub mod filehash;
+pub mod fixed;
 pub mod gather;
 pub mod journal;
 pub mod known;

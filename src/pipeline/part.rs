@@ -1,6 +1,5 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{self, Manifest};
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
@@ -73,27 +72,30 @@ impl Part {
         self.dirs.iter().map(|d| d.join(&name)).filter(there).collect()
     }
 
-    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the header pages of half of their volumes. One
+    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
     fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
+        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
+        let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
+        let said: BTreeSet<u16> =
+            (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
         let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
-        for (group, index, name, volume) in self.manifest.volumes() {
+        // A large set has thousands of volumes: none of a drive that is known to be here is opened.
+        for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {
             let (here, all) = &mut volumes[usize::from(volume.drive)];
             *all += 1;
             *here += u32::from(self.has_header(&dir.join(name), group, index));
         }
-        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-        let said: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
         let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
-        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(&self.manifest.b3sums(*d))).collect()
+        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
     }
 
     /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
     fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
         let Some(source) = self.source(path) else { return false };
-        let mut page = vec![0; BLOCK];
-        let read = self.read_blocks(&source, &mut page, 0, &|_| true);
-        read == [true] && page[..header::USED] == self.manifest.header(group, index).encode()[..header::USED]
+        let mut begins = [0; header::USED];
+        let read = self.read_blocks(&source, &mut begins, 0, &|_| true);
+        read == [true] && begins == self.manifest.header(group, index).encode()[..header::USED]
     }
 
     /// The drives that are here.
@@ -107,7 +109,7 @@ impl Part {
         there.flat_map(|(dir, held)| held.iter().map(move |drive| (dir, *drive)))
     }
 
-    /// For each directory, the drives that it is the copy of. Found out once, since it reads the header pages.
+    /// For each directory, the drives that it is the copy of. Found out once, since it may read headers.
     pub fn holdings(&self) -> &[BTreeSet<u16>] {
         self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
     }

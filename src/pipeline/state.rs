@@ -3,11 +3,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
-use crate::format::inventory::{Entry, Kind, Name};
+use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::Group;
 use crate::media::statefile::{self, StateFile};
 use crate::pipeline::drives::Log;
 use crate::pipeline::filehash::Page;
+use crate::pipeline::fixed::fixed;
 use crate::pipeline::known::Known;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stripe::GroupEnd;
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 1");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 2");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -217,10 +218,15 @@ pub fn unfinished(dir: &Path) -> Result<Vec<(PathBuf, Option<Unfinished>)>> {
     statefile::all(dir)?.into_iter().map(look).collect()
 }
 
-/// A short text from which [`changed`] tells what has changed: 16 bytes an entry, one half for its path, one for all else.
+/// A short text from which [`changed`] tells what has changed: 16 bytes an entry, one half for its path, one for all of it.
 pub fn snapshot(entries: &[Entry]) -> String {
     use base64::Engine as _;
-    let bytes: Vec<u8> = entries.iter().flat_map(|e| [short(&e.path.0), short(&fixed(e))].concat()).collect();
+    let mut bytes = Vec::with_capacity(entries.len() * 16);
+    let mut buffer = Vec::new();
+    for entry in entries {
+        bytes.extend_from_slice(&short(&entry.path.0));
+        bytes.extend_from_slice(&shorter(entry, &mut buffer));
+    }
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
@@ -230,13 +236,11 @@ fn short(bytes: &[u8]) -> [u8; 8] {
     short
 }
 
-/// What must not change of an entry: neither its hash, which may not be known yet, nor its place, which follows from others.
-fn fixed(entry: &Entry) -> Vec<u8> {
-    let mut entry = Entry { offset: 0, ..entry.clone() };
-    if let Kind::File { blake3, .. } = &mut entry.kind {
-        *blake3 = None;
-    }
-    serde_json::to_vec(&entry).unwrap_or_default()
+/// The same of all that must not change of an entry.
+fn shorter(entry: &Entry, buffer: &mut Vec<u8>) -> [u8; 8] {
+    buffer.clear();
+    fixed(entry, buffer);
+    short(buffer)
 }
 
 /// What is not as it was: entries that are new or different, and how many are gone.
@@ -244,8 +248,8 @@ pub fn changed<'a>(entries: &'a [Entry], were: &str) -> (Vec<&'a Name>, usize) {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(were).unwrap_or_default();
     let mut before: HashMap<&[u8], &[u8]> = bytes.as_chunks::<16>().0.iter().map(|c| c.split_at(8)).collect();
-    let same = |e: &&Entry| before.remove(&short(&e.path.0)[..]).is_some_and(|was| was == short(&fixed(e)));
-    let mut same = same;
+    let mut buffer = Vec::new();
+    let mut same = |e: &&Entry| before.remove(&short(&e.path.0)[..]).is_some_and(|was| was == shorter(e, &mut buffer));
     let different = entries.iter().filter(|e| !same(e)).map(|e| &e.path).collect();
     (different, before.len())
 }
@@ -253,6 +257,7 @@ pub fn changed<'a>(entries: &'a [Entry], were: &str) -> (Vec<&'a Name>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::inventory::Kind;
 
     fn file(path: &str, size: u64) -> Entry {
         let kind = Kind::File { size, extents: None, blake3: None };

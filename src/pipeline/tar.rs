@@ -76,10 +76,9 @@ fn end_of(entry: &Entry) -> Option<u64> {
 /// Bytes of headers before the contents of an entry.
 pub fn header_len(entry: &Entry) -> u64 {
     let long = |len: usize| if len > SHORT_NAME { RECORD + (len as u64 + 1).next_multiple_of(RECORD) } else { 0 };
-    let path = tar_path(entry).len();
+    let path = entry.path.0.len().max(1) + usize::from(entry.kind == Kind::Dir);
     let link = link_target(entry).map_or(0, |t| t.0.len());
-    let extensions =
-        sparse_map(entry).map_or(0, |map| map.len().saturating_sub(EXTENTS_IN_HEADER).div_ceil(EXTENTS_IN_EXTENSION));
+    let extensions = sparse_len(entry).saturating_sub(EXTENTS_IN_HEADER).div_ceil(EXTENTS_IN_EXTENSION);
     RECORD + long(path) + long(link) + extensions as u64 * RECORD
 }
 
@@ -170,10 +169,22 @@ fn long_name(bytes: &mut Vec<u8>, name: &[u8], kind: EntryType) {
 fn sparse_map(entry: &Entry) -> Option<Vec<Extent>> {
     let Kind::File { size, extents: Some(extents), .. } = &entry.kind else { return None };
     let mut map = extents.to_vec();
-    if map.last().is_none_or(|e| e.end() != *size) {
+    if ends_with_hole(extents, *size) {
         map.push(Extent(*size, 0));
     }
     Some(map)
+}
+
+/// How many extents [`sparse_map`] gives.
+fn sparse_len(entry: &Entry) -> usize {
+    match &entry.kind {
+        Kind::File { size, extents: Some(extents), .. } => extents.len() + usize::from(ends_with_hole(extents, *size)),
+        _ => 0,
+    }
+}
+
+fn ends_with_hole(extents: &[Extent], size: u64) -> bool {
+    extents.last().is_none_or(|e| e.end() != size)
 }
 
 fn fill_sparse(header: &mut Header, entry: &Entry, map: &[Extent]) {
@@ -329,6 +340,9 @@ mod tests {
         check_layout(&entries, tar_bytes).unwrap();
         let bytes = stream(&entries, tar_bytes, 1 << 16);
         assert_eq!(bytes.len() as u64, tar_bytes);
+        for entry in &entries {
+            assert_eq!(headers(entry).len() as u64, header_len(entry), "{}", entry.path.printable());
+        }
         let mut archive = tar::Archive::new(&bytes[..]);
         let mut seen = 0;
         for (read, expected) in archive.entries().unwrap().zip(&entries) {

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::format::inventory::{ALIGNMENT, Entry, Extent, Kind, LONGEST_PATH, MOST_ENTRIES, MOST_EXTENTS, Name};
 use crate::media::disk::Disk;
-use crate::media::tree::{self, Stamp};
+use crate::media::tree::{self, Stamp, Xattrs};
 use crate::text::printable;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -141,7 +141,7 @@ impl Walker {
             return self.found(path, name, &meta, false);
         }
         match self.keep(path, name) {
-            Ok(Some(target)) => self.push(name, Kind::Symlink { target: Name::new(&target) }, &meta, path),
+            Ok(Some(target)) => self.push(name, Kind::Symlink { target: Name::new(&target) }, &meta, Vec::new()),
             Ok(None) => {
                 let meta = std::fs::metadata(path).map_err(Error::io("follow", path))?;
                 self.found(path, name, &meta, true)
@@ -173,7 +173,7 @@ impl Walker {
             let own = Name::new(name);
             if let Some(first) = self.hard.get(&Stamp::of(meta).identity()) {
                 let target = first.clone();
-                return self.push(name, Kind::Hardlink { target }, meta, path);
+                return self.push(name, Kind::Hardlink { target }, meta, Vec::new());
             }
             self.hard.insert(Stamp::of(meta).identity(), own);
         }
@@ -184,7 +184,8 @@ impl Walker {
         };
         let stretches = tree::extents(file.file(), meta, MOST_EXTENTS, ALIGNMENT).map_err(Error::io("read", path))?;
         let extents = stretches.map(|all| all.iter().map(|s| Extent(s.0, s.1)).collect());
-        self.push(name, Kind::File { size: meta.size(), extents, blake3: None }, meta, path)
+        let xattrs = tree::file_xattrs(file.file()).map_err(Error::io("read the attributes of", path))?;
+        self.push(name, Kind::File { size: meta.size(), extents, blake3: None }, meta, xattrs)
     }
 
     fn dir(&mut self, path: &Path, name: &[u8], meta: &Metadata) -> Result<()> {
@@ -200,7 +201,8 @@ impl Walker {
             }
             other => other.map_err(Error::io("read", path))?,
         };
-        self.push(name, Kind::Dir, meta, path)?;
+        let xattrs = tree::xattrs(path).map_err(Error::io("read the attributes of", path))?;
+        self.push(name, Kind::Dir, meta, xattrs)?;
         self.ancestors.push(identity);
         for child in names {
             let inner = if name.is_empty() { child.clone() } else { [name, b"/", &child].concat() };
@@ -210,17 +212,13 @@ impl Walker {
         Ok(())
     }
 
-    fn push(&mut self, name: &[u8], kind: Kind, meta: &Metadata, path: &Path) -> Result<()> {
+    fn push(&mut self, name: &[u8], kind: Kind, meta: &Metadata, xattrs: Xattrs) -> Result<()> {
         if name.len() > LONGEST_PATH || self.entries.len() as u64 >= MOST_ENTRIES {
             return Err(Error::source(
-                format!("{}: the path is too long, or there are too many entries", path.display()),
+                format!("{}: the path is too long, or there are too many entries", printable(name)),
                 "export a part of it",
             ));
         }
-        let xattrs = match kind {
-            Kind::Dir | Kind::File { .. } => tree::xattrs(path).map_err(Error::io("read the attributes of", path))?,
-            _ => Vec::new(),
-        };
         self.entries.push(Entry {
             path: Name::new(name),
             kind,

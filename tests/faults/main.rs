@@ -7,4 +7,5 @@ mod export;
 mod fake;
 mod import;
 mod media;
+mod only;
 mod people;

@@ -11,7 +11,6 @@ use ckvault::error::{Error, Result};
 use clap::Parser;
 use cli::{Cli, Home, Verb};
 use serde::Serialize;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -99,7 +98,5 @@ fn show<R: Serialize>(report: &R, json: bool, human: impl FnOnce(&R)) -> Result<
         human(report);
         return Ok(());
     }
-    let text = serde_json::to_string(report).map_err(|e| Error::Internal(e.to_string()))?;
-    ui::say!("{}", ckvault::text::plain_json(&text));
-    Ok(())
+    ui::json(report).map_err(|e| Error::Internal(e.to_string()))
 }

@@ -4,10 +4,11 @@
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
-use ckvault::text::printable;
+use ckvault::text::{PlainJson, printable};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -413,23 +414,27 @@ pub fn list(report: &list::Report) {
         report.signer,
         report.created
     );
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for entry in &report.entries {
-        let target = entry.target.as_ref().map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for entry in report.entries.iter().map(list::ReportedEntry::of) {
+        let target = entry.target.map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
+        let (kind, mode, size, path) = (entry.kind, entry.mode, entry.size, printable(entry.path.path.as_bytes()));
         // A closed pipe (`list | head`) is no error.
-        if writeln!(
-            out,
-            "{:8} {} {:>14} {}{target}",
-            entry.kind,
-            entry.mode,
-            entry.size,
-            printable(entry.path.path.as_bytes())
-        )
-        .is_err()
-        {
+        if writeln!(out, "{kind:8} {mode} {size:>14} {path}{target}").is_err() {
             return;
         }
     }
+}
+
+/// A report as JSON, on one line.
+pub fn json(report: &impl Serialize) -> Result<(), serde_json::Error> {
+    let mut out = PlainJson::new(BufWriter::new(std::io::stdout().lock()));
+    match serde_json::to_writer(&mut out, report) {
+        Err(error) if !error.is_io() => return Err(error),
+        _ => {}
+    }
+    // A closed pipe is no error.
+    let _ = out.into_inner().write_all(b"\n");
+    Ok(())
 }
 
 /// After `inspect`.
