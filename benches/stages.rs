@@ -2,10 +2,11 @@
 //!
 //! The data is made here: bf16 weights from a normal distribution, as trained ones are.
 
+use ckvault::format::filter::Filter;
 use ckvault::format::hashes::{self, BLOCK};
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
 use ckvault::media::disk::Disk;
-use ckvault::pipeline::compress::{self, Compressor, Decompressor, StreamCompressor};
+use ckvault::pipeline::compress::{self, Compression, Compressor, Decompressor, StreamCompressor};
 use ckvault::pipeline::parity::{Codec, Found};
 use ckvault::pipeline::seal::SetIdentity;
 use ckvault::pipeline::source::Source;
@@ -42,7 +43,7 @@ fn weights(len: usize) -> Vec<u8> {
 
 fn compressed() -> Vec<u8> {
     let mut packed = Vec::new();
-    Compressor::new().unwrap().compress(&weights(SEGMENT), &mut packed).unwrap();
+    Compressor::new(Compression::Auto).unwrap().compress(&weights(SEGMENT), &mut packed).unwrap();
     packed
 }
 
@@ -68,7 +69,8 @@ fn a_read_and_hash_of_files(bencher: Bencher) {
 
 #[divan::bench]
 fn b_compress(bencher: Bencher) {
-    let (plain, mut packed, mut compressor) = (weights(SEGMENT), Vec::new(), Compressor::new().unwrap());
+    let (plain, mut packed, mut compressor) =
+        (weights(SEGMENT), Vec::new(), Compressor::new(Compression::Auto).unwrap());
     bencher.counter(BytesCount::new(SEGMENT)).bench_local(|| compressor.compress(black_box(&plain), &mut packed));
 }
 
@@ -162,7 +164,7 @@ fn i_decompress(bencher: Bencher) {
     let (packed, mut plain, mut decompressor) = (compressed(), Vec::new(), Decompressor::new().unwrap());
     bencher
         .counter(BytesCount::new(SEGMENT))
-        .bench_local(|| decompressor.decompress(black_box(&packed), SEGMENT, &mut plain));
+        .bench_local(|| decompressor.decompress(Filter::Planes, black_box(&packed), SEGMENT, &mut plain));
 }
 
 /// As many small files as a sharded checkpoint has.

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# usage: make-golden.sh CKVAULT    makes golden/draft-2 anew; needs root, to mount drives of limited size
+# usage: make-golden.sh CKVAULT    makes golden/draft-3 anew; needs root, to mount drives of limited size
 set -euo pipefail
 ckvault=$(realpath "$1")
 cd "$(dirname "$0")/golden"
-version=draft-2
+version=draft-3
 rm -rf "$version"
 mkdir -p "$version"/{keys,drive1,drive2,part1,part2}
 source=$(mktemp -d)
 ports=$(mktemp -d)
 trap 'umount "$ports"/* 2>/dev/null; rm -rf "$source" "$ports"' EXIT
 python3 - "$source" <<'PY'
-import hashlib, os, sys
+import hashlib, os, struct, sys
 
 os.chdir(sys.argv[1])
 noise = b"".join(hashlib.sha512(b"%d" % i).digest() for i in range(3000))
@@ -18,6 +18,12 @@ write = lambda name, data: open(name, "wb").write(data)
 os.mkdir("model")
 write("model/weights.bin", noise)
 write("model/config.json", b'{"architectures": ["Golden"]}\n' * 40)
+# Planes: the bf16, fp32 and fp64 forms of numbers that are like weights.
+numbers = [int.from_bytes(noise[i : i + 4], "little") / 2**32 * (-1) ** i / 2 ** (noise[i] % 7) for i in range(0, 160000, 4)]
+fp32 = struct.pack("<%df" % len(numbers), *numbers)
+write("model/weights.bf16", b"".join(fp32[i + 2 : i + 4] for i in range(0, len(fp32), 4)))
+write("model/weights.fp32", fp32)
+write("model/weights.fp64", struct.pack("<%dd" % len(numbers), *numbers))
 write("model/empty", b"")
 os.link("model/weights.bin", "model/weights-again.bin")
 os.symlink("weights.bin", "model/link")

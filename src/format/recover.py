@@ -10,6 +10,7 @@ The format is written down in ckvault-format(5). Parity is not used here: a dama
 import argparse, base64, json, os, subprocess, sys
 
 FRAME = 16  # magic, length, segment number
+FILTER = (0x184D2A5F).to_bytes(4, "little")
 
 
 def die(why):
@@ -66,6 +67,31 @@ def check_hashes(dirs, manifest):
     return paths
 
 
+def unzstd(packed):
+    run = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE)
+    return run.stdout if run.returncode == 0 else die("zstd cannot decompress: repair the set with ckvault")
+
+
+def from_planes(packed, planes):
+    """A segment as it was: words of N bytes put together from planes, and turned right by a bit if they had been turned left."""
+    if packed[:4] != FILTER:
+        return planes
+    out, at, end = [], 0, 8 + int.from_bytes(packed[4:8], "little")
+    for r in range(8, end, 5):
+        length, n = int.from_bytes(packed[r : r + 4], "little"), packed[r + 4] & 0x7F
+        plane = length // n
+        words = bytearray(plane * n)
+        for k in range(n):
+            words[k::n] = planes[at + k * plane : at + (k + 1) * plane]
+        if packed[r + 4] & 0x80:
+            word = int.from_bytes(words, "little")
+            low = word & int.from_bytes((b"\1" + bytes(n - 1)) * plane, "little")
+            words = ((word ^ low) >> 1 | low << 8 * n - 1).to_bytes(plane * n, "little")
+        out += words, planes[at + plane * n : at + length]
+        at += length
+    return b"".join(out)
+
+
 def frames(paths, segments):
     """The age files of all segments of a part, in order."""
     opened = {}
@@ -117,8 +143,7 @@ def parts(dirs, signers):
 
 def read_inventory(identity, signed, paths):
     """Entries of the whole set, and the segments of this part."""
-    packed = age(identity, open(paths["inventory.age"], "rb").read())
-    lines = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    lines = unzstd(age(identity, open(paths["inventory.age"], "rb").read())).splitlines()
     head, rest = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
     if (head["set"], head["part"]) != (signed["set"], signed["part"]):
         die("the inventory is that of another set")
@@ -139,8 +164,6 @@ def main():
     if os.listdir(args.to):
         die(f"{args.to} is not empty")
     tar = subprocess.Popen(["tar", "-x", "-C", args.to, "--no-same-owner", "--no-same-permissions", "-f", "-"], stdin=subprocess.PIPE)
-    zstd = subprocess.Popen(["zstd", "-dc"], stdin=subprocess.PIPE, stdout=tar.stdin)
-    tar.stdin.close()
     end = 0
     for signed, paths in found:
         if signed["set"] != found[0][0]["set"]:
@@ -149,11 +172,13 @@ def main():
         if head["first"] != end or [s["segment"] for s in segments] != list(range(end, end + head["segments"])):
             die("the inventory does not name every segment")
         for sealed in frames(paths, segments):
-            zstd.stdin.write(age(identity, sealed))
+            packed = age(identity, sealed)
+            plain = unzstd(packed)
+            tar.stdin.write(from_planes(packed, plain) if signed["filter"] == "planes" else plain)
         end += head["segments"]
-    zstd.stdin.close()
-    if zstd.wait() or tar.wait():
-        die("zstd or tar failed: what is in " + args.to + " is not complete")
+    tar.stdin.close()
+    if tar.wait():
+        die("tar failed: what is in " + args.to + " is not complete")
     finish(entries, args.to)
     print(f"restored {head['entries']} entries to {args.to}", file=sys.stderr)
 

@@ -17,8 +17,8 @@ fn call(version: &str, arguments: &str) -> Call {
 }
 
 #[test]
-fn the_golden_set_of_draft_2_verifies_lists_and_imports() {
-    let version = "draft-2";
+fn the_golden_set_of_draft_3_verifies_lists_and_imports() {
+    let version = "draft-3";
     let (place, restored) = comes_back(version, "drive1 drive2", "expected.json");
     assert_eq!(std::fs::read(restored.join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff"))).unwrap(), b"x");
     let sparse = std::fs::metadata(restored.join("sparse")).unwrap();
@@ -27,11 +27,11 @@ fn the_golden_set_of_draft_2_verifies_lists_and_imports() {
 }
 
 #[test]
-fn the_golden_set_of_draft_2_in_parts_verifies_lists_and_imports() {
-    let (place, restored) = comes_back("draft-2", "part2 part1", "expected-parts.json");
+fn the_golden_set_of_draft_3_in_parts_verifies_lists_and_imports() {
+    let (place, restored) = comes_back("draft-3", "part2 part1", "expected-parts.json");
     assert_eq!(std::fs::read_link(restored.join("link")).unwrap(), Path::new("weights.bin"));
     place.close().unwrap();
-    let alone = call("draft-2", "verify part1 --json").run().ends(7).json();
+    let alone = call("draft-3", "verify part1 --json").run().ends(7).json();
     assert_eq!(alone["verdict"], "incomplete");
 }
 
@@ -56,14 +56,14 @@ fn comes_back(version: &str, drives: &str, expected: &str) -> (tempfile::TempDir
 }
 
 #[test]
-fn the_golden_set_of_draft_2_is_repaired_without_any_two_of_its_volumes() {
+fn the_golden_set_of_draft_3_is_repaired_without_any_two_of_its_volumes() {
     let place = tempfile::tempdir().unwrap();
     for drive in ["drive1", "drive2"] {
-        crate::harm::copy_tree(&golden("draft-2").join(drive), &place.path().join(drive));
+        crate::harm::copy_tree(&golden("draft-3").join(drive), &place.path().join(drive));
     }
     let set = std::fs::read_dir(place.path().join("drive1")).unwrap().next().unwrap().unwrap().path();
     crate::harm::remove([set.join("g00000-d000.ckv"), set.join("g00000-d002.ckv")]);
-    let home = golden("draft-2").join("keys");
+    let home = golden("draft-3").join("keys");
     let imported = Call::new(env!("CARGO_BIN_EXE_ckvault"), "import drive1 drive2 --to restored --json", place.path());
     let report = imported.env("CKVAULT_HOME", home).run().ok().json();
     assert!(report["repaired_blocks"].as_u64().unwrap() > 0, "{report}");

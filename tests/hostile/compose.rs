@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The version of the format that is spoken here.
-pub const FORMAT: &str = "draft-2";
+pub const FORMAT: &str = "draft-3";
 
 const BLOCK: usize = 64 << 10;
 

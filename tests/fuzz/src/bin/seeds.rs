@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use ckvault::pipeline::compress::{Compression, Compressor};
 use ckvault_fuzz::compose::{Keys, Recipe};
 use ckvault_fuzz::ustar::{Item, Kind, dir, file, hardlink, item, symlink};
 use std::cell::RefCell;
@@ -34,6 +35,10 @@ fn main() {
         "two",
         &[zstd::bulk::compress(&first, 1).unwrap(), b"\x50\x2a\x4d\x18\x01\0\0\0x".to_vec()].concat(),
     );
+    let plain: Vec<u8> = (0..3000u32).flat_map(|i| ((i % 7) as f32).to_le_bytes()).collect();
+    let mut packed = Vec::new();
+    Compressor::new(Compression::Auto).unwrap().compress(&plain, &mut packed).unwrap();
+    write("segment", "planes", &packed);
     write("hashes", "cuts", &[&[255, 3, 1, 0, 16, 0, 0, 1, 1][..], &b"0123456789abcdef".repeat(20)].concat());
     write("hashes", "none", &[]);
     importer(&write);
