@@ -185,7 +185,7 @@ fn every_frame_opens_with_age_and_zstd_and_tar_lists_them_all() {
     let vault = Vault::new();
     varied(&vault);
     vault.make(&["usb1", "usb2"]);
-    let set = vault.export("checkpoint --to usb1 --to usb2 --parity 3+2");
+    let set = vault.export("checkpoint --to usb1 --to usb2 --parity 3+2 --compress zstd");
     let secret = vault.tool("age", &format!("-d -i {IDENTITY}")).arg(set.dirs[0].join("keys.age")).run().ok();
     fs::write(vault.path("set.key"), &secret.out).unwrap();
     let inventory = vault.tool("age", "-d -i set.key").arg(set.dirs[0].join("inventory.age")).run().ok();
