@@ -112,6 +112,8 @@ fn only_in(package: &str, places: &[&str]) {
 #[test]
 fn each_package_has_one_module() {
     only_in("age", &["pipeline/seal/"]);
+    only_in("age_core", &["pipeline/seal/"]);
+    only_in("ring", &["pipeline/seal/"]);
     only_in("zstd", &["pipeline/compress/"]);
     only_in("reed_solomon_erasure", &["pipeline/parity/"]);
     only_in("ssh_key", &["format/signature.rs", "format/signers.rs"]);

@@ -188,8 +188,8 @@ mod tests {
         let fp32: Vec<u8> = weights(1 << 17).flat_map(f32::to_le_bytes).collect();
         let fp64: Vec<u8> = weights(1 << 16).flat_map(|w| f64::from(w * 1.234_567).sin().to_le_bytes()).collect();
         assert_eq!(found(&bf16(1 << 18)), [(1 << 19, 2, true)]);
-        assert_eq!(found(&fp32), [(1 << 19, 4, true)]);
-        assert_eq!(found(&fp64), [(1 << 19, 8, true)]);
+        assert_eq!(found(&fp32), [(1 << 19, 4, false)]);
+        assert_eq!(found(&fp64), [(1 << 19, 8, false)]);
         let int8: Vec<u8> = weights(1 << 19).map(|w| (w * 1000.0) as i8 as u8).collect();
         assert_eq!(found(&int8), [(1 << 19, 1, false)]);
         assert_eq!(found(&b"words ".repeat(5000))[0].1, 1);

@@ -2,6 +2,7 @@
 
 pub mod identities;
 pub mod recipients;
+mod stream;
 
 use crate::error::{Error, Result};
 use crate::format::manifest::LONGEST_SLOT;
@@ -34,13 +35,7 @@ impl SetIdentity {
 
     /// Opens an age file that is in memory, into `out`; more than `limit` bytes are an error.
     pub fn open(&self, sealed: &[u8], limit: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        out.clear();
-        let reader = self.reader(sealed)?;
-        reader.take(limit as u64 + 1).read_to_end(out)?;
-        if out.len() > limit {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "more than a segment can hold"));
-        }
-        Ok(())
+        stream::open(&self.0, sealed, limit, out)
     }
 
     /// Opens an age file as a stream.
@@ -100,9 +95,7 @@ impl SetRecipient {
 
     /// Seals `plain` as an age file at the end of `out`.
     pub fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let mut writer = self.writer(out)?;
-        writer.write_all(plain)?;
-        writer.finish().map(drop)
+        stream::seal(&self.0, plain, out)
     }
 
     /// Seals a stream; the writer must be finished.
