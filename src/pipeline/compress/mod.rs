@@ -122,7 +122,7 @@ impl Compressor {
         let quick = &mut self.quick;
         self.probe.ranges(plain, |bytes| tried(quick, bytes), &mut self.ranges);
         if let [] | [Range { shape: Shape::PLAIN, .. }] = self.ranges[..] {
-            let way = self.way(plain);
+            let way = self.way(Shape::PLAIN, plain);
             return self.append(way, plain, out);
         }
         filter::write(&self.ranges, out);
@@ -154,7 +154,7 @@ impl Compressor {
             for k in 0..shape.stride() {
                 let last = k + 1 == shape.stride();
                 let (from, to) = (at + k * plane, if last { end } else { at + (k + 1) * plane });
-                let way = self.way(&planes[from..to]);
+                let way = self.way(shape, &planes[from..to]);
                 match self.pieces.last_mut() {
                     Some((reached, before)) if *before == way => *reached = to,
                     _ => self.pieces.push((to, way)),
@@ -165,9 +165,13 @@ impl Compressor {
         self.planes = planes;
     }
 
-    /// What is best done with bytes, as far as a sample tells.
-    fn way(&mut self, bytes: &[u8]) -> Way {
+    /// What is best done with the bytes of a range in this shape, as far as a sample tells.
+    fn way(&mut self, shape: Shape, bytes: &[u8]) -> Way {
         let coded = self.probe.order0(bytes);
+        // A plane of noise does not repeat; bytes of no known kind may.
+        if shape != Shape::PLAIN && coded >= WORTH_CODING {
+            return Way::Stored;
+        }
         let searched = tried(&mut self.quick, bytes);
         match () {
             () if searched < coded * WORTH_DENSE => Way::Dense,

@@ -18,6 +18,9 @@ const AS_LONG_FLOATS: f32 = 0.99;
 /// What is as good as before, within this factor, stays: one long range compresses better than many short ones.
 const WORTH_CHANGING: f32 = 0.997;
 
+/// Chunks that cost the same within this share are of one kind, and what was best for the first of them is not looked for again.
+const ALIKE: f32 = 0.01;
+
 type Counts = [u16; 256];
 
 /// Estimates of the information in samples.
@@ -53,50 +56,56 @@ impl Probe {
     /// some bytes is left if they are compressed as they are.
     pub fn ranges(&self, plain: &[u8], mut searched: impl FnMut(&[u8]) -> f32, ranges: &mut Vec<Range>) {
         ranges.clear();
-        let (mut shape, mut begun) = (Shape::PLAIN, 0);
+        let (mut shape, mut begun, mut usual) = (Shape::PLAIN, 0, f32::NAN);
         for (i, chunk) in plain.chunks(CHUNK).enumerate() {
-            let (cost, mut better, mut phase) = self.shape(chunk, shape, (i * CHUNK - begun) % shape.stride());
-            if better != shape && better != Shape::PLAIN && searched(chunk) < cost / 8.0 {
-                (better, phase) = (Shape::PLAIN, 0);
-            }
-            let at = i * CHUNK + phase;
-            if better == shape && (at - begun).is_multiple_of(shape.stride()) {
+            let sample = Sample::of(chunk);
+            // Where the words of the chunk before go on.
+            let phase = (shape.stride() - (i * CHUNK - begun) % shape.stride()) % shape.stride();
+            let kept = self.cost(&sample.planes(shape, phase));
+            if (kept - usual).abs() < usual * ALIKE {
                 continue;
             }
+            let mut best = self.best(&sample);
+            let repeats = best.shape != Shape::PLAIN && searched(chunk) < best.cost / 8.0;
+            if repeats {
+                best = self.words(&sample, Shape::PLAIN, 0);
+            }
+            let same = best.shape == shape && best.phase == phase;
+            if same || !repeats && kept * WORTH_CHANGING <= best.cost {
+                usual = kept;
+                continue;
+            }
+            let at = i * CHUNK + best.phase;
             push(ranges, at - begun, shape);
-            (shape, begun) = (better, at);
+            (shape, begun, usual) = (best.shape, at, best.cost);
         }
         push(ranges, plain.len() - begun, shape);
         debug_assert!(ranges.len() <= MOST_RANGES);
     }
 
-    /// The bits a byte of a chunk in its best shape, that shape, and where in it the first word begins. `before` is the shape of the chunk before it, which
-    /// ended `phase` bytes into a word.
-    fn shape(&self, chunk: &[u8], before: Shape, phase: usize) -> (f32, Shape, usize) {
-        let sample = Sample::of(chunk);
-        let plain = self.cost(&sample.planes(Shape::PLAIN, 0));
-        let mut best = (plain, Shape::PLAIN, 0);
+    /// The words of which a sample is most likely to consist.
+    fn best(&self, sample: &Sample) -> Words {
+        let words = |shape, phase| self.words(sample, shape, phase);
+        let mut best = words(Shape::PLAIN, 0);
         for stride in [2, 4, 8] {
             let shape = |rotated| Shape::new(stride, rotated).unwrap_or(Shape::PLAIN);
             let planes = sample.planes(shape(false), 0);
             // The byte with sign and exponent says most of all, and is the last of its word, unless words begin elsewhere.
             let skewed = (0..stride).min_by(|a, b| self.bits(&planes[*a]).total_cmp(&self.bits(&planes[*b])));
             let elsewhere = skewed.map_or(0, |k| (k + 1) % stride);
-            let straight = (self.cost(&planes), shape(false), 0);
-            let rotated = |phase| (self.cost(&sample.planes(shape(true), phase)), shape(true), phase);
             let as_floats = if stride == 2 { AS_FLOATS } else { AS_LONG_FLOATS };
-            let mut words = straight;
-            for (found, factor) in [(rotated(0), as_floats), (rotated(elsewhere), WORTH_LONGER)] {
-                words = if found.0 < words.0 * factor { found } else { words };
+            let mut found = Words { cost: self.cost(&planes), shape: shape(false), phase: 0 };
+            for (rotated, factor) in [(words(shape(true), 0), as_floats), (words(shape(true), elsewhere), WORTH_LONGER)]
+            {
+                found = if rotated.cost < found.cost * factor { rotated } else { found };
             }
-            if words.0 < best.0 * WORTH_LONGER {
-                best = words;
-            }
+            best = if found.cost < best.cost * WORTH_LONGER { found } else { best };
         }
-        // Where the words of the chunk before go on.
-        let phase = (before.stride() - phase) % before.stride();
-        let kept = self.cost(&sample.planes(before, phase));
-        if kept * WORTH_CHANGING <= best.0 { (kept, before, phase) } else { best }
+        best
+    }
+
+    fn words(&self, sample: &Sample, shape: Shape, phase: usize) -> Words {
+        Words { cost: self.cost(&sample.planes(shape, phase)), shape, phase }
     }
 
     /// Bits a byte over all planes; they have the same number of bytes.
@@ -127,6 +136,16 @@ fn push(ranges: &mut Vec<Range>, len: usize, shape: Shape) {
     if len > 0 {
         ranges.push(Range { len: len as u32, shape });
     }
+}
+
+/// What a chunk may consist of.
+#[derive(Clone, Copy)]
+struct Words {
+    /// Bits a byte.
+    cost: f32,
+    shape: Shape,
+    /// Where in the chunk the first word begins.
+    phase: usize,
 }
 
 /// Some stretches of a range, each beginning at a multiple of eight bytes.
