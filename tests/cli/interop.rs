@@ -1,5 +1,6 @@
 //! Stock tools read what ckvault writes: age, zstd, tar, b3sum, ssh-keygen, and recover.py with nothing but those.
 
+use crate::dice::Dice;
 use crate::harm;
 use crate::support::*;
 use crate::tree;
@@ -16,11 +17,23 @@ fn varied(vault: &Vault) -> PathBuf {
     tree::set_mtime(&dir.join("config.json"), -1000, 123_456_789);
     tree::set_mode(&dir.join("config.json"), 0o640);
     tree::set_xattr(&dir.join("model.safetensors"), "user.origin", b"hub\xff");
+    fs::write(dir.join("weights.bin"), weights()).unwrap();
     let sparse = fs::File::create(dir.join("sparse.bin")).unwrap();
     sparse.set_len(20 << 20).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(4, 5000), 9 << 20).unwrap();
     tree::set_mtime(&dir, 1_600_000_000, 42);
     dir
+}
+
+/// Numbers of 16, 32 and 64 bits that are like weights, each kind long enough to be known.
+fn weights() -> Vec<u8> {
+    let mut dice = Dice(11);
+    let numbers: Vec<f32> =
+        (0..60_000).map(|_| (0..8).map(|_| dice.below(1000) as f32).sum::<f32>() / 8e4 - 0.05).collect();
+    let bf16 = numbers.iter().flat_map(|w| ((w.to_bits() >> 16) as u16).to_le_bytes()).collect::<Vec<u8>>();
+    let fp32 = numbers.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+    let fp64 = numbers.iter().flat_map(|w| f64::from(*w).sin().to_le_bytes()).collect::<Vec<u8>>();
+    [bf16.clone(), fp32, vec![7], bf16, fp64].concat()
 }
 
 const RECOVER: [&str; 5] = ["python3", "age", "zstd", "tar", "b3sum"];
@@ -211,4 +224,23 @@ fn every_frame_opens_with_age_and_zstd_and_tar_lists_them_all() {
     vault.tool("tar", "-x -p -C untarred -f -").input(&stream).run().ok();
     assert_eq!(tree::read(&vault.path("untarred")).len(), tree.len());
     assert_eq!(tree::hash(&vault.path("untarred/sparse.bin")), tree::hash(&vault.path("checkpoint/sparse.bin")));
+}
+
+#[test]
+fn segments_have_the_filter_that_was_asked_for() {
+    let vault = Vault::new();
+    varied(&vault);
+    let mut bytes = Vec::new();
+    for (usb, how, filter) in
+        [("a", "", "planes"), ("b", "--compress zstd:1", "zstd"), ("c", "--compress none", "zstd")]
+    {
+        vault.make(&[usb]);
+        let set = vault.export(&format!("checkpoint --to {usb} --parity 3+2 {how}"));
+        let manifest = fs::read(set.dirs[0].join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(manifest["filter"], filter);
+        vault.restores(usb, "checkpoint");
+        bytes.push(set.volumes().iter().map(|v| v.metadata().unwrap().len()).sum::<u64>());
+    }
+    assert!(bytes[0] < bytes[1] && bytes[1] < bytes[2], "{bytes:?}");
 }

@@ -18,8 +18,8 @@ use zstd::zstd_safe::{CParameter, ParamSwitch};
 const NO_SEARCH: i32 = -(1 << 17);
 /// Where little repeats.
 const QUICK: i32 = 1;
-/// Where much repeats, as in text.
-const DENSE: i32 = 3;
+/// Where much repeats, as in text: a segment is then as small as its share of what level 3 makes of a whole stream.
+const DENSE: i32 = 5;
 /// Bytes that are compressed to see what is gained.
 const TRIAL: usize = 16 << 10;
 /// What is coded must shrink to this share.
