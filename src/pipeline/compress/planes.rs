@@ -10,6 +10,9 @@ use crate::format::filter::Shape;
 /// Words that are taken apart at a time.
 const BLOCK: usize = 2048;
 
+/// Words that are put together at a time.
+const LANE: usize = 64;
+
 /// A word of N bytes, the lowest first.
 trait Word<const N: usize>: Copy + Default {
     fn load(bytes: [u8; N]) -> Self;
@@ -99,27 +102,26 @@ fn join_words<W: Word<N>, const N: usize, const ROTATED: bool>(planes: &[u8], pl
     let (words, rest) = plain.as_chunks_mut::<N>();
     let (planes, tail) = planes.split_at(words.len() * N);
     rest.copy_from_slice(tail);
-    let planes: Vec<&[u8]> = planes.chunks(words.len().max(1)).collect();
-    let Ok(planes) = <[&[u8]; N]>::try_from(planes) else { return };
-    let mut at = 0;
-    for words in words.chunks_mut(64) {
-        let planes = planes.map(|plane| &plane[at..at + words.len()]);
-        give_planes::<W, N, ROTATED>(planes, words);
-        at += words.len();
+    let Ok(mut planes) = <[&[u8]; N]>::try_from(planes.chunks(words.len().max(1)).collect::<Vec<_>>()) else { return };
+    let (lanes, words) = words.as_chunks_mut::<LANE>();
+    for lane in lanes {
+        // Of a known length, so that it becomes vector instructions.
+        let parts = planes.map(|plane| plane.first_chunk::<LANE>().unwrap_or(&[0; LANE]));
+        planes = planes.map(|plane| plane.get(LANE..).unwrap_or_default());
+        let joined: [W; LANE] = std::array::from_fn(|i| join_word::<W, N, ROTATED>(|k| parts[k][i]));
+        for (word, joined) in lane.iter_mut().zip(joined) {
+            *word = joined.store();
+        }
+    }
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = join_word::<W, N, ROTATED>(|k| planes[k][i]).store();
     }
 }
 
-fn give_planes<W: Word<N>, const N: usize, const ROTATED: bool>(planes: [&[u8]; N], words: &mut [[u8; N]]) {
-    let len = words.len();
-    let mut joined = [W::default(); 64];
-    for (k, plane) in planes.into_iter().enumerate() {
-        for (word, byte) in joined[..len].iter_mut().zip(plane) {
-            *word = word.with(k, *byte);
-        }
-    }
-    for (word, joined) in words.iter_mut().zip(joined) {
-        *word = if ROTATED { joined.unrotated() } else { joined }.store();
-    }
+#[inline(always)]
+fn join_word<W: Word<N>, const N: usize, const ROTATED: bool>(byte: impl Fn(usize) -> u8) -> W {
+    let word = (0..N).fold(W::default(), |word, k| word.with(k, byte(k)));
+    if ROTATED { word.unrotated() } else { word }
 }
 
 #[cfg(test)]
