@@ -174,9 +174,9 @@ mod tests {
     #[test]
     fn the_exponent_of_a_bf16_is_one_byte() {
         // Sign 1, exponent 0x7e, mantissa 0x55: 1 01111110 1010101.
-        let plain = 0b1_01111110_1010101_u16.to_le_bytes();
+        let plain = (1 << 15 | 0x7e << 7 | 0x55_u16).to_le_bytes();
         let mut planes = [0; 2];
         split(Shape::new(2, true).unwrap(), &plain, &mut planes);
-        assert_eq!(planes, [0b1010101_1, 0x7e]);
+        assert_eq!(planes, [0x55 << 1 | 1, 0x7e]);
     }
 }
