@@ -250,8 +250,10 @@ pub fn unpack(
         lacking: Mutex::default(),
     };
     let failure = FirstError::default();
+    // Frames are dealt to all drives in turn: with as many workers as drives, none waits for another to be read.
+    let workers = workers().max(blocks.set().dirs.len());
     std::thread::scope(|scope| {
-        for _ in 0..workers() {
+        for _ in 0..workers {
             let (opening, failure) = (&opening, &failure);
             scope.spawn(move || failure.keep(opening.work(), || opening.stop()));
         }
