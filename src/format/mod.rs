@@ -157,7 +157,8 @@ pub mod hash_hex {
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<[u8; 32], E> {
-            parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            // What stands there instead may be of any length, so it is not repeated.
+            parse(text).ok_or_else(|| E::invalid_value(Unexpected::Other("another text"), &self))
         }
     }
 

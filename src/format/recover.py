@@ -174,7 +174,10 @@ def main():
         for sealed in frames(paths, segments):
             packed = age(identity, sealed)
             plain = unzstd(packed)
-            tar.stdin.write(from_planes(packed, plain) if signed["filter"] == "planes" else plain)
+            try:
+                tar.stdin.write(from_planes(packed, plain) if signed["filter"] == "planes" else plain)
+            except BrokenPipeError:
+                die("tar stopped: what is in " + args.to + " is not complete; is there room?")
         end += head["segments"]
     tar.stdin.close()
     if tar.wait():

@@ -1,7 +1,8 @@
 //! The stages, and the one place that knows their order.
 //!
-//! Out: source → planes → compress → seal → frames into stripes → drives. Back: blocks (repaired if need be) → open → decompress →
-//! planes → place. Both directions are run by identical workers, as many as there are cores, each taking a segment all the way.
+//! Out: source → planes → compress → seal → frames into stripes → drives. Back: blocks (repaired if need be) → open →
+//! decompress → planes → place. Both directions are run by identical workers, at least as many as there are cores, each taking
+//! a segment all the way.
 
 pub mod audit;
 pub mod bits;

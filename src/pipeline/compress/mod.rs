@@ -1,15 +1,18 @@
 //! zstd: a segment is compressed alone, so that it opens alone. What is made for weights: their bytes are rearranged as planes
 //! first, planes of noise are stored, skewed ones coded by their frequencies, and only where something repeats is it searched.
 
+mod judge;
 mod planes;
 mod probe;
+#[cfg(test)]
+mod samples;
 mod stream;
 
 pub use stream::{StreamCompressor, reader};
 
 use crate::error::{Error, Result};
 use crate::format::filter::{self, Range, Shape};
-use probe::Probe;
+use judge::{Judge, Way};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Cursor};
 use zstd::zstd_safe::{CParameter, ParamSwitch};
@@ -18,16 +21,8 @@ use zstd::zstd_safe::{CParameter, ParamSwitch};
 const NO_SEARCH: i32 = -(1 << 17);
 /// Where little repeats.
 const QUICK: i32 = 1;
-/// Where much repeats, as in text: a segment is then as small as its share of what level 3 makes of a whole stream.
+/// Where much repeats, as in text: alone, segments of 1 MiB are then no larger than at level 3 as one stream.
 const DENSE: i32 = 5;
-/// Bytes that are compressed to see what is gained.
-const TRIAL: usize = 16 << 10;
-/// What is coded must shrink to this share.
-const WORTH_CODING: f32 = 0.98;
-/// Matches must make it smaller still, by this factor.
-const WORTH_SEARCHING: f32 = 0.95;
-/// What shrinks to this share of what its frequencies give repeats so much that a longer search pays.
-const WORTH_DENSE: f32 = 0.75;
 
 /// How segments are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,53 +52,29 @@ impl Compression {
     }
 }
 
-type Context = zstd::bulk::Compressor<'static>;
-
 /// Compresses segments; one a worker, since it keeps its working memory.
 pub struct Compressor {
     compression: Compression,
-    probe: Probe,
-    stored: Context,
-    coded: Context,
-    quick: Context,
-    dense: Context,
+    judge: Judge,
+    contexts: Contexts,
     ranges: Vec<Range>,
     planes: Vec<u8>,
+    /// Where each piece ends, and what is done with it.
     pieces: Vec<(usize, Way)>,
-}
-
-/// What is done with a plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Stored,
-    Coded,
-    Quick,
-    Dense,
 }
 
 impl Compressor {
     /// A new one.
     pub fn new(compression: Compression) -> Result<Compressor> {
-        let context = |level, literals| -> io::Result<Context> {
-            let mut context = Context::new(level)?;
-            context.set_parameter(CParameter::LiteralCompressionMode(literals))?;
-            Ok(context)
-        };
         let dense = if let Compression::Zstd(level) = compression { level } else { DENSE };
-        let new = || {
-            Ok(Compressor {
-                compression,
-                probe: Probe::new(),
-                stored: context(NO_SEARCH, ParamSwitch::Disable)?,
-                coded: context(NO_SEARCH, ParamSwitch::Enable)?,
-                quick: context(QUICK, ParamSwitch::Auto)?,
-                dense: context(dense, ParamSwitch::Auto)?,
-                ranges: Vec::new(),
-                planes: Vec::new(),
-                pieces: Vec::new(),
-            })
-        };
-        new().map_err(internal)
+        Ok(Compressor {
+            compression,
+            judge: Judge::new()?,
+            contexts: Contexts::new(dense).map_err(internal)?,
+            ranges: Vec::new(),
+            planes: Vec::new(),
+            pieces: Vec::new(),
+        })
     }
 
     /// Compresses `plain` into `out`, which is replaced, by at most [`longest`] bytes.
@@ -111,76 +82,82 @@ impl Compressor {
         out.clear();
         out.reserve(longest(plain.len()) + filter::LONGEST);
         match self.compression {
-            Compression::None => self.append(Way::Stored, plain, out),
-            Compression::Zstd(_) => self.append(Way::Dense, plain, out),
+            Compression::None => self.contexts.append(Way::Stored, plain, out),
+            Compression::Zstd(_) => self.contexts.append(Way::Dense, plain, out),
             Compression::Auto => self.compress_planes(plain, out),
         }
         .map_err(internal)
     }
 
     fn compress_planes(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let quick = &mut self.quick;
-        self.probe.ranges(plain, |bytes| tried(quick, bytes), &mut self.ranges);
+        self.judge.ranges(plain, &mut self.ranges);
         if let [] | [Range { shape: Shape::PLAIN, .. }] = self.ranges[..] {
-            let way = self.way(Shape::PLAIN, plain);
-            return self.append(way, plain, out);
+            let way = self.judge.way(Shape::PLAIN, plain);
+            return self.contexts.append(way, plain, out);
         }
         filter::write(&self.ranges, out);
         self.rearrange(plain);
-        let planes = std::mem::take(&mut self.planes);
         let mut at = 0;
-        for (end, way) in std::mem::take(&mut self.pieces) {
-            self.append(way, &planes[at..end], out)?;
-            at = end;
+        for (end, way) in &self.pieces {
+            self.contexts.append(*way, &self.planes[at..*end], out)?;
+            at = *end;
         }
-        self.planes = planes;
         if out.len() <= longest(plain.len()) {
             return Ok(());
         }
         out.clear();
-        self.append(Way::Stored, plain, out)
+        self.contexts.append(Way::Stored, plain, out)
     }
 
     /// Takes the ranges apart into planes, and decides what is done with each; neighbours that are treated alike are one piece.
     fn rearrange(&mut self, plain: &[u8]) {
         self.planes.resize(plain.len(), 0);
-        let mut planes = std::mem::take(&mut self.planes);
+        self.pieces.clear();
         let mut at = 0;
-        for i in 0..self.ranges.len() {
-            let Range { len, shape } = self.ranges[i];
-            let end = at + len as usize;
-            planes::split(shape, &plain[at..end], &mut planes[at..end]);
-            let plane = len as usize / shape.stride();
-            for k in 0..shape.stride() {
-                let last = k + 1 == shape.stride();
-                let (from, to) = (at + k * plane, if last { end } else { at + (k + 1) * plane });
-                let way = self.way(shape, &planes[from..to]);
+        for Range { len, shape } in &self.ranges {
+            let end = at + *len as usize;
+            planes::split(*shape, &plain[at..end], &mut self.planes[at..end]);
+            let plane = *len as usize / shape.stride();
+            for k in 1..=shape.stride() {
+                // What is left of a word at the end goes with the last plane.
+                let to = if k == shape.stride() { end } else { at + plane };
+                let way = self.judge.way(*shape, &self.planes[at..to]);
                 match self.pieces.last_mut() {
                     Some((reached, before)) if *before == way => *reached = to,
                     _ => self.pieces.push((to, way)),
                 }
+                at = to;
             }
-            at = end;
-        }
-        self.planes = planes;
-    }
-
-    /// What is best done with the bytes of a range in this shape, as far as a sample tells.
-    fn way(&mut self, shape: Shape, bytes: &[u8]) -> Way {
-        let coded = self.probe.order0(bytes);
-        // A plane of noise does not repeat; bytes of no known kind may.
-        if shape != Shape::PLAIN && coded >= WORTH_CODING {
-            return Way::Stored;
-        }
-        let searched = tried(&mut self.quick, bytes);
-        match () {
-            () if searched < coded * WORTH_DENSE => Way::Dense,
-            () if searched < coded * WORTH_SEARCHING => Way::Quick,
-            () if coded < WORTH_CODING => Way::Coded,
-            () => Way::Stored,
         }
     }
+}
 
+type Context = zstd::bulk::Compressor<'static>;
+
+/// One for each way.
+struct Contexts {
+    stored: Context,
+    coded: Context,
+    quick: Context,
+    dense: Context,
+}
+
+impl Contexts {
+    fn new(dense: i32) -> io::Result<Contexts> {
+        let context = |level, literals| -> io::Result<Context> {
+            let mut context = Context::new(level)?;
+            context.set_parameter(CParameter::LiteralCompressionMode(literals))?;
+            Ok(context)
+        };
+        Ok(Contexts {
+            stored: context(NO_SEARCH, ParamSwitch::Disable)?,
+            coded: context(NO_SEARCH, ParamSwitch::Enable)?,
+            quick: context(QUICK, ParamSwitch::Auto)?,
+            dense: context(dense, ParamSwitch::Auto)?,
+        })
+    }
+
+    /// Compresses bytes into a frame of their own at the end of `out`.
     fn append(&mut self, way: Way, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let context = match way {
             Way::Stored => &mut self.stored,
@@ -192,17 +169,6 @@ impl Compressor {
         let mut end = Cursor::new(out);
         end.set_position(end.get_ref().len() as u64);
         context.compress_to_buffer(bytes, &mut end).map(drop)
-    }
-}
-
-/// The share of bytes that is left of some in their middle; 1 if they cannot be tried.
-fn tried(context: &mut Context, bytes: &[u8]) -> f32 {
-    let from = bytes.len().saturating_sub(TRIAL) / 2;
-    let trial = &bytes[from..bytes.len().min(from + TRIAL)];
-    let mut packed = Vec::with_capacity(longest(trial.len()));
-    match context.compress_to_buffer(trial, &mut packed) {
-        Ok(len) if !trial.is_empty() => len as f32 / trial.len() as f32,
-        _ => 1.0,
     }
 }
 
@@ -282,6 +248,7 @@ fn internal(e: io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::format::filter::Filter;
+    use crate::pipeline::compress::samples::{Dice, bf16};
     use proptest::prelude::*;
 
     fn round_trip(compression: Compression, plain: &[u8]) -> usize {
@@ -299,21 +266,16 @@ mod tests {
     /// Bytes of many kinds in a row, each as long as it happens to be.
     fn mixture() -> impl Strategy<Value = Vec<u8>> {
         let run = (0u8..7, 0usize..300_000, any::<u64>()).prop_map(|(kind, len, seed)| {
-            let mut state = seed | 1;
-            let mut dice = move || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) as u32
-            };
-            let mut bytes = Vec::new();
+            let (mut dice, mut bytes) = (Dice(seed), Vec::new());
             while bytes.len() < len {
-                let sum = (0..4).map(|_| dice() as f32).sum::<f32>() / (1u64 << 31) as f32 - 2.0;
+                let weight = dice.weight();
                 match kind {
-                    0 => bytes.extend(((sum.to_bits() >> 16) as u16).to_le_bytes()),
-                    1 => bytes.extend(sum.to_le_bytes()),
-                    2 => bytes.extend(f64::from(sum).sin().to_le_bytes()),
-                    3 => bytes.push((sum * 30.0) as i8 as u8),
-                    4 => bytes.extend(dice().to_le_bytes()),
-                    5 => bytes.extend(format!("\"layer.{}.weight\": ", dice() % 100).bytes()),
+                    0 => bytes.extend(bf16(weight)),
+                    1 => bytes.extend(weight.to_le_bytes()),
+                    2 => bytes.extend(f64::from(weight).sin().to_le_bytes()),
+                    3 => bytes.push((weight * 1000.0) as i8 as u8),
+                    4 => bytes.extend(dice.number().to_le_bytes()),
+                    5 => bytes.extend(format!("\"layer.{}.weight\": ", dice.number() % 100).bytes()),
                     _ => bytes.extend([0; 100]),
                 }
             }
@@ -349,16 +311,10 @@ mod tests {
 
     #[test]
     fn weights_lose_their_skew_and_noise_costs_next_to_nothing() {
-        let mut state = 1u64;
-        let mut dice = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        let weight = |dice: &mut dyn FnMut() -> f32| 0.02 * ((0..12).map(|_| dice()).sum::<f32>() - 6.0);
-        let bf16: Vec<u8> =
-            (0..1 << 19).flat_map(|_| ((weight(&mut dice).to_bits() >> 16) as u16).to_le_bytes()).collect();
+        let mut dice = Dice(1);
+        let bf16: Vec<u8> = (0..1 << 19).flat_map(|_| bf16(dice.weight())).collect();
         assert!(round_trip(Compression::Auto, &bf16) < bf16.len() * 68 / 100);
-        let noise: Vec<u8> = (0..1 << 20).map(|_| (dice() * 256.0) as u8).collect();
+        let noise: Vec<u8> = (0..1 << 18).flat_map(|_| dice.number().to_le_bytes()).collect();
         assert!(round_trip(Compression::Auto, &noise) < noise.len() + noise.len() / 1000);
         assert!(round_trip(Compression::None, &noise) < noise.len() + noise.len() / 1000);
         let text = b"so is it with text, in which words mean nothing; ".repeat(20_000);

@@ -181,19 +181,15 @@ impl<'a> Sample<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::compress::samples::{Dice, bf16};
 
-    /// Numbers that look like weights.
     fn weights(count: usize) -> impl Iterator<Item = f32> {
-        let mut state = 7u64;
-        let mut uniform = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        (0..count).map(move |_| 0.02 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0))
+        let mut dice = Dice(7);
+        (0..count).map(move |_| dice.weight())
     }
 
-    fn bf16(count: usize) -> Vec<u8> {
-        weights(count).flat_map(|w| ((w.to_bits() >> 16) as u16).to_le_bytes()).collect()
+    fn bf16_bytes(count: usize) -> Vec<u8> {
+        weights(count).flat_map(bf16).collect()
     }
 
     fn found(plain: &[u8]) -> Vec<(u32, usize, bool)> {
@@ -206,7 +202,7 @@ mod tests {
     fn each_kind_of_numbers_gets_its_words() {
         let fp32: Vec<u8> = weights(1 << 17).flat_map(f32::to_le_bytes).collect();
         let fp64: Vec<u8> = weights(1 << 16).flat_map(|w| f64::from(w * 1.234_567).sin().to_le_bytes()).collect();
-        assert_eq!(found(&bf16(1 << 18)), [(1 << 19, 2, true)]);
+        assert_eq!(found(&bf16_bytes(1 << 18)), [(1 << 19, 2, true)]);
         assert_eq!(found(&fp32), [(1 << 19, 4, false)]);
         assert_eq!(found(&fp64), [(1 << 19, 8, false)]);
         let int8: Vec<u8> = weights(1 << 19).map(|w| (w * 1000.0) as i8 as u8).collect();
@@ -218,14 +214,14 @@ mod tests {
 
     #[test]
     fn words_that_begin_at_odd_places_are_found() {
-        let odd: Vec<u8> = std::iter::once(1).chain(bf16(1 << 17)).collect();
+        let odd: Vec<u8> = std::iter::once(1).chain(bf16_bytes(1 << 17)).collect();
         assert_eq!(found(&odd), [(1, 1, false), (1 << 18, 2, true)]);
     }
 
     #[test]
     fn a_change_in_the_middle_is_found() {
         let text = b"words and words ".repeat(CHUNK / 16);
-        let both = [&text[..CHUNK], &bf16(CHUNK), &text[..CHUNK]].concat();
+        let both = [&text[..CHUNK], &bf16_bytes(CHUNK), &text[..CHUNK]].concat();
         assert_eq!(found(&both), [(CHUNK as u32, 1, false), (2 * CHUNK as u32, 2, true), (CHUNK as u32, 1, false)]);
     }
 }

@@ -1,0 +1,74 @@
+//! What is best done with the bytes of a segment, as far as samples tell: by their frequencies, and by compressing a little.
+
+use super::probe::Probe;
+use crate::error::Result;
+use crate::format::filter::{Range, Shape};
+
+/// Bytes that are compressed to see what is gained.
+const TRIAL: usize = 16 << 10;
+/// What is coded must shrink to this share.
+const WORTH_CODING: f32 = 0.98;
+/// Matches must make it smaller still, by this factor.
+const WORTH_SEARCHING: f32 = 0.95;
+/// What shrinks to this share of what its frequencies give repeats so much that a longer search pays.
+const WORTH_DENSE: f32 = 0.75;
+
+/// What is done with a plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Kept as it is.
+    Stored,
+    /// Coded by the frequencies of its bytes.
+    Coded,
+    /// Searched for what repeats nearby.
+    Quick,
+    /// Searched longer.
+    Dense,
+}
+
+/// Judges samples; one a worker.
+pub struct Judge {
+    probe: Probe,
+    trial: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl Judge {
+    /// A new one.
+    pub fn new() -> Result<Judge> {
+        let trial = zstd::bulk::Compressor::new(super::QUICK).map_err(super::internal)?;
+        Ok(Judge { probe: Probe::new(), trial, packed: Vec::with_capacity(super::longest(TRIAL)) })
+    }
+
+    /// The ranges of a segment, and how each is best rearranged.
+    pub fn ranges(&mut self, plain: &[u8], ranges: &mut Vec<Range>) {
+        let Judge { probe, trial, packed } = self;
+        probe.ranges(plain, |bytes| searched(trial, packed, bytes), ranges);
+    }
+
+    /// What is best done with a plane of a range in this shape.
+    pub fn way(&mut self, shape: Shape, plane: &[u8]) -> Way {
+        let coded = self.probe.order0(plane);
+        // A plane of noise does not repeat; bytes of no known kind may.
+        if shape != Shape::PLAIN && coded >= WORTH_CODING {
+            return Way::Stored;
+        }
+        let searched = searched(&mut self.trial, &mut self.packed, plane);
+        match () {
+            () if searched < coded * WORTH_DENSE => Way::Dense,
+            () if searched < coded * WORTH_SEARCHING => Way::Quick,
+            () if coded < WORTH_CODING => Way::Coded,
+            () => Way::Stored,
+        }
+    }
+}
+
+/// The share that is left of some bytes in the middle when they are searched; 1 if they cannot be.
+fn searched(trial: &mut zstd::bulk::Compressor, packed: &mut Vec<u8>, bytes: &[u8]) -> f32 {
+    let from = bytes.len().saturating_sub(TRIAL) / 2;
+    let middle = &bytes[from..bytes.len().min(from + TRIAL)];
+    match trial.compress_to_buffer(middle, packed) {
+        Ok(len) if !middle.is_empty() => len as f32 / middle.len() as f32,
+        _ => 1.0,
+    }
+}
