@@ -68,9 +68,11 @@ impl StateFile {
         written.map_err(Error::io("write", &self.path))
     }
 
-    /// Removes it.
+    /// Removes it, durably.
     pub fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))
+        std::fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))?;
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))
     }
 }
 

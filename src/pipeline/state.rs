@@ -58,7 +58,7 @@ pub struct Begun {
     pub sources_were: String,
 }
 
-/// A part that was finished.
+/// A part that was finished, and that others follow.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wrote {
     /// The first segment after it.
@@ -119,7 +119,7 @@ impl State {
         self.groups.load(Ordering::Relaxed)
     }
 
-    /// A part is finished.
+    /// A part is finished, and it is not the last.
     pub fn wrote(&self, wrote: Wrote) -> Result<()> {
         self.append(&Line::Wrote(wrote))
     }

@@ -6,6 +6,7 @@ use crate::tree;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A source of several groups of 4+2 volumes of 2 MiB.
 fn prepared() -> Vault {
@@ -23,7 +24,7 @@ fn killed_at(vault: &Vault, name: &str) -> PathBuf {
 
 /// Kills an export to `usb` as soon as a file with this name is there; returns the directory of the set.
 pub fn killed(vault: &Vault, export: &str, name: &str) -> PathBuf {
-    for _ in 0..20 {
+    for _ in 0..100 {
         let _ = fs::remove_dir_all(vault.path("usb"));
         let _ = fs::remove_dir_all(vault.path(".local"));
         vault.make(&["usb"]);
@@ -31,22 +32,30 @@ pub fn killed(vault: &Vault, export: &str, name: &str) -> PathBuf {
         let there =
             || fs::read_dir(vault.path("usb")).ok()?.flatten().map(|e| e.path()).find(|d| d.join(name).exists());
         let dir = loop {
-            if let Some(dir) = there() {
-                break dir;
+            match there() {
+                None if child.try_wait().unwrap().is_none() => {}
+                dir => break dir,
             }
-            assert!(child.try_wait().unwrap().is_none(), "it ended before {name} was there");
         };
         child.kill().unwrap();
         if !child.wait().unwrap().success() {
-            return dir;
+            return dir.unwrap_or_else(|| panic!("it failed before {name} was there"));
         }
     }
     panic!("the export was always faster than this test");
 }
 
+const STATE: &str = ".local/state/ckvault";
+
 fn state(vault: &Vault) -> Vec<PathBuf> {
-    let dir = vault.path(".local/state/ckvault");
-    let named = names_in(&dir).into_iter().filter(|n| !n.starts_with(b"."));
+    states(&vault.path(STATE))
+}
+
+fn states(dir: &Path) -> Vec<PathBuf> {
+    if !dir.is_dir() {
+        return Vec::new();
+    }
+    let named = names_in(dir).into_iter().filter(|n| !n.starts_with(b"."));
     named.map(|n| dir.join(std::str::from_utf8(&n).unwrap())).collect()
 }
 
@@ -85,6 +94,30 @@ fn it_can_be_killed_while_it_finishes_and_goes_on_again_and_again() {
         vault.sender(&format!("export --resume {id}")).ok();
         is_whole(&vault);
     }
+}
+
+/// Runs a command that keeps its state in `dir` and succeeds; then that file is there again, as it was at last.
+fn ends_without_removing_its_state(mut command: Command, dir: &Path, kept: &Path) {
+    let mut child = command.spawn().unwrap();
+    let file = loop {
+        if let Some(file) = states(dir).into_iter().find(|f| fs::hard_link(f, kept).is_ok()) {
+            break file;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it had no state in {}", dir.display());
+    };
+    assert!(child.wait().unwrap().success());
+    assert!(!file.exists());
+    fs::rename(kept, file).unwrap();
+}
+
+#[test]
+fn it_can_be_killed_when_only_its_state_is_left() {
+    let vault = prepared();
+    let command = vault.call("sender", EXPORT).command();
+    ends_without_removing_its_state(command, &vault.path(STATE), &vault.path("kept"));
+    vault.sender(EXPORT).fails(1).says("--resume");
+    vault.sender("export --resume").ok();
+    is_whole(&vault);
 }
 
 #[test]

@@ -196,7 +196,10 @@ impl Export {
         let read = self.read_back(&manifest, &drives, &dirs, progress)?;
         let (signature, origin) = self.sign(&manifest, &dirs, progress)?;
         let hash = *blake3::hash(&manifest.encode()).as_bytes();
-        self.state.wrote(Wrote { end: packed.end, manifest: hash })?;
+        // The state of the last part is removed instead: resuming would look for a part after it.
+        if !last {
+            self.state.wrote(Wrote { end: packed.end, manifest: hash })?;
+        }
         let page = Page { finished: Vec::new(), ..packed.page };
         self.at = Position { part: self.at.part + 1, first: packed.end, previous: Some(hash), page, known: Vec::new() };
         let origin = read.zip(origin).map(|(a, b)| a.and(b));
