@@ -2,7 +2,7 @@
 //!
 //! Out: source → planes → compress → seal → frames into stripes → drives. Back: blocks (repaired if need be) → open →
 //! decompress → planes → place. Both directions are run by identical workers, at least as many as there are cores, each taking
-//! a segment all the way.
+//! a segment all the way; on the way back each drive has one that reads it.
 
 pub mod audit;
 pub mod bits;
@@ -50,6 +50,7 @@ pub mod stripe;
 pub mod striper;
 pub mod tally;
 pub mod tar;
+pub mod turns;
 pub mod verdict;
 pub mod walk;
 pub mod wanted;
@@ -71,9 +72,11 @@ use room::Room;
 use seal::SetRecipient;
 use setdirs::SetDirs;
 use source::Source;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use striper::Striper;
+use turns::Turns;
 
 /// What [`pack`] leaves behind for inventory and manifest.
 pub struct Packed {
@@ -240,23 +243,14 @@ pub fn unpack(
     go_on: bool,
     progress: &dyn Progress,
 ) -> Result<Vec<(u64, Error)>> {
-    let opening = Opening {
-        blocks,
-        contents,
-        place,
-        progress,
-        segments,
-        go_on,
-        next: AtomicUsize::new(0),
-        lacking: Mutex::default(),
-    };
+    let drive = |segment: u64| Ok((segment, blocks.drive(frame_of(blocks, contents, segment)?.0)));
+    let turns = Turns::new(segments.into_iter().map(drive).collect::<Result<Vec<_>>>()?);
+    let opening = Opening { blocks, contents, place, progress, turns, go_on, lacking: Mutex::default() };
     let failure = FirstError::default();
-    // Frames are dealt to all drives in turn: with as many workers as drives, none waits for another to be read.
-    let workers = workers().max(blocks.set().dirs.len());
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for reader in 0..workers().max(opening.turns.drives()) {
             let (opening, failure) = (&opening, &failure);
-            scope.spawn(move || failure.keep(opening.work(), || opening.stop()));
+            scope.spawn(move || failure.keep(opening.work(reader), || opening.turns.stop()));
         }
     });
     failure.check()?;
@@ -274,19 +268,18 @@ struct Opening<'a> {
     contents: &'a Contents,
     place: &'a Place<'a>,
     progress: &'a dyn Progress,
-    segments: Vec<u64>,
+    turns: Turns,
     go_on: bool,
-    next: AtomicUsize,
     lacking: Mutex<Vec<(u64, Error)>>,
 }
 
 impl Opening<'_> {
-    fn work(&self) -> Result<()> {
+    fn work(&self, reader: usize) -> Result<()> {
         let mut decompressor = Decompressor::new()?;
         let (mut sealed, mut packed, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
         let filter = self.blocks.set().manifest.filter();
-        while let Some(segment) = self.segments.get(self.next.fetch_add(1, Ordering::Relaxed)).copied() {
+        while let Some(segment) = self.turns.next(reader) {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
@@ -303,31 +296,31 @@ impl Opening<'_> {
     }
 
     /// Reads the frame of a segment; `None` if what is here does not give it.
-    fn read(&self, segment: u64, sealed: &mut Vec<u8>) -> Result<Option<std::ops::Range<usize>>> {
-        let table = self.contents.tables.get(&self.blocks.part());
-        let place = table.and_then(|t| t.place(segment));
-        let place = place.ok_or_else(|| Error::Internal(format!("segment {segment} is not in this part")))?;
-        let at = At { group: place.group as usize, index: place.volume.into() };
-        let end = place.offset + u64::from(place.bytes);
-        match self.blocks.read(at, place.offset, end, sealed) {
+    fn read(&self, segment: u64, sealed: &mut Vec<u8>) -> Result<Option<Range<usize>>> {
+        let (at, bytes) = frame_of(self.blocks, self.contents, segment)?;
+        match self.blocks.read(at, bytes.start, bytes.end, sealed) {
             Ok(range) => {
-                self.progress.drive(self.blocks.drive(at), place.bytes.into());
+                self.progress.drive(self.blocks.drive(at), bytes.end - bytes.start);
                 Ok(Some(range))
             }
             Err(why @ (Error::Drive { .. } | Error::Lost { .. })) => {
                 lock(&self.lacking).push((segment, why));
                 if !self.go_on {
-                    self.stop();
+                    self.turns.stop();
                 }
                 Ok(None)
             }
             Err(other) => Err(other),
         }
     }
+}
 
-    fn stop(&self) {
-        self.next.store(self.segments.len(), Ordering::Relaxed);
-    }
+/// The volume that has the frame of a segment, and where in it.
+fn frame_of(blocks: &Blocks, contents: &Contents, segment: u64) -> Result<(At, Range<u64>)> {
+    let place = contents.tables.get(&blocks.part()).and_then(|table| table.place(segment));
+    let place = place.ok_or_else(|| Error::Internal(format!("segment {segment} is not in this part")))?;
+    let at = At { group: place.group as usize, index: place.volume.into() };
+    Ok((at, place.offset..place.offset + u64::from(place.bytes)))
 }
 
 fn broken(segment: u64, why: &std::io::Error) -> Error {
