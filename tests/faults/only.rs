@@ -83,19 +83,18 @@ struct Waiting(Arc<Late>);
 
 impl Media for Waiting {
     fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Waiting(late) = self;
         match volume(file) {
-            Some(path) if path.starts_with(&self.0.drive) => {
-                let readings = self.0.readings.lock().unwrap();
-                let given_up = self.0.in_vain.load(Ordering::Relaxed);
-                let waited = self
-                    .0
-                    .one_more
-                    .wait_timeout_while(readings, Duration::from_secs(60), |r| *r < READINGS && !given_up);
-                self.0.in_vain.fetch_or(waited.unwrap().1.timed_out(), Ordering::Relaxed);
+            Some(path) if path.starts_with(&late.drive) => {
+                let given_up = late.in_vain.load(Ordering::Relaxed);
+                let readings = late.readings.lock().unwrap();
+                let too_few = |readings: &mut u64| *readings < READINGS && !given_up;
+                let waited = late.one_more.wait_timeout_while(readings, Duration::from_secs(60), too_few).unwrap();
+                late.in_vain.fetch_or(waited.1.timed_out(), Ordering::Relaxed);
             }
             Some(_) => {
-                *self.0.readings.lock().unwrap() += 1;
-                self.0.one_more.notify_all();
+                *late.readings.lock().unwrap() += 1;
+                late.one_more.notify_all();
             }
             None => {}
         }
