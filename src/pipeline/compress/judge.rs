@@ -6,6 +6,10 @@ use crate::format::filter::{Range, Shape};
 
 /// Bytes that are compressed to see what is gained.
 const TRIAL: usize = 16 << 10;
+/// Fewer, which are compressed first: it takes a while.
+const GLANCE: usize = 4 << 10;
+/// Four times as many bytes give at best a result that is better by this factor, which leaves out one plane in a thousand.
+const HOPE: f32 = 1.15;
 /// What is coded must shrink to this share.
 const WORTH_CODING: f32 = 0.98;
 /// Matches must make it smaller still, by this factor.
@@ -43,7 +47,7 @@ impl Judge {
     /// The ranges of a segment, and how each is best rearranged.
     pub fn ranges(&mut self, plain: &[u8], ranges: &mut Vec<Range>) {
         let Judge { probe, trial, packed } = self;
-        probe.ranges(plain, |bytes| searched(trial, packed, bytes), ranges);
+        probe.ranges(plain, |bytes, than| searched(trial, packed, bytes, than), ranges);
     }
 
     /// What is best done with a plane of a range in this shape.
@@ -53,7 +57,7 @@ impl Judge {
         if shape != Shape::PLAIN && coded >= WORTH_CODING {
             return Way::Stored;
         }
-        let searched = searched(&mut self.trial, &mut self.packed, plane);
+        let searched = searched(&mut self.trial, &mut self.packed, plane, coded);
         match () {
             () if searched < coded * WORTH_DENSE => Way::Dense,
             () if searched < coded * WORTH_SEARCHING => Way::Quick,
@@ -63,12 +67,16 @@ impl Judge {
     }
 }
 
-/// The share that is left of some bytes in the middle when they are searched; 1 if they cannot be.
-fn searched(trial: &mut zstd::bulk::Compressor, packed: &mut Vec<u8>, bytes: &[u8]) -> f32 {
-    let from = bytes.len().saturating_sub(TRIAL) / 2;
-    let middle = &bytes[from..bytes.len().min(from + TRIAL)];
-    match trial.compress_to_buffer(middle, packed) {
-        Ok(len) if !middle.is_empty() => len as f32 / middle.len() as f32,
-        _ => 1.0,
-    }
+/// The share that is left of some bytes when they are searched, 1 if they cannot be; only roughly if it is not less `than` this.
+fn searched(trial: &mut zstd::bulk::Compressor, packed: &mut Vec<u8>, bytes: &[u8], than: f32) -> f32 {
+    let mut share = |count: usize| {
+        let from = bytes.len().saturating_sub(count) / 2;
+        let middle = &bytes[from..bytes.len().min(from + count)];
+        match trial.compress_to_buffer(middle, packed) {
+            Ok(len) if !middle.is_empty() => len as f32 / middle.len() as f32,
+            _ => 1.0,
+        }
+    };
+    let roughly = share(GLANCE);
+    if bytes.len() <= GLANCE || roughly > than * HOPE { roughly } else { share(TRIAL) }
 }

@@ -53,8 +53,8 @@ impl Probe {
     }
 
     /// Splits `plain` into the ranges that are best for it; never more than [`MOST_RANGES`]. `searched` tells which share of
-    /// some bytes is left if they are compressed as they are.
-    pub fn ranges(&self, plain: &[u8], mut searched: impl FnMut(&[u8]) -> f32, ranges: &mut Vec<Range>) {
+    /// some bytes is left if they are compressed as they are, exactly only where it is less than a given one.
+    pub fn ranges(&self, plain: &[u8], mut searched: impl FnMut(&[u8], f32) -> f32, ranges: &mut Vec<Range>) {
         ranges.clear();
         let (mut shape, mut begun, mut usual) = (Shape::PLAIN, 0, f32::NAN);
         for (i, chunk) in plain.chunks(CHUNK).enumerate() {
@@ -66,7 +66,8 @@ impl Probe {
                 continue;
             }
             let mut best = self.best(&sample);
-            let repeats = best.shape != Shape::PLAIN && searched(chunk) < best.cost / 8.0;
+            let share = best.cost / 8.0;
+            let repeats = best.shape != Shape::PLAIN && searched(chunk, share) < share;
             if repeats {
                 best = self.words(&sample, Shape::PLAIN, 0);
             }
@@ -194,7 +195,7 @@ mod tests {
 
     fn found(plain: &[u8]) -> Vec<(u32, usize, bool)> {
         let mut ranges = Vec::new();
-        Probe::new().ranges(plain, |chunk| if chunk.starts_with(b"words") { 0.01 } else { 1.0 }, &mut ranges);
+        Probe::new().ranges(plain, |chunk, _| if chunk.starts_with(b"words") { 0.01 } else { 1.0 }, &mut ranges);
         ranges.iter().map(|r| (r.len, r.shape.stride(), r.shape.is_rotated())).collect()
     }
 
