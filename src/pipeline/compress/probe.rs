@@ -163,19 +163,35 @@ impl<'a> Sample<'a> {
 
     /// How often each byte occurs in each plane, if words begin `phase` bytes into the sample.
     fn planes(&self, shape: Shape, phase: usize) -> Vec<Counts> {
-        let stride = shape.stride();
-        let mut planes = vec![[0; 256]; stride];
+        let mut planes = vec![[0; 256]; shape.stride()];
         for stretch in &self.0 {
-            for word in stretch.get(phase..).unwrap_or_default().chunks_exact(stride) {
-                let mut above = if shape.is_rotated() { word[stride - 1] >> 7 } else { 0 };
-                for (byte, counts) in word.iter().zip(&mut planes) {
-                    let rotated = byte << 1 | above;
-                    above = byte >> 7;
-                    counts[usize::from(if shape.is_rotated() { rotated } else { *byte })] += 1;
+            let words = stretch.get(phase..).unwrap_or_default();
+            match (shape.stride(), shape.is_rotated()) {
+                (1, _) => count::<1>(words, |word| word, &mut planes),
+                (2, false) => count::<2>(words, |word| word, &mut planes),
+                (2, true) => {
+                    count::<2>(words, |word| u16::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
+                }
+                (4, false) => count::<4>(words, |word| word, &mut planes),
+                (4, true) => {
+                    count::<4>(words, |word| u32::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
+                }
+                (_, false) => count::<8>(words, |word| word, &mut planes),
+                (_, true) => {
+                    count::<8>(words, |word| u64::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
                 }
             }
         }
         planes
+    }
+}
+
+/// Counts the bytes of words by plane.
+fn count<const N: usize>(words: &[u8], turned: impl Fn([u8; N]) -> [u8; N], planes: &mut [Counts]) {
+    for word in words.as_chunks().0 {
+        for (byte, counts) in turned(*word).into_iter().zip(&mut *planes) {
+            counts[usize::from(byte)] += 1;
+        }
     }
 }
 
