@@ -126,7 +126,7 @@ impl<'a> Blocks<'a> {
     /// Reads blocks `range` of a volume into `out`, each from whichever of `sources` has it, and says what it is.
     pub fn check_in(&self, sources: &[Arc<Source>], at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<Seen> {
         let (from, to) = self.bytes_of(at, &range);
-        out.clear();
+        // What lies there from another time is not cleared: a block is good when it was read, or it is not used.
         out.resize((to - from) as usize, 0);
         let mut seen = vec![Seen::Unread; (range.end - range.start) as usize];
         let mut other = Vec::new();

@@ -276,7 +276,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn work(&self, reader: usize) -> Result<()> {
         let mut decompressor = Decompressor::new()?;
-        let (mut sealed, mut packed, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sealed, mut plain) = (Vec::new(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
         let filter = self.blocks.set().manifest.filter();
         while let Some(segment) = self.turns.next(reader) {
@@ -284,11 +284,11 @@ impl Opening<'_> {
                 return Err(Error::Interrupted);
             }
             let Some(range) = self.read(segment, &mut sealed)? else { continue };
-            let frame = &sealed[range];
-            let payload = frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
-            let opened = self.contents.identity.open(payload, compress::longest(limit), &mut packed);
+            let frame = &mut sealed[range];
+            frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
+            let opened = self.contents.identity.open(&mut frame[frame::HEADER..], compress::longest(limit));
+            let opened = opened.and_then(|packed| decompressor.decompress(filter, packed, limit, &mut plain));
             opened.map_err(|e| broken(segment, &e))?;
-            decompressor.decompress(filter, &packed, limit, &mut plain).map_err(|e| broken(segment, &e))?;
             (self.place)(segment, &plain)?;
             self.progress.advance(plain.len() as u64);
         }

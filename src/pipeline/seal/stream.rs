@@ -36,16 +36,15 @@ pub fn seal(to: &dyn Recipient, plain: &[u8], out: &mut Vec<u8>) -> io::Result<(
     Ok(())
 }
 
-/// Opens an age file into `out`, which is replaced; more than `limit` bytes are an error.
-pub fn open(with: &dyn Identity, sealed: &[u8], limit: usize, out: &mut Vec<u8>) -> io::Result<()> {
-    out.clear();
+/// Opens an age file where it lies; more than `limit` bytes are an error. After an error, what lies there is of no use.
+pub fn open<'a>(with: &dyn Identity, sealed: &'a mut [u8], limit: usize) -> io::Result<&'a [u8]> {
     let passing = Passing { inner: with, key: RefCell::default() };
-    let mut payload = sealed;
-    let decryptor = age::Decryptor::new(&mut payload).map_err(io::Error::other)?;
+    let mut rest = &sealed[..];
+    let decryptor = age::Decryptor::new(&mut rest).map_err(io::Error::other)?;
     // This proves the header with the file key, and reads nothing of the payload yet.
     decryptor.decrypt(std::iter::once(&passing as &dyn Identity)).map_err(io::Error::other)?;
-    let header = sealed.len() - payload.len();
-    let nonce = header.checked_sub(NONCE).and_then(|at| sealed.get(at..header));
+    let (header, payload) = sealed.split_at_mut(sealed.len() - rest.len());
+    let nonce = header.len().checked_sub(NONCE).and_then(|at| header.get(at..));
     let key = payload_key(passing.key.into_inner(), nonce)?;
     let chunks = payload.len().div_ceil(CHUNK + TAG).max(1);
     // Only an empty file has an empty chunk.
@@ -53,21 +52,18 @@ pub fn open(with: &dyn Identity, sealed: &[u8], limit: usize, out: &mut Vec<u8>)
     if payload.len() < least {
         return Err(invalid("cut short"));
     }
-    if payload.len() - chunks * TAG > limit {
+    let len = payload.len() - chunks * TAG;
+    if len > limit {
         return Err(invalid("more than a segment can hold"));
     }
-    out.reserve(payload.len());
-    for (n, chunk) in payload.chunks(CHUNK + TAG).enumerate() {
-        let at = out.len();
-        out.extend_from_slice(chunk);
-        let opened = key.open_in_place(chunk_nonce(n, n + 1 == chunks), Aad::empty(), &mut out[at..]);
-        if opened.is_err() {
-            out.clear();
-            return Err(invalid("a chunk is not what was sealed"));
-        }
-        out.truncate(at + chunk.len() - TAG);
+    for n in 0..chunks {
+        let end = payload.len().min((n + 1) * (CHUNK + TAG));
+        // Each is opened to where the one before it ends, over the tags that have been checked.
+        let (nonce, chunk) = (chunk_nonce(n, n + 1 == chunks), &mut payload[n * CHUNK..end]);
+        let opened = key.open_within(nonce, Aad::empty(), chunk, n * TAG..);
+        opened.map_err(|_| invalid("a chunk is not what was sealed"))?;
     }
-    Ok(())
+    Ok(&payload[..len])
 }
 
 /// The key of the chunks, from the file key and the nonce behind the header.
@@ -148,22 +144,21 @@ mod tests {
         for len in LENGTHS {
             let recipient = identity.to_public();
             let encryptor = age::Encryptor::with_recipients(std::iter::once(&recipient as &dyn Recipient)).unwrap();
-            let (mut sealed, mut opened) = (Vec::new(), vec![9; 9]);
+            let mut sealed = Vec::new();
             let mut writer = encryptor.wrap_output(&mut sealed).unwrap();
             writer.write_all(&plain(len)).unwrap();
             writer.finish().unwrap();
-            open(&identity, &sealed, len, &mut opened).unwrap();
-            assert!(opened == plain(len), "{len}");
+            assert!(open(&identity, &mut sealed, len).unwrap() == plain(len), "{len}");
         }
     }
 
     #[test]
     fn whatever_is_changed_cut_or_moved_is_noticed() {
         let identity = x25519::Identity::generate();
-        let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+        let mut sealed = Vec::new();
         seal(&identity.to_public(), &plain(3 * CHUNK), &mut sealed).unwrap();
         let payload = sealed.len() - 3 * (CHUNK + TAG);
-        let mut refused = |bytes: &[u8]| assert!(open(&identity, bytes, 4 * CHUNK, &mut opened).is_err());
+        let refused = |bytes: &[u8]| assert!(open(&identity, &mut bytes.to_vec(), 4 * CHUNK).is_err());
         for at in (0..sealed.len()).step_by(9973).chain(payload - NONCE..payload + 2).chain([sealed.len() - 1]) {
             let mut bad = sealed.clone();
             bad[at] ^= 0x40;
@@ -178,7 +173,7 @@ mod tests {
         refused(&[&sealed[..payload], &sealed[one..two], &sealed[payload..one], &sealed[two..]].concat());
         refused(&[&sealed[..payload], &sealed[one..]].concat());
         let stranger = x25519::Identity::generate();
-        assert!(open(&stranger, &sealed, 4 * CHUNK, &mut Vec::new()).is_err());
+        assert!(open(&stranger, &mut sealed, 4 * CHUNK).is_err());
     }
 
     #[test]
@@ -187,8 +182,8 @@ mod tests {
         for len in LENGTHS.into_iter().filter(|len| *len > 0) {
             let mut sealed = Vec::new();
             seal(&identity.to_public(), &plain(len), &mut sealed).unwrap();
-            assert!(open(&identity, &sealed, len, &mut Vec::new()).is_ok());
-            assert!(open(&identity, &sealed, len - 1, &mut Vec::new()).is_err());
+            assert!(open(&identity, &mut sealed.clone(), len - 1).is_err());
+            assert!(open(&identity, &mut sealed, len).is_ok());
         }
     }
 }
