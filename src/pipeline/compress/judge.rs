@@ -13,7 +13,7 @@ const HOPE: f32 = 1.15;
 /// What is coded must shrink to this share.
 const WORTH_CODING: f32 = 0.98;
 /// Matches must make it smaller still, by this factor.
-const WORTH_SEARCHING: f32 = 0.95;
+const WORTH_SEARCHING: f32 = 0.97;
 /// What shrinks to this share of what its frequencies give repeats so much that a longer search pays.
 const WORTH_DENSE: f32 = 0.75;
 
