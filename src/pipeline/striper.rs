@@ -14,8 +14,8 @@ use crate::pipeline::stripe::{GroupEnd, Order, Pool, Sink, Stripe};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of a stripe over all volumes, about.
-const STRIPE: usize = 16 << 20;
+/// Bytes of a stripe over all volumes, about: few enough to be in the cache still when its parity is computed and it is written.
+const STRIPE: usize = 4 << 20;
 
 /// Turns frames into stripes.
 pub struct Striper<'a> {
