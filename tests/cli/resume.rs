@@ -1,5 +1,6 @@
 //! Exports that are interrupted, and go on.
 
+use crate::durability::{anew, in_time, signal, started};
 use crate::harm;
 use crate::support::*;
 use crate::tree;
@@ -177,16 +178,16 @@ fn there_must_be_one_to_resume() {
 #[test]
 fn one_that_is_running_is_left_alone() {
     let vault = prepared();
-    let mut child = vault.call("sender", EXPORT).command().spawn().unwrap();
-    while state(&vault).is_empty() {
-        std::thread::yield_now();
-    }
-    let resumed = vault.sender("export --resume");
-    let done = child.try_wait().unwrap().is_some();
-    child.wait().unwrap();
-    if !done {
-        resumed.fails(1).says("another ckvault");
-    }
+    in_time(|| {
+        anew(&vault.path("usb"));
+        let (_, mut child) = started(vault.call("sender", EXPORT), &vault.path("usb"), "g00001-d000.ckv.partial")?;
+        signal(&child, "STOP");
+        let running = !state(&vault).is_empty();
+        let resumed = vault.sender("export --resume");
+        signal(&child, "CONT");
+        assert!(child.wait().unwrap().success());
+        running.then(|| resumed.fails(1).says("another ckvault"))
+    });
     is_whole(&vault);
 }
 

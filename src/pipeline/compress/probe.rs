@@ -166,30 +166,23 @@ impl<'a> Sample<'a> {
         let mut planes = vec![[0; 256]; shape.stride()];
         for stretch in &self.0 {
             let words = stretch.get(phase..).unwrap_or_default();
-            match (shape.stride(), shape.is_rotated()) {
-                (1, _) => count::<1>(words, |word| word, &mut planes),
-                (2, false) => count::<2>(words, |word| word, &mut planes),
-                (2, true) => {
-                    count::<2>(words, |word| u16::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
-                }
-                (4, false) => count::<4>(words, |word| word, &mut planes),
-                (4, true) => {
-                    count::<4>(words, |word| u32::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
-                }
-                (_, false) => count::<8>(words, |word| word, &mut planes),
-                (_, true) => {
-                    count::<8>(words, |word| u64::from_le_bytes(word).rotate_left(1).to_le_bytes(), &mut planes)
-                }
+            match shape.stride() {
+                1 => count::<1>(words, shape.is_rotated(), &mut planes),
+                2 => count::<2>(words, shape.is_rotated(), &mut planes),
+                4 => count::<4>(words, shape.is_rotated(), &mut planes),
+                _ => count::<8>(words, shape.is_rotated(), &mut planes),
             }
         }
         planes
     }
 }
 
-/// Counts the bytes of words by plane.
-fn count<const N: usize>(words: &[u8], turned: impl Fn([u8; N]) -> [u8; N], planes: &mut [Counts]) {
-    for word in words.as_chunks().0 {
-        for (byte, counts) in turned(*word).into_iter().zip(&mut *planes) {
+/// Counts the bytes of words of N bytes by plane.
+fn count<const N: usize>(words: &[u8], rotated: bool, planes: &mut [Counts]) {
+    for word in words.as_chunks::<N>().0 {
+        for (k, counts) in planes.iter_mut().enumerate() {
+            let below = word[if k == 0 { N - 1 } else { k - 1 }];
+            let byte = if rotated { word[k] << 1 | below >> 7 } else { word[k] };
             counts[usize::from(byte)] += 1;
         }
     }
