@@ -136,6 +136,8 @@ impl Error {
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
                 io::ErrorKind::NotFound => "check the path, and that the drive is mounted",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
+                // What we make is a file or a directory.
+                io::ErrorKind::InvalidData => "look at what it is and who put it there, and move it away",
                 io::ErrorKind::PermissionDenied => {
                     "mount the drive so that you may read and write it, or change the permissions of the files"
                 }

@@ -169,6 +169,69 @@ fn the_library_never_prints_prompts_reads_the_environment_or_exits() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Drives, targets, staging directories and what exports remember are reached through `media/dir.rs`, which holds them. What
+/// is the user's own or the system's is read by its path, in these files.
+#[test]
+fn places_are_reached_by_the_handle_that_holds_them() {
+    const BY_PATH: [&str; 10] = [
+        "media/dir.rs",
+        // The user's sources, and the program that travels.
+        "media/disk.rs",
+        "media/program.rs",
+        "media/tree.rs",
+        "pipeline/walk.rs",
+        "pipeline/source.rs",
+        // Keys and lists of the user's, /proc, and the device below a drive.
+        "media/mod.rs",
+        "media/cache.rs",
+        "media/drive.rs",
+        "media/modes.rs",
+    ];
+    const CALLS: [&str; 24] = [
+        "fs::read",
+        "fs::write",
+        "fs::create_dir",
+        "fs::remove_",
+        "fs::rename",
+        "fs::metadata",
+        "fs::set_permissions",
+        "fs::copy",
+        "fs::hard_link",
+        "File::open",
+        "File::create",
+        "OpenOptions",
+        "DirBuilder",
+        "read_dir(",
+        "symlink_metadata(",
+        "canonicalize(",
+        ".is_dir()",
+        ".is_file()",
+        "fs::open",
+        "fs::statvfs",
+        "fs::access",
+        "fs::chmod",
+        "fs::getxattr",
+        "CWD",
+    ];
+    // One path resolved in parts: only the module that holds directories does that.
+    const AT: [&str; 9] =
+        ["openat", "statat", "unlinkat", "renameat", "mkdirat", "linkat", "chmodat", "utimensat", "readlinkat"];
+    let files = library();
+    let at_word = |code: &str, at: usize| !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let calls_it =
+        |code: &str, call: &str| code.match_indices(call).any(|(at, _)| call.starts_with('.') || at_word(code, at));
+    let mut broken = Vec::new();
+    for (path, code) in &files {
+        let calls = CALLS.iter().filter(|_| !BY_PATH.contains(&path.as_str()));
+        let at = AT.iter().filter(|_| path != "media/dir.rs");
+        broken.extend(calls.chain(at).filter(|call| calls_it(code, call)).map(|call| format!("{path} has {call}")));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let idle: Vec<&&str> =
+        BY_PATH.iter().filter(|path| !CALLS.iter().any(|call| files[**path].contains(call))).collect();
+    assert!(idle.is_empty(), "these need not be excused: {idle:?}");
+}
+
 #[test]
 fn the_format_does_no_input_or_output() {
     let mut broken = Vec::new();

@@ -4,6 +4,7 @@
 use crate::commands::ReportedPath;
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
+use crate::media::modes::Modes;
 use crate::media::staging::claim::Claim;
 use crate::media::staging::{self, Staging};
 use crate::pipeline::change::Changer;
@@ -46,6 +47,8 @@ pub struct Options {
     pub leftovers: Leftovers,
     /// Restore what is whole, if not everything can be had.
     pub salvage: bool,
+    /// Give files and directories the modes that were recorded, whatever the umask.
+    pub exact_modes: bool,
 }
 
 /// What becomes of symbolic and hard links.
@@ -81,7 +84,7 @@ pub struct Report {
     pub repaired_blocks: u64,
     /// Blocks that drives could not read, by the number of the drive.
     pub read_errors: BTreeMap<u32, u64>,
-    /// Modes and extended attributes that the file system of the target could not take.
+    /// Modes, times and extended attributes that the file system of the target could not take.
     pub lost_attributes: u64,
     /// Files of which nothing could be had.
     pub lost: Vec<ReportedPath>,
@@ -130,7 +133,8 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         claim.require_empty_target()?;
     }
     let mut changer = Changer::new(&*ask, &options.place, &set);
-    let staging = claim.begin(said.concluded)?;
+    let modes = if options.exact_modes { Modes::Exact } else { Modes::masked() };
+    let staging = claim.begin(said.concluded, &header.line()?, modes)?;
     let mut resumable = !said.is_nothing();
     let job = Job { options, staging: &staging, header, said, segments, progress };
     let done = match job.said.concluded {
@@ -144,7 +148,8 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
 fn choose_entries(options: &Options, set: &Set, contents: &Contents, only: Option<&GlobSet>) -> Result<Wanted> {
     let mut fate = choose(&contents.entries, |path| only.is_none_or(|g| matches(g, path)));
     let judged = |i: usize| options.links == Links::Refuse && fate[i] != Fate::Skip;
-    paths::check(&contents.entries, &staging::name_inside(&set.manifest().set[..8]), judged)?;
+    let id = &set.manifest().set[..8];
+    paths::check(&contents.entries, |name| staging::is_reserved(name, id), judged)?;
     if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
         return Err(Error::usage(
             format!("nothing in the set matches {}", options.only.join(", ")),

@@ -103,6 +103,6 @@ pub fn run(place: &Where) -> Result<Report> {
         drives,
         survives: survives_as_placed(manifest),
         program: ReportedProgram::of(manifest),
-        directories: seen.iter().flat_map(|s| s.dirs.clone()).collect(),
+        directories: seen.iter().flat_map(|s| &s.dirs).map(|dir| dir.path().to_owned()).collect(),
     })
 }

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
+use crate::media::dir::Dir;
+use crate::media::disk::Disk;
 use crate::media::durable::{write_public, write_secret};
 use crate::pipeline::seal::SetIdentity;
 use serde::Serialize;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 /// Where the defaults of every verb lie in the home of ckvault.
@@ -46,29 +47,28 @@ pub struct Report {
 
 /// Makes the keys. Existing files are never overwritten.
 pub fn run(options: &Options) -> Result<Report> {
-    let dir = &options.out;
+    let dir = Dir::given_or_made_private(&Disk::default(), &options.out).map_err(Error::io("create", &options.out))?;
     let all = [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
-    if let Some(there) = all.iter().map(|f| dir.join(f)).find(|p| p.symlink_metadata().is_ok()) {
+    if let Some(there) = all.iter().find(|f| dir.has(f)).map(|f| dir.show(f)) {
         return Err(Error::usage(
             format!("{} exists and is not overwritten", there.display()),
             "these keys are ready to use; for others, name another directory with --out",
         ));
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))?;
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
     let identity = SetIdentity::generate();
     let key = SigningKey::generate(&options.principal).map_err(|e| internal(&e))?;
     let recipient = identity.recipient().to_string();
     let public = key.public_file();
-    write_secret(&dir.join(files::IDENTITY), identity.file().as_bytes())?;
-    write_secret(&dir.join(files::SIGNING_KEY), key.to_openssh().map_err(|e| internal(&e))?.as_bytes())?;
-    write_public(&dir.join(files::SIGNING_KEY_PUB), public.as_bytes())?;
+    write_secret(&dir, files::IDENTITY, identity.file().as_bytes())?;
+    write_secret(&dir, files::SIGNING_KEY, key.to_openssh().map_err(|e| internal(&e))?.as_bytes())?;
+    write_public(&dir, files::SIGNING_KEY_PUB, public.as_bytes())?;
     let signer =
         format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);
-    write_public(&dir.join(files::ALLOWED_SIGNERS), signer.as_bytes())?;
-    write_public(&dir.join(files::RECIPIENTS), format!("# {}\n{recipient}\n", options.principal).as_bytes())?;
+    write_public(&dir, files::ALLOWED_SIGNERS, signer.as_bytes())?;
+    write_public(&dir, files::RECIPIENTS, format!("# {}\n{recipient}\n", options.principal).as_bytes())?;
     Ok(Report {
-        directory: dir.clone(),
+        directory: options.out.clone(),
         recipient,
         signing_key: public.trim_end().to_owned(),
         fingerprint: fingerprint(&key.public()),

@@ -3,7 +3,9 @@
 
 use super::verify;
 use crate::error::{Error, Result};
-use crate::media::lock_dir;
+use crate::media::dir::Dir;
+use crate::media::drive;
+use crate::media::lock::WriteLock;
 use crate::pipeline::audit::{Audit, audit};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::open::{self, Set, Where};
@@ -16,7 +18,6 @@ use crate::progress::{Phase, Progress};
 use crate::text::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What was typed.
@@ -116,6 +117,8 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     }
     let needs = remedy::needs(&set, &found);
     let (given, unused) = assign(&set, &found, &needs, &options.to)?;
+    let open = |(number, path): (u32, PathBuf)| Ok((number, drive::open(&options.place.disk, &path)?));
+    let given: BTreeMap<u32, Dir> = given.into_iter().map(open).collect::<Result<_>>()?;
     let mut remedies = set.parts.iter().map(|_| Remedy::default()).collect::<Vec<Remedy>>();
     for (i, found) in found.iter().enumerate() {
         match options.to.is_empty() {
@@ -133,9 +136,10 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
 }
 
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.
-fn lock_all(set: &Set) -> Result<Vec<File>> {
-    let dirs = set.parts.iter().flat_map(|p| &p.dirs);
-    dirs.map(|dir| lock_dir(dir).map_err(Error::on_drive("lock", dir))?.ok_or_else(|| remedy::busy(dir))).collect()
+fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
+    let lock =
+        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| remedy::busy(dir));
+    set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect()
 }
 
 /// Which new drive is for which number; and those that are not needed.
@@ -172,18 +176,18 @@ fn report(set: &Set, found: &[Audit], restored: Vec<Remedy>, unused: Vec<PathBuf
     let mut trouble: Option<Why> = None;
     for (part, restored) in set.parts.iter().zip(restored) {
         repaired.extend(restored.made.into_iter().map(|m| Repaired {
-            path: shown(&m.path),
+            path: shown(&m.at.path()),
             drive: m.drive.map(|d| number(part, d)),
             blocks: m.blocks,
         }));
         replaced.extend(restored.replaced.into_iter().map(|r| Replaced {
             drive: number(part, r.drive),
-            directory: shown(&r.dir),
+            directory: shown(r.dir.path()),
             volumes: r.volumes,
             blocks: r.blocks,
         }));
-        for (path, why) in restored.left {
-            left.push(Left { path: shown(&path), why: printable(why.message.as_bytes()) });
+        for (at, why) in restored.left {
+            left.push(Left { path: shown(&at.path()), why: printable(why.message.as_bytes()) });
             trouble = worse(trouble, why);
         }
         origin = [origin, restored.origin].into_iter().flatten().reduce(Origin::and);

@@ -9,8 +9,10 @@ use crate::pipeline::plan::survives_as_placed;
 use crate::pipeline::verdict::Verdict;
 use crate::progress::Progress;
 use crate::text::printable;
+use rustix::fs::FileType;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -84,7 +86,13 @@ pub struct ReportedFile {
     pub path: String,
     /// `damaged` or `missing`.
     pub state: &'static str,
+    /// What kind of damage it is, as far as that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<&'static str>,
 }
+
+/// What is said of a link where a file or a directory of a set belongs.
+const LINK: &str = "a symbolic link, which is not followed";
 
 impl Report {
     /// The exit code of this verdict.
@@ -105,13 +113,17 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
-    if let Some(Error::Untrusted { message, hint }) = set.being_written().map(|dir| open::being_written(dir)) {
-        return Ok(untrusted(message, hint));
-    }
     set.share_slot();
     let judge = |part: &Part| audit(part, &Blocks::new(part)?, options.this_drive, progress);
     let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
-    if verdict(&set, &found, options.this_drive) >= Verdict::Incomplete
+    let verdict = verdict(&set, &found, options.this_drive);
+    // What is whole is whole; of anything else it cannot be said while somebody is at it.
+    if verdict > Verdict::Intact
+        && let Some(Error::Untrusted { message, hint }) = set.being_written().map(open::being_written)
+    {
+        return Ok(untrusted(message, hint));
+    }
+    if verdict >= Verdict::Incomplete
         && let Some(Error::Untrusted { message, hint }) = set.parts.iter().find_map(Part::refusal)
     {
         return Ok(untrusted(message, hint));
@@ -154,7 +166,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         present: set.present(),
         absent: set.absent(),
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
-        files: found.iter().flat_map(files).collect(),
+        files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),
         survives: Some(survives_as_placed(manifest)),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
@@ -195,10 +207,17 @@ fn volumes(part: &Part, found: &Audit) -> Vec<ReportedVolume> {
 
 fn files(found: &Audit) -> Vec<ReportedFile> {
     let file = |f: &FileState| ReportedFile {
-        path: printable(f.dir.join(&f.name).as_os_str().as_encoded_bytes()),
+        path: printable(f.dir.show(&f.name).as_os_str().as_encoded_bytes()),
         state: state(f.state),
+        diagnosis: matches!(f.dir.kind(&f.name), Ok(Some(FileType::Symlink))).then_some(LINK),
     };
     found.files.iter().filter(|f| f.state != State::Ok).map(file).collect()
+}
+
+/// A link in the place of a directory of the set.
+fn linked(path: &Path) -> ReportedFile {
+    let path = printable(path.as_os_str().as_encoded_bytes());
+    ReportedFile { path, state: state(State::Damaged), diagnosis: Some(LINK) }
 }
 
 fn bytes_read(part: &Part, found: &Audit) -> u64 {

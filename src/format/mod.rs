@@ -37,6 +37,11 @@ pub mod names {
     pub const PROGRAM: &str = "ckvault";
     /// The directory with the second copy of each metadata file.
     pub const COPY: &str = "copy";
+    /// Both places of a metadata file in a set's directory.
+    pub fn both(name: &str) -> [String; 2] {
+        [name.to_owned(), format!("{COPY}/{name}")]
+    }
+
     /// What the name of a set's directory ends with.
     pub const SET_SUFFIX: &str = ".ckvault";
     /// What stands before the number of a later part of a chain, before [`SET_SUFFIX`].

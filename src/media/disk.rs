@@ -1,5 +1,5 @@
 //! The way to every file system that may fail: each call passes through a [`Media`], so that a test can make any one of them
-//! fail as drives do. Nothing else here does anything by itself.
+//! fail as drives do. What is in a directory is reached through [`crate::media::dir`].
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is about to be done with a path.
@@ -102,15 +102,6 @@ impl Disk {
         self.0.allow(operation, path)
     }
 
-    /// Opens a file of a set. What lies on a drive may be anything: only regular files are opened, and no link is followed.
-    pub fn open(&self, path: &Path) -> io::Result<Opened> {
-        let opened = self.open_with(path, OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
-        match opened.file.metadata()?.is_file() {
-            true => Ok(opened),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
-        }
-    }
-
     /// Opens a file of the user's for reading, without touching its access time where the system lets its owner.
     pub fn open_source(&self, path: &Path) -> io::Result<Opened> {
         match self.open_with(path, OFlags::NOATIME | OFlags::NONBLOCK) {
@@ -124,32 +115,6 @@ impl Disk {
         let flags = (flags | OFlags::CLOEXEC).bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         Ok(Opened { disk: self.clone(), file, at: 0 })
-    }
-
-    /// The paths in a directory, in no order.
-    pub fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        self.0.allow(Operation::Open, dir)?;
-        std::fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect()
-    }
-
-    /// Reads a small file of a set whole, up to `limit` bytes.
-    pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        super::take_all(self.open(path)?, limit)
-    }
-
-    /// Makes a file that must not exist.
-    pub fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
-        self.0.allow(Operation::Create, path)?;
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
-    }
-
-    /// Opens a file of ours for reading and writing; makes it if it is not there.
-    pub fn open_or_create(&self, path: &Path, mode: u32) -> io::Result<File> {
-        self.0.allow(Operation::Create, path)?;
-        let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(flags);
-        options.open(path)
     }
 
     /// A file that has been opened elsewhere, to be read through here.
@@ -174,49 +139,6 @@ impl Disk {
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
         file.sync_all()
-    }
-
-    /// Makes the names in a directory durable. File systems that cannot (some FUSE ones) say so, and are excused.
-    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Sync, dir)?;
-        let excused = |e: &io::Error| {
-            let code = e.raw_os_error().unwrap_or(0);
-            [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].iter().any(|x| x.raw_os_error() == code)
-        };
-        match File::open(dir).and_then(|d| d.sync_all()) {
-            Err(e) if !excused(&e) => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives a file or directory another name.
-    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Rename, from)?;
-        std::fs::rename(from, to)
-    }
-
-    /// Makes a directory that must not exist.
-    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Create, path)?;
-        std::fs::create_dir(path)
-    }
-
-    /// Removes a file.
-    pub fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Remove, path)?;
-        std::fs::remove_file(path)
-    }
-
-    /// Removes a directory that is empty.
-    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Remove, path)?;
-        std::fs::remove_dir(path)
-    }
-
-    /// Removes a directory and what is in it.
-    pub fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Remove, path)?;
-        std::fs::remove_dir_all(path)
     }
 }
 

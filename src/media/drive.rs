@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::media::cache;
+use crate::media::dir::{Dir, private_name};
 use crate::media::disk::Disk;
-use rustix::fs::{Access, StatVfs, StatVfsMountFlags, access, statvfs};
-use std::os::unix::fs::MetadataExt;
+use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
@@ -28,25 +29,31 @@ pub struct Drive {
     pub source: PathBuf,
 }
 
-/// Looks at a destination without writing to it.
-pub fn examine(path: &Path) -> Result<Drive> {
-    let meta = std::fs::metadata(path).map_err(Error::on_drive("use", path))?;
-    if !meta.is_dir() {
-        return Err(Error::usage(
+/// Opens a destination, which must be there.
+pub fn open(disk: &Disk, path: &Path) -> Result<Dir> {
+    Dir::given(disk, path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotADirectory => Error::usage(
             format!("{} is not a directory", path.display()),
             "give the mount point of a drive, or a directory",
-        ));
-    }
-    let vfs = statvfs(path).map_err(|e| Error::on_drive("measure", path)(e.into()))?;
+        ),
+        _ => Error::on_drive("use", path)(e),
+    })
+}
+
+/// Looks at a destination without writing to it.
+pub fn examine(dir: &Dir) -> Result<Drive> {
+    let path = dir.path();
+    let device = dir.metadata().map_err(Error::on_drive("use", path))?.st_dev;
+    let vfs = fstatvfs(dir).map_err(|e| Error::on_drive("measure", path)(e.into()))?;
     if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(Error::drive(format!("{} is mounted read-only", path.display()), "mount the drive for writing"));
     }
-    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| Error::on_drive("write to", path)(e.into()))?;
-    let mount = mount_of(meta.dev());
+    dir.access(Access::WRITE_OK | Access::EXEC_OK).map_err(Error::on_drive("write to", path))?;
+    let mount = mount_of(device);
     Ok(Drive {
         path: path.to_owned(),
         free: free(&vfs),
-        device: meta.dev(),
+        device,
         longest_file: longest_file(&mount.fs_type),
         fs_type: mount.fs_type,
         source: mount.source,
@@ -70,19 +77,12 @@ fn longest_file(fs_type: &str) -> u64 {
 
 impl Drive {
     /// Whether a file of `bytes` bytes can exist there. Asked of the file system itself when it is a FUSE one, whose type
-    /// says little, if that may be tried, and only for lengths at which FAT ends and for which there is room. Not of exFAT,
+    /// says little, if that may be tried in a directory, and only for lengths at which FAT ends and for which there is room. Not of exFAT,
     /// which has no such end and would fill the file with zeros.
-    pub fn can_hold(&self, bytes: u64, may_try: bool) -> bool {
+    pub fn can_hold(&self, bytes: u64, may_try: Option<&Dir>) -> bool {
         let telling = !self.fs_type.starts_with("fuse") || bytes <= FAT_LONGEST || bytes > self.free;
-        bytes <= self.longest_file && (telling || !may_try || is_exfat(&self.source) || self.probe(bytes))
-    }
-
-    fn probe(&self, bytes: u64) -> bool {
-        let probe = self.path.join(format!(".ckvault-{}.partial", std::process::id()));
-        let Ok(file) = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) else { return false };
-        let fits = file.set_len(bytes).is_ok() && file.metadata().is_ok_and(|m| m.len() == bytes);
-        let _ = std::fs::remove_file(&probe);
-        fits
+        let tried = |dir| is_exfat(&self.source) || probe(dir, bytes);
+        bytes <= self.longest_file && (telling || may_try.is_none_or(tried))
     }
 
     /// Whether its file system is served by a process (exFAT, FAT and NTFS often are), which has a cache of its own.
@@ -91,26 +91,35 @@ impl Drive {
     }
 }
 
+fn probe(dir: &Dir, bytes: u64) -> bool {
+    let Ok(name) = private_name("probe") else { return false };
+    let Ok(file) = dir.create(&name, 0o600) else { return false };
+    let fits = file.set_len(bytes).is_ok() && file.metadata().is_ok_and(|m| m.len() == bytes);
+    let _ = dir.remove(&name);
+    fits
+}
+
 /// Whether a directory still answers: it can be listed, and of the files in it (those of `likely` names first) one can be read
 /// from the drive itself. A drive that was unplugged goes on answering from the cache for a while.
-pub fn answers(disk: &Disk, dir: &Path, likely: &[&str]) -> bool {
+pub fn answers(dir: &Dir, likely: &[&str]) -> bool {
     /// A drive that is failing may take seconds for each answer.
     const MOST_ASKED: usize = 24;
-    let listed = match disk.list(dir) {
+    let listed = match dir.names() {
         Ok(listed) => listed,
         // Files can be found by their names in a directory that may not be listed.
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Vec::new(),
         Err(_) => return false,
     };
-    let known: Vec<PathBuf> = likely.iter().map(|name| dir.join(name)).filter(|p| p.is_file()).collect();
-    let others = listed.into_iter().filter(|p| p.is_file() && !known.contains(p));
-    let asked: Vec<PathBuf> = known.iter().cloned().chain(others).take(MOST_ASKED).collect();
-    let read = |path: &PathBuf| {
-        let file = disk.open(path)?;
+    let known = likely.iter().map(|name| OsString::from(*name)).filter(|name| dir.has_file(name));
+    let known: Vec<OsString> = known.collect();
+    let others = listed.into_iter().filter(|name| !known.contains(name) && dir.has_file(name));
+    let asked: Vec<OsString> = known.iter().cloned().chain(others).take(MOST_ASKED).collect();
+    let read = |name: &OsString| {
+        let file = dir.open(name)?;
         cache::evict(file.file());
         file.read_up_to(&mut [0], 0)
     };
-    asked.is_empty() || asked.iter().any(|path| read(path).is_ok())
+    asked.is_empty() || asked.iter().any(|name| read(name).is_ok())
 }
 
 /// Whether a device or image begins as an exFAT volume does (exFAT specification, 3.1.2), as far as this user may read it.
@@ -166,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_missing_drive_is_an_error_of_a_drive() {
-        let error = examine(Path::new("/no/such/drive")).unwrap_err();
+        let error = open(&Disk::default(), Path::new("/no/such/drive")).unwrap_err();
         assert_eq!(error.exit_code(), 7);
     }
 }

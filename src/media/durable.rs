@@ -1,10 +1,11 @@
 //! Files that are complete or not there: written as `.partial`, fsynced, renamed, the directory fsynced.
 
 use crate::error::{Error, Result};
-use crate::media::disk::Disk;
-use std::fs::{File, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use crate::media::dir::Dir;
+use rustix::fs::FileType;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 /// What the name of an unfinished file ends with.
 pub const PARTIAL_SUFFIX: &str = ".partial";
@@ -12,29 +13,27 @@ pub const PARTIAL_SUFFIX: &str = ".partial";
 /// A file in the making. Dropped without [`Partial::finish`], it keeps its `.partial` name.
 #[must_use = "an unfinished file keeps its .partial name"]
 pub struct Partial {
-    disk: Disk,
-    file: File,
-    dir: PathBuf,
+    dir: Dir,
     name: String,
+    file: File,
 }
 
 impl Partial {
     /// Begins a new file; one of the same name, finished or not, must not exist.
-    pub fn create(disk: &Disk, dir: &Path, name: &str) -> Result<Partial> {
-        let last = dir.join(name);
-        if last.symlink_metadata().is_ok() {
-            return Err(Error::on_drive("create", &last)(std::io::ErrorKind::AlreadyExists.into()));
+    pub fn create(dir: &Dir, name: &str) -> Result<Partial> {
+        if dir.has(name) {
+            return Err(Error::on_drive("create", dir.show(name))(std::io::ErrorKind::AlreadyExists.into()));
         }
-        Partial::replacing(disk, dir, name)
+        Partial::replacing(dir, name)
     }
 
     /// Begins a file that may take the place of another one when it is finished.
-    pub fn replacing(disk: &Disk, dir: &Path, name: &str) -> Result<Partial> {
-        let partial = dir.join(format!("{name}{PARTIAL_SUFFIX}"));
-        let file = disk.create(&partial, 0o644).map_err(Error::on_drive("create", &partial))?;
+    pub fn replacing(dir: &Dir, name: &str) -> Result<Partial> {
+        let partial = format!("{name}{PARTIAL_SUFFIX}");
+        let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { disk: disk.clone(), file, dir: dir.to_owned(), name: name.to_owned() })
+        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file })
     }
 
     /// It is a program that anybody may run, where the file system has modes.
@@ -43,14 +42,24 @@ impl Partial {
         self
     }
 
-    /// Where it is now.
+    /// The directory that it is in.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The name that it has now.
+    pub fn partial_name(&self) -> String {
+        format!("{}{PARTIAL_SUFFIX}", self.name)
+    }
+
+    /// Where it is now, to be shown.
     pub fn path(&self) -> PathBuf {
-        self.dir.join(format!("{}{PARTIAL_SUFFIX}", self.name))
+        self.dir.show(self.partial_name())
     }
 
     /// Writes all of `bytes` at `offset`.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.disk.write_all_at(&self.file, bytes, offset).map_err(|e| {
+        self.dir.disk().write_all_at(&self.file, bytes, offset).map_err(|e| {
             let path = format!("{} at byte {offset}", self.path().display());
             Error::on_drive("write", path)(e)
         })
@@ -58,52 +67,62 @@ impl Partial {
 
     /// Makes the contents durable, so that they can be read back before they get their name.
     pub fn sync(&self) -> Result<()> {
-        self.disk.sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
+        self.dir.disk().sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
     }
 
     /// Removes it, as far as the drive lets it.
     pub fn discard(self) {
-        let _ = self.disk.remove(&self.path());
+        let _ = self.dir.remove(self.partial_name());
     }
 
     /// Makes the contents durable, then gives the file its name, then makes the name durable.
     pub fn finish(self) -> Result<()> {
-        let (partial, last) = (self.path(), self.dir.join(&self.name));
-        self.disk.sync(&self.file, &partial).map_err(Error::on_drive("sync", &partial))?;
-        self.disk.rename(&partial, &last).map_err(Error::on_drive("rename", &partial))?;
-        self.disk.sync_dir(&self.dir).map_err(Error::on_drive("sync", &self.dir))
+        self.sync()?;
+        self.dir.rename(self.partial_name(), &self.name).map_err(Error::on_drive("rename", self.path()))?;
+        self.dir.sync().map_err(Error::on_drive("sync", self.dir.path()))
     }
 }
 
 /// Writes a small file durably.
-pub fn write(disk: &Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let partial = Partial::create(disk, dir, name)?;
+pub fn write(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+    let partial = Partial::create(dir, name)?;
     partial.write_at(bytes, 0)?;
     partial.finish()
 }
 
 /// Makes a directory on a drive, durably, for anybody to read.
-pub fn create_dir(disk: &Disk, parent: &Path, name: &str) -> Result<PathBuf> {
-    let dir = parent.join(name);
-    disk.create_dir(&dir).map_err(Error::on_drive("create", &dir))?;
-    let _ = std::fs::set_permissions(&dir, Permissions::from_mode(0o755));
-    disk.sync_dir(parent).map_err(Error::on_drive("sync", parent))?;
+pub fn create_dir(parent: &Dir, name: &str) -> Result<Dir> {
+    let dir = parent.make_dir(name, 0o755).map_err(Error::on_drive("create", parent.show(name)))?;
+    // Whatever the umask of the sender.
+    let _ = dir.set_own_mode(0o755);
+    parent.sync().map_err(Error::on_drive("sync", parent.path()))?;
     Ok(dir)
 }
 
+/// The directory of that name on a drive: the one that is there, or a new one, also in the place of a link.
+pub fn ensure_dir(parent: &Dir, name: &str) -> Result<Dir> {
+    if matches!(parent.kind(name), Ok(Some(FileType::Symlink))) {
+        parent.remove(name).map_err(Error::on_drive("remove", parent.show(name)))?;
+    }
+    match parent.dir(name) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => create_dir(parent, name),
+        other => other.map_err(Error::on_drive("open", parent.show(name))),
+    }
+}
+
 /// Writes a secret of the user's: mode 0600, never over an existing file.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    create_new(path, bytes, 0o600)
+pub fn write_secret(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+    create_new(dir, name, bytes, 0o600)
 }
 
 /// Writes a public file of the user's, never over an existing one.
-pub fn write_public(path: &Path, bytes: &[u8]) -> Result<()> {
-    create_new(path, bytes, 0o644)
+pub fn write_public(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+    create_new(dir, name, bytes, 0o644)
 }
 
-fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+fn create_new(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     use std::io::Write;
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = opened.map_err(Error::io("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+    let path = dir.show(name);
+    let mut file = dir.create(name, mode).map_err(Error::io("create", &path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
 }

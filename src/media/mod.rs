@@ -2,11 +2,15 @@
 //! depends on the platform is here.
 
 pub mod cache;
+pub mod dir;
 pub mod disk;
 pub mod drive;
 pub mod durable;
+pub mod lock;
+pub mod modes;
 pub mod processor;
 pub mod program;
+mod removal;
 pub mod sets;
 pub mod staging;
 pub mod statefile;
@@ -37,22 +41,4 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_small(path, limit).map_err(Error::io("read", path))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
-}
-
-/// Locks a directory for this process, until the file is dropped; `None` if another process has locked it. File systems that
-/// have no locks are taken to be ours alone.
-pub fn lock_dir(dir: &Path) -> std::io::Result<Option<File>> {
-    use rustix::fs::{FlockOperation, flock};
-    let file = File::open(dir)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        _ => Ok(Some(file)),
-    }
-}
-
-/// Whether another process has locked a directory right now.
-pub fn is_locked(dir: &Path) -> bool {
-    use rustix::fs::{FlockOperation, flock};
-    let busy = Err(rustix::io::Errno::WOULDBLOCK);
-    File::open(dir).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == busy)
 }

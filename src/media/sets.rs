@@ -1,9 +1,12 @@
 //! Finding the directories of sets on the drives given.
 
 use crate::error::{Error, Result};
+use crate::media::dir::Dir;
+use crate::media::disk::{Disk, is_failure};
 use crate::text::printable;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use rustix::fs::FileType;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 
 /// What the directory of a set looks like; the format knows.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,8 @@ pub struct Found {
     pub name: String,
     /// Its parts that are here.
     pub parts: Vec<FoundPart>,
+    /// Links on the drives that are named like directories of it. They lead to who knows where, and are not followed.
+    pub links: Vec<PathBuf>,
 }
 
 /// The directories of one part of a set.
@@ -36,12 +41,12 @@ pub struct FoundPart {
     /// The name of the directory.
     pub name: String,
     /// One directory for each drive that has one, in the order of the drives.
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<Dir>,
 }
 
 /// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one.
-pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result<Found> {
-    let mut sets = all(drives, layout)?;
+pub fn find(disk: &Disk, drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result<Found> {
+    let (mut sets, links) = all(disk, drives, layout)?;
     if let Some(wanted) = wanted {
         sets.retain(|set| set.name == RENAMED || names_set(&set.name, wanted, layout));
     }
@@ -51,8 +56,11 @@ pub fn find(drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result
     }
     let listing = sets.iter().map(|s| format!("  {}", printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
     match (sets.len(), sets.pop()) {
-        (1, Some(set)) => Ok(set),
-        (0, _) => Err(nothing(drives, wanted)),
+        (1, Some(set)) => {
+            let own = |link: &PathBuf| without_part(&name_of(link), layout) == set.name;
+            Ok(Found { links: links.into_iter().filter(own).collect(), ..set })
+        }
+        (0, _) => Err(nothing(drives, wanted, &links)),
         _ => Err(Error::usage(
             format!("there are several sets here:\n{listing}"),
             "choose one with --set and its label or the first digits of its id",
@@ -64,22 +72,26 @@ fn is_whole(set: &Found, layout: &Layout) -> bool {
     set.parts.iter().flat_map(|p| &p.dirs).any(|dir| is_set(dir, layout))
 }
 
-fn nothing(drives: &[PathBuf], wanted: Option<&str>) -> Error {
+fn nothing(drives: &[PathBuf], wanted: Option<&str>, links: &[PathBuf]) -> Error {
     let places = drives.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
     let which = wanted.map(|w| format!(" that matches {w:?}")).unwrap_or_default();
+    let link = links.first().map(|link| {
+        format!(" ({} is a symbolic link, which is not followed)", printable(link.as_os_str().as_encoded_bytes()))
+    });
     Error::drive(
-        format!("no set{which} in {places}"),
+        format!("no set{which} in {places}{}", link.unwrap_or_default()),
         "give the mount point that holds a *.ckvault directory, or that directory itself",
     )
 }
 
-/// Every set on the drives, by the names of the directories.
-fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
-    let mut sets: BTreeMap<String, BTreeMap<String, Vec<PathBuf>>> = BTreeMap::new();
-    let mut renamed = Vec::new();
+/// Every set on the drives, by the names of the directories; and links with such names.
+fn all(disk: &Disk, drives: &[PathBuf], layout: &Layout) -> Result<(Vec<Found>, Vec<PathBuf>)> {
+    let mut sets: BTreeMap<String, BTreeMap<String, Vec<Dir>>> = BTreeMap::new();
+    let (mut renamed, mut links) = (Vec::new(), Vec::new());
     for drive in drives {
-        for dir in on_drive(drive, layout)? {
-            let name = dir_name(&dir);
+        let drive = Dir::given(disk, drive).map_err(Error::on_drive("read", drive))?;
+        for dir in on_drive(&drive, layout, &mut links)? {
+            let name = dir.name().to_string_lossy().into_owned();
             if name.ends_with(layout.suffix) {
                 sets.entry(without_part(&name, layout)).or_default().entry(name).or_default().push(dir);
             } else {
@@ -98,12 +110,17 @@ fn all(drives: &[PathBuf], layout: &Layout) -> Result<Vec<Found>> {
         };
         sets.entry(set).or_default().entry(part.unwrap_or_else(|| RENAMED.into())).or_default().push(dir);
     }
-    let unique = |(name, mut dirs): (String, Vec<PathBuf>)| {
-        let mut seen = std::collections::HashSet::new();
-        dirs.retain(|d| seen.insert(d.canonicalize().unwrap_or_else(|_| d.clone())));
+    let unique = |(name, mut dirs): (String, Vec<Dir>)| {
+        let mut seen = HashSet::new();
+        dirs.retain(|d| d.identity().is_ok_and(|identity| seen.insert(identity)));
         FoundPart { name, dirs }
     };
-    Ok(sets.into_iter().map(|(name, parts)| Found { name, parts: parts.into_iter().map(unique).collect() }).collect())
+    let found = |(name, parts): (String, BTreeMap<String, Vec<Dir>>)| Found {
+        name,
+        parts: parts.into_iter().map(unique).collect(),
+        links: Vec::new(),
+    };
+    Ok((sets.into_iter().map(found).collect(), links))
 }
 
 /// The name of the set that a directory holds a part of.
@@ -117,36 +134,40 @@ fn without_part(name: &str, layout: &Layout) -> String {
     }
 }
 
-fn on_drive(drive: &Path, layout: &Layout) -> Result<Vec<PathBuf>> {
-    if dir_name(drive).ends_with(layout.suffix) {
-        return Ok(vec![drive.to_owned()]);
+fn on_drive(drive: &Dir, layout: &Layout, links: &mut Vec<PathBuf>) -> Result<Vec<Dir>> {
+    if drive.name().to_string_lossy().ends_with(layout.suffix) {
+        return Ok(vec![drive.clone()]);
     }
-    let entries = std::fs::read_dir(drive).map_err(Error::on_drive("read", drive))?;
     let mut dirs = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::on_drive("read", drive))?.path();
-        if dir_name(&path).ends_with(layout.suffix) && path.is_dir() {
-            dirs.push(path);
+    for name in drive.names().map_err(Error::on_drive("read", drive.path()))? {
+        if !name.to_string_lossy().ends_with(layout.suffix) {
+            continue;
+        }
+        match drive.kind(&name) {
+            Ok(Some(FileType::Directory)) => match drive.dir(&name) {
+                // A drive that fails now is as good as absent.
+                Err(e) if is_failure(&e) => {}
+                opened => dirs.push(opened.map_err(Error::on_drive("read", drive.show(&name)))?),
+            },
+            Ok(Some(FileType::Symlink)) => links.push(drive.show(&name)),
+            _ => {}
         }
     }
     // A set whose directory has been renamed, given by itself.
     if dirs.is_empty() && is_set(drive, layout) {
-        dirs.push(drive.to_owned());
+        dirs.push(drive.clone());
     }
     dirs.sort();
     Ok(dirs)
 }
 
-fn is_set(dir: &Path, layout: &Layout) -> bool {
-    [dir.to_owned(), dir.join(layout.copies)]
-        .iter()
-        .any(|place| layout.marks.iter().all(|mark| place.join(mark).is_file()))
+fn is_set(dir: &Dir, layout: &Layout) -> bool {
+    let copy = |mark: &str| format!("{}/{mark}", layout.copies);
+    layout.marks.iter().all(|mark| dir.has_file(mark)) || layout.marks.iter().all(|mark| dir.has_file(copy(mark)))
 }
 
-/// `.` has no name until it is resolved.
-fn dir_name(dir: &Path) -> String {
-    let resolved = if dir.file_name().is_some() { dir.to_owned() } else { dir.canonicalize().unwrap_or_default() };
-    resolved.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+fn name_of(path: &std::path::Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether a directory's name is that of a set with this label or this beginning of its id.

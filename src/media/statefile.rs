@@ -2,60 +2,68 @@
 //! at a time has it.
 
 use crate::error::{Error, Result};
+use crate::media::dir::Dir;
+use crate::media::disk::Disk;
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// An open state file.
 #[derive(Debug)]
 pub struct StateFile {
+    dir: Dir,
+    name: String,
     file: File,
-    path: PathBuf,
 }
 
 impl StateFile {
     /// Makes a new one, mode 0600, with its first line, and its directory, mode 0700, if there is none. It has its name only
     /// when it is locked and has that line.
     pub fn create(dir: &Path, name: &str, line: &str) -> Result<StateFile> {
-        let (path, hidden) = (dir.join(name), dir.join(format!(".{name}")));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))?;
-        let opened = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&hidden);
-        let state = StateFile { file: opened.map_err(Error::io("create", &hidden))?, path };
+        // A disk of its own: where exports are remembered is no drive.
+        let dir = Dir::given_or_made_private(&Disk::default(), dir).map_err(Error::io("create", dir))?;
+        let hidden = format!(".{name}");
+        let file = dir.create(&hidden, 0o600).map_err(Error::io("create", dir.show(&hidden)))?;
+        let state = StateFile { dir, name: name.to_owned(), file };
         if !state.lock()? {
             return Err(Error::Internal("a new state file is locked".into()));
         }
         state.append(line)?;
-        std::fs::rename(&hidden, &state.path).map_err(Error::io("rename", &hidden))?;
-        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))?;
+        state.dir.rename(&hidden, name).map_err(Error::io("rename", state.dir.show(&hidden)))?;
+        state.dir.sync().map_err(Error::io("sync", state.dir.path()))?;
         Ok(state)
     }
 
     /// Opens one; `None` if another process has it, or has just removed it.
-    pub fn open(path: &Path) -> Result<Option<StateFile>> {
-        let file = match OpenOptions::new().append(true).read(true).open(path) {
+    pub fn open(dir: &Dir, name: &str) -> Result<Option<StateFile>> {
+        let file = match dir.open_to_append(name) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io("open", path))?,
+            other => other.map_err(Error::io("open", dir.show(name)))?,
         };
-        let state = StateFile { file, path: path.to_owned() };
+        let state = StateFile { dir: dir.clone(), name: name.to_owned(), file };
         Ok(state.lock()?.then_some(state))
+    }
+
+    /// Where it is, to be shown.
+    pub fn path(&self) -> PathBuf {
+        self.dir.show(&self.name)
     }
 
     fn lock(&self) -> Result<bool> {
         match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-            other => other.map(|()| true).map_err(|e| Error::io("lock", &self.path)(e.into())),
+            other => other.map(|()| true).map_err(|e| Error::io("lock", self.path())(e.into())),
         }
     }
 
     /// Its whole lines; a last one that was not written to its end is cut off.
     pub fn lines(&mut self) -> Result<Vec<String>> {
-        let mut text = String::new();
-        self.file.read_to_string(&mut text).map_err(Error::io("read", &self.path))?;
+        let (mut text, path) = (String::new(), self.path());
+        self.file.read_to_string(&mut text).map_err(Error::io("read", &path))?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
-            self.file.set_len(whole as u64).map_err(Error::io("write", &self.path))?;
+            self.file.set_len(whole as u64).map_err(Error::io("write", &path))?;
         }
         Ok(text[..whole].lines().map(str::to_owned).collect())
     }
@@ -65,33 +73,27 @@ impl StateFile {
         let mut file = &self.file;
         let written = file.write_all(line.as_bytes()).and_then(|()| file.write_all(b"\n"));
         let written = written.and_then(|()| file.sync_data());
-        written.map_err(Error::io("write", &self.path))
+        written.map_err(Error::io("write", self.path()))
     }
 
     /// Removes it, durably.
     pub fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))?;
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))
+        self.dir.remove(&self.name).map_err(Error::io("remove", self.path()))?;
+        self.dir.sync().map_err(Error::io("sync", self.dir.path()))
     }
 }
 
-/// The state files in a directory, by name.
-pub fn all(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// The directory of state files, and their names, sorted; `None` if there is no such directory.
+pub fn all(dir: &Path) -> Result<Option<(Dir, Vec<String>)>> {
+    let dir = match Dir::given(&Disk::default(), dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::io("read", dir))?,
     };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::io("read", dir))?.path();
-        let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
-        if path.is_file() && !hidden {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    let listed = dir.names().map_err(Error::io("read", dir.path()))?;
+    let visible = |name: &String| !name.starts_with('.') && dir.has_file(name);
+    let mut names: Vec<String> = listed.into_iter().filter_map(|n| n.into_string().ok()).filter(visible).collect();
+    names.sort();
+    Ok(Some((dir, names)))
 }
 
 #[cfg(test)]
@@ -101,20 +103,23 @@ mod tests {
 
     #[test]
     fn lines_are_kept_and_a_torn_one_is_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateFile::create(dir.path(), "a", "one").unwrap();
-        assert!(StateFile::open(&dir.path().join("a")).unwrap().is_none(), "it is locked");
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateFile::create(temp.path(), "a", "one").unwrap();
+        let dir = Dir::given(&Disk::default(), temp.path()).unwrap();
+        assert!(StateFile::open(&dir, "a").unwrap().is_none(), "it is locked");
         (&state.file).write_all(b"two, but not to its e").unwrap();
         drop(state);
-        let mut state = StateFile::open(&dir.path().join("a")).unwrap().unwrap();
+        let mut state = StateFile::open(&dir, "a").unwrap().unwrap();
         assert_eq!(state.lines().unwrap(), ["one"]);
         state.append("three").unwrap();
         drop(state);
-        let path = dir.path().join("a");
+        let path = temp.path().join("a");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree\n");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(all(dir.path()).unwrap(), std::slice::from_ref(&path));
-        StateFile::open(&path).unwrap().unwrap().remove().unwrap();
-        assert!(all(dir.path()).unwrap().is_empty());
+        let names = || all(temp.path()).unwrap().unwrap().1;
+        assert_eq!(names(), ["a"]);
+        StateFile::open(&dir, "a").unwrap().unwrap().remove().unwrap();
+        assert!(names().is_empty());
+        assert!(all(&temp.path().join("nothing")).unwrap().is_none());
     }
 }

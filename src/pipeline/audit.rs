@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes;
 use crate::format::manifest::volume_name;
 use crate::format::names;
+use crate::media::dir::{Dir, Location};
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks, Seen};
 use crate::pipeline::failing::Source;
@@ -14,7 +15,6 @@ use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::{Phase, Progress};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -48,7 +48,7 @@ pub struct VolumeState {
     /// Its files; there should be one.
     pub files: Vec<VolumeFile>,
     /// Where a file of it should be: once for each copy of its drive.
-    pub homes: Vec<PathBuf>,
+    pub homes: Vec<Location>,
     /// What kind of damage it is, as far as that can be told.
     pub diagnosis: Option<String>,
 }
@@ -57,7 +57,7 @@ pub struct VolumeState {
 #[derive(Debug)]
 pub struct VolumeFile {
     /// Where it is.
-    pub path: PathBuf,
+    pub at: Location,
     /// Its blocks that are not as signed.
     pub bad: Bits,
     /// Those of them that could not be read.
@@ -72,7 +72,7 @@ pub struct VolumeFile {
 #[derive(Debug)]
 pub struct FileState {
     /// The directory of the set that it belongs in.
-    pub dir: PathBuf,
+    pub dir: Dir,
     /// Its path in there.
     pub name: String,
     /// The judgement.
@@ -138,7 +138,7 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
 #[derive(Clone)]
 struct Run {
     at: At,
-    path: PathBuf,
+    file: Location,
     blocks: Range<u64>,
 }
 
@@ -169,7 +169,7 @@ fn read_volumes(
             // Past the end of its file a volume may be said to be as long as somebody likes.
             let real = source.file.metadata().map_or(volume.bytes, |m| m.len().min(volume.bytes));
             total += real;
-            queues[usize::from(volume.drive) - 1].push(at, &source.path, hashes::blocks(real).min(count));
+            queues[usize::from(volume.drive) - 1].push(at, &source.at, hashes::blocks(real).min(count));
         }
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
         readings[group].push(Reading { at, left_out, files });
@@ -179,7 +179,7 @@ fn read_volumes(
     progress.begin(Phase::Verify, total, &names);
     let mut found = check_all(blocks, &queues, progress)?;
     for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
-        if let Some((bad, unread)) = found.remove(&file.path) {
+        if let Some((bad, unread)) = found.remove(&file.at) {
             (file.bad, file.unread) = (bad, unread);
         }
         file.bad.insert_from(file.read);
@@ -194,7 +194,7 @@ impl VolumeFile {
         let none = || Bits::new(hashes::blocks(bytes), false);
         let len = source.file.metadata().map_or(bytes, |m| m.len());
         let read = hashes::blocks(len.min(bytes));
-        VolumeFile { path: source.path.clone(), bad: none(), unread: none(), read, fits: len == bytes }
+        VolumeFile { at: source.at.clone(), bad: none(), unread: none(), read, fits: len == bytes }
     }
 
     /// Whether all of it is as signed.
@@ -204,26 +204,26 @@ impl VolumeFile {
 }
 
 /// By file, the blocks that are not good, and those of them that could not be read.
-type Bad = HashMap<PathBuf, (Bits, Bits)>;
+type Bad = HashMap<Location, (Bits, Bits)>;
 
 /// What there is to read on a drive, file by file, in runs of blocks.
 #[derive(Clone, Default)]
 struct Queue {
-    files: Vec<(u64, At, PathBuf, u64)>,
+    files: Vec<(u64, At, Location, u64)>,
     runs: u64,
 }
 
 impl Queue {
-    fn push(&mut self, at: At, path: &Path, blocks: u64) {
-        self.files.push((self.runs, at, path.to_owned(), blocks));
+    fn push(&mut self, at: At, file: &Location, blocks: u64) {
+        self.files.push((self.runs, at, file.clone(), blocks));
         self.runs += blocks.div_ceil(RUN);
     }
 
     fn run(&self, number: u64) -> Option<Run> {
         let after = self.files.partition_point(|(first, ..)| *first <= number);
-        let (first, at, path, blocks) = self.files.get(after.checked_sub(1)?).filter(|_| number < self.runs)?;
+        let (first, at, file, blocks) = self.files.get(after.checked_sub(1)?).filter(|_| number < self.runs)?;
         let start = (number - first) * RUN;
-        Some(Run { at: *at, path: path.clone(), blocks: start..(start + RUN).min(*blocks) })
+        Some(Run { at: *at, file: file.clone(), blocks: start..(start + RUN).min(*blocks) })
     }
 }
 
@@ -240,7 +240,7 @@ fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Resu
                 if progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
-                let sources: Vec<_> = blocks.files(run.at).into_iter().filter(|s| s.path == run.path).collect();
+                let sources: Vec<_> = blocks.files(run.at).into_iter().filter(|s| s.at == run.file).collect();
                 let seen = blocks.check_in(&sources, run.at, run.blocks.clone(), &mut buffer);
                 progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
@@ -265,7 +265,7 @@ fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Resu
 
 fn note(bad: &mut Bad, run: &Run, count: u64, found: &[(u64, Seen)]) {
     let none = || (Bits::new(count, false), Bits::new(count, false));
-    let (wrong, unread) = bad.entry(run.path.clone()).or_insert_with(none);
+    let (wrong, unread) = bad.entry(run.file.clone()).or_insert_with(none);
     for (block, seen) in found {
         wrong.insert(*block);
         if *seen == Seen::Unread {
@@ -280,8 +280,8 @@ impl Reading {
         let volume = &group.volumes[self.at.index];
         let name = volume_name(self.at.group, self.at.index, group.k);
         // What is on a drive that is gone by now is as absent as the drive.
-        self.files.retain(|file| !set.is_gone(&file.path));
-        let homes = set.homes().filter(|(_, d)| *d == volume.drive).map(|(dir, _)| dir.join(&name)).collect();
+        self.files.retain(|file| !set.is_gone(&file.at.dir));
+        let homes = set.homes().filter(|(_, d)| *d == volume.drive).map(|(dir, _)| dir.at(&name)).collect();
         let none = Bits::new(hashes::blocks(volume.bytes), false);
         let (bad, unread) = (none.clone(), none);
         let mut judged = VolumeState {
@@ -341,8 +341,8 @@ fn judge_files(set: &Part) -> Vec<FileState> {
     let mut states = Vec::new();
     for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
         for name in set.manifest.metadata() {
-            for name_in_dir in [name.to_owned(), format!("{}/{name}", names::COPY)] {
-                let state = judge_file(set, &dir.join(&name_in_dir), name, drives);
+            for name_in_dir in names::both(name) {
+                let state = judge_file(set, &dir.at(&name_in_dir), name, drives);
                 states.push(FileState { dir: dir.clone(), name: name_in_dir, state });
             }
         }
@@ -350,11 +350,11 @@ fn judge_files(set: &Part) -> Vec<FileState> {
     states
 }
 
-fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> State {
-    if path.symlink_metadata().is_err() {
+fn judge_file(set: &Part, at: &Location, name: &str, drives: &BTreeSet<u16>) -> State {
+    if !at.exists() {
         return State::Missing;
     }
-    let read = |limit: usize| set.read_whole(path, limit as u64);
+    let read = |limit: usize| set.read_whole(at, limit as u64);
     let good = match name {
         names::MANIFEST => read(set.bytes.len()).is_some_and(|b| b == set.bytes),
         names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| set.is_vouched_for_by(&b)),
@@ -364,7 +364,7 @@ fn judge_file(set: &Part, path: &Path, name: &str, drives: &BTreeSet<u16>) -> St
         }
         _ => {
             let listed = set.manifest.files.get(name);
-            listed.is_some_and(|listed| set.hash_of(path, listed.bytes) == Some(listed.blake3))
+            listed.is_some_and(|listed| set.hash_of(at, listed.bytes) == Some(listed.blake3))
         }
     };
     if good { State::Ok } else { State::Damaged }

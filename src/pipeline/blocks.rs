@@ -59,12 +59,12 @@ impl<'a> Blocks<'a> {
     pub fn new(set: &'a Part) -> Result<Blocks<'a>> {
         require_readable(set)?;
         let first = &set.manifest.groups[0];
-        let hash_files = set.dirs.iter().flat_map(|d| [d.join(names::HASHES), d.join(names::COPY).join(names::HASHES)]);
+        let hash_files = set.dirs.iter().flat_map(|dir| names::both(names::HASHES).map(|name| dir.at(name)));
         Ok(Blocks {
             set,
             codec: Codec::new(first.k, first.m)?,
             files: Mutex::default(),
-            pages: Pages::new(&set.manifest, hash_files.filter(|p| p.is_file()).collect()),
+            pages: Pages::new(&set.manifest, hash_files.filter(|at| at.dir.has_file(&at.name)).collect()),
             recent: Recent::default(),
             repaired: Mutex::default(),
         })
@@ -111,11 +111,11 @@ impl<'a> Blocks<'a> {
             files.clear();
         }
         let open = || {
-            let paths = self.set.volume_paths(at.group, at.index);
-            paths.iter().filter_map(|p| self.set.source(p)).map(Arc::new).collect()
+            let files = self.set.volume_files(at.group, at.index);
+            files.iter().filter_map(|at| self.set.source(at)).map(Arc::new).collect()
         };
         let known = files.entry(at).or_insert_with(open);
-        known.iter().filter(|source| !self.set.is_gone(&source.path)).cloned().collect()
+        known.iter().filter(|source| !self.set.is_gone(&source.at.dir)).cloned().collect()
     }
 
     /// Forgets which files there are: some have been replaced.
@@ -279,11 +279,11 @@ pub fn bad_runs(seen: &[Seen]) -> Vec<Range<usize>> {
 /// A file that this user may not read is no missing volume: bringing more drives does not help, a permission does.
 fn require_readable(set: &Part) -> Result<()> {
     for (group, index, _, _) in set.manifest.volumes() {
-        for path in set.volume_paths(group, index) {
-            if let Err(e) = set.disk.open(&path)
+        for at in set.volume_files(group, index) {
+            if let Err(e) = at.open()
                 && e.kind() == std::io::ErrorKind::PermissionDenied
             {
-                return Err(Error::on_drive("read", path)(e));
+                return Err(Error::on_drive("read", at.path())(e));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::names;
+use crate::media::dir::Dir;
 use crate::pipeline::gather::Candidates;
 use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::name_drives;
@@ -16,6 +17,8 @@ pub struct Changer<'a> {
     ask: &'a dyn Ask,
     place: Where,
     port: PathBuf,
+    /// The port is a mount point: without a drive, what is there is a directory of this machine.
+    mounted: bool,
     /// Drives in a row that brought nothing.
     useless: u32,
 }
@@ -27,7 +30,13 @@ impl<'a> Changer<'a> {
         let port = place.drives.pop().map(|last| port(&last)).unwrap_or_default();
         place.drives.push(port.clone());
         place.set = Some(set.manifest().set.clone());
-        Changer { ask, place, port, useless: 0 }
+        let mounted = Dir::given(&place.disk, &port).is_ok_and(|dir| dir.is_mount_point());
+        Changer { ask, place, port, mounted, useless: 0 }
+    }
+
+    /// Holds again what is still here of what was let go.
+    pub fn take_back(&self, set: &mut Set) {
+        set.take_back(&self.place.disk);
     }
 
     /// Whether the drive that came last was of any use.
@@ -67,6 +76,10 @@ impl<'a> Changer<'a> {
 
     /// What is here now, if a wanted drive is; else why what has come is not the right one.
     fn look(&self, known: &Set, wanted: &Candidates) -> std::result::Result<Set, String> {
+        let port = Dir::given(&self.place.disk, &self.port);
+        if port.is_err() || self.mounted && !port.is_ok_and(|dir| dir.is_mount_point()) {
+            return Err(format!("nothing is mounted at {}", self.port.display()));
+        }
         let here = open::open(&self.place).map_err(|e| self.explain(e))?;
         known.fits(&here).map_err(|e| e.to_string())?;
         let present = here.present();
@@ -81,9 +94,6 @@ impl<'a> Changer<'a> {
     /// Why there is nothing of the set.
     fn explain(&self, why: Error) -> String {
         let port = self.port.display();
-        if std::fs::read_dir(&self.port).is_err() {
-            return format!("nothing is mounted at {port}");
-        }
         let other = open::open(&Where { set: None, drives: vec![self.port.clone()], ..self.place.clone() });
         match other {
             Ok(set) if Some(&set.manifest().set) != self.place.set.as_ref() => {

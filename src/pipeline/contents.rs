@@ -6,6 +6,7 @@ use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
 use crate::format::names;
+use crate::media::dir::Location;
 use crate::media::disk::Opened;
 use crate::pipeline::open::Set;
 use crate::pipeline::part::Part;
@@ -15,7 +16,6 @@ use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{compress, tar};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 
 /// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
 pub struct Contents {
@@ -133,8 +133,8 @@ impl Contents {
 /// Reads the inventory from a good copy, or from another one if the drive fails meanwhile.
 fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
     let mut failed = None;
-    for path in set.good_copies(names::INVENTORY) {
-        match read_copy(set, identity, &path) {
+    for copy in set.good_copies(names::INVENTORY) {
+        match read_copy(set, identity, &copy) {
             Err(error @ Error::Drive { .. }) => failed = Some(error),
             other => return other,
         }
@@ -146,8 +146,9 @@ fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
 }
 
 /// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
-fn read_copy(set: &Part, identity: &SetIdentity, path: &Path) -> Result<Inventory> {
-    let file = set.disk.open(path).map_err(Error::on_drive("read", path))?;
+fn read_copy(set: &Part, identity: &SetIdentity, copy: &Location) -> Result<Inventory> {
+    let path = &copy.path();
+    let file = copy.open().map_err(Error::on_drive("read", path))?;
     let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
     let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
     if let Some(error) = hashing.failed.take() {

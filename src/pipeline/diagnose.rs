@@ -89,7 +89,7 @@ impl Part {
     /// The refusal of volumes that say that they are of another set, or of another part, if there are any here.
     pub fn foreign_volumes(&self) -> Option<Error> {
         let (name, other) = self.manifest.volumes().find_map(|(group, index, name, _)| {
-            let mut sources = self.volume_paths(group, index).into_iter().filter_map(|path| self.source(&path));
+            let mut sources = self.volume_files(group, index).into_iter().filter_map(|at| self.source(&at));
             let other = sources.find_map(|source| foreign(self, &header_of(self, &source)?))?;
             Some((name, other))
         })?;

@@ -6,7 +6,7 @@ use crate::format::hashes::{BLOCK, Value, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
-use crate::media::disk::Disk;
+use crate::media::dir::Dir;
 use crate::media::durable::Partial;
 use crate::pipeline::filehash::Page;
 use crate::pipeline::known::Known;
@@ -15,7 +15,6 @@ use crate::pipeline::stripe::{GroupEnd, Order, Sink};
 use crate::pipeline::{Packed, lock};
 use crate::progress::Progress;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -155,10 +154,8 @@ impl Sink for Drives<'_> {
 pub struct Writer<'a> {
     /// Its position among the drives.
     pub drive: usize,
-    /// What it writes through.
-    pub disk: &'a Disk,
-    /// The set's directory on it.
-    pub dir: &'a Path,
+    /// The directory for second copies on it, and the set's directory.
+    pub places: [&'a Dir; 2],
     /// Which volumes of a group are its own.
     pub volumes: Vec<usize>,
     /// Header pages of volumes.
@@ -172,9 +169,8 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Carries out orders until there are no more.
     pub fn run(&self, queue: &Receiver<Order>) -> Result<()> {
-        let copy = self.dir.join(names::COPY);
-        let hashes =
-            [Partial::create(self.disk, self.dir, names::HASHES)?, Partial::create(self.disk, &copy, names::HASHES)?];
+        let [copy, dir] = self.places;
+        let hashes = [Partial::create(dir, names::HASHES)?, Partial::create(copy, names::HASHES)?];
         let (mut open, mut written) = (Vec::new(), 0u64);
         for order in queue {
             match order {
@@ -204,7 +200,7 @@ impl Writer<'_> {
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let create = |volume: &usize| {
-            let file = Partial::create(self.disk, self.dir, &volume_name(group as usize, *volume, self.template.k))?;
+            let file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
             file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
             self.progress.drive(self.drive, BLOCK as u64);
             Ok((*volume, file))

@@ -3,12 +3,12 @@
 
 use crate::format::hashes::BLOCK;
 use crate::format::names;
+use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Opened, is_failure};
 use crate::media::drive;
 use crate::pipeline::lock;
 use crate::pipeline::part::Part;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// After so many blocks in a row that could not be read, a drive is asked whether it is there at all.
@@ -18,9 +18,9 @@ const SUSPICIOUS: u32 = 8;
 #[derive(Debug, Default)]
 pub struct Failing {
     /// By file, the blocks that could not be read.
-    blocks: Mutex<HashMap<PathBuf, BTreeSet<u64>>>,
+    blocks: Mutex<HashMap<Location, BTreeSet<u64>>>,
     /// By directory.
-    dirs: Mutex<HashMap<PathBuf, Trouble>>,
+    dirs: Mutex<HashMap<Dir, Trouble>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,7 +33,7 @@ struct Trouble {
 #[derive(Debug)]
 pub struct Source {
     /// Where it is.
-    pub path: PathBuf,
+    pub at: Location,
     /// The file.
     pub file: Opened,
 }
@@ -49,16 +49,16 @@ impl Part {
         wanted: &dyn Fn(usize) -> bool,
     ) -> Vec<bool> {
         let count = out.len().div_ceil(BLOCK);
-        if self.is_gone(&source.path) {
+        if self.is_gone(&source.at.dir) {
             return vec![false; count];
         }
-        let failed = lock(&self.failing.blocks).get(&source.path).cloned().unwrap_or_default();
+        let failed = lock(&self.failing.blocks).get(&source.at).cloned().unwrap_or_default();
         let may_ask = |i: usize| wanted(i) && !failed.contains(&(first + i as u64));
         if count > 1
             && (0..count).all(may_ask)
             && let Ok(read) = source.file.read_up_to(out, first * BLOCK as u64)
         {
-            self.note_answer(&source.path);
+            self.note_answer(&source.at.dir);
             return (0..count).map(|i| ((i + 1) * BLOCK).min(out.len()) <= read).collect();
         }
         let each = out.chunks_mut(BLOCK).enumerate();
@@ -66,40 +66,40 @@ impl Part {
     }
 
     fn read_block(&self, source: &Source, out: &mut [u8], number: u64) -> bool {
-        if self.is_gone(&source.path) {
+        if self.is_gone(&source.at.dir) {
             return false;
         }
         match source.file.read_up_to(out, number * BLOCK as u64) {
             Ok(read) => {
-                self.note_answer(&source.path);
+                self.note_answer(&source.at.dir);
                 read == out.len()
             }
             Err(_) => {
-                self.note_failure(&source.path, number);
+                self.note_failure(&source.at, number);
                 false
             }
         }
     }
 
     /// Reads a metadata file whole, if it has no more than `limit` bytes and can be read.
-    pub fn read_whole(&self, path: &Path, limit: u64) -> Option<Vec<u8>> {
+    pub fn read_whole(&self, at: &Location, limit: u64) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.read_through(path, limit, &mut |piece| bytes.extend_from_slice(piece))?;
+        self.read_through(at, limit, &mut |piece| bytes.extend_from_slice(piece))?;
         Some(bytes)
     }
 
     /// The hash of a file, if it has `len` bytes and can be read.
-    pub fn hash_of(&self, path: &Path, len: u64) -> Option<[u8; 32]> {
+    pub fn hash_of(&self, at: &Location, len: u64) -> Option<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
-        let read = self.read_through(path, len, &mut |piece| {
+        let read = self.read_through(at, len, &mut |piece| {
             hasher.update(piece);
         })?;
         (read == len).then(|| *hasher.finalize().as_bytes())
     }
 
     /// Reads `len` bytes of a file; `None` if they are not there or cannot be read.
-    pub fn read_range(&self, path: &Path, from: u64, len: usize) -> Option<Vec<u8>> {
-        let source = self.source(path)?;
+    pub fn read_range(&self, at: &Location, from: u64, len: usize) -> Option<Vec<u8>> {
+        let source = self.source(at)?;
         let (end, file_end) = (from + len as u64, source.file.metadata().ok()?.len());
         let first = from / BLOCK as u64;
         let start = first * BLOCK as u64;
@@ -109,9 +109,9 @@ impl Part {
     }
 
     /// Passes all of a file on, in order; `None` if it is longer than `limit` or cannot be read.
-    pub(super) fn read_through(&self, path: &Path, limit: u64, take: &mut dyn FnMut(&[u8])) -> Option<u64> {
+    pub(super) fn read_through(&self, at: &Location, limit: u64, take: &mut dyn FnMut(&[u8])) -> Option<u64> {
         const RUN: usize = 16;
-        let source = self.source(path)?;
+        let source = self.source(at)?;
         let len = source.file.metadata().ok()?.len();
         if len > limit {
             return None;
@@ -128,50 +128,43 @@ impl Part {
     }
 
     /// Opens a file of the set, unless its drive is gone.
-    pub fn source(&self, path: &Path) -> Option<Source> {
-        if self.is_gone(path) {
+    pub fn source(&self, at: &Location) -> Option<Source> {
+        if self.is_gone(&at.dir) {
             return None;
         }
-        match self.disk.open(path) {
-            Ok(file) => Some(Source { path: path.to_owned(), file }),
+        match at.open() {
+            Ok(file) => Some(Source { at: at.clone(), file }),
             Err(e) => {
                 if is_failure(&e) {
-                    self.note_failure(path, 0);
+                    self.note_failure(at, 0);
                 }
                 None
             }
         }
     }
 
-    /// The directory of the set that a path is in.
-    pub(super) fn dir_of(&self, path: &Path) -> Option<&PathBuf> {
-        self.dirs.iter().find(|dir| path.starts_with(dir))
-    }
-
-    fn note_answer(&self, path: &Path) {
-        let Some(dir) = self.dir_of(path) else { return };
+    fn note_answer(&self, dir: &Dir) {
         if let Some(trouble) = lock(&self.failing.dirs).get_mut(dir) {
             trouble.in_a_row = 0;
         }
     }
 
-    fn note_failure(&self, path: &Path, number: u64) {
-        lock(&self.failing.blocks).entry(path.to_owned()).or_default().insert(number);
-        let Some(dir) = self.dir_of(path) else { return };
+    fn note_failure(&self, at: &Location, number: u64) {
+        lock(&self.failing.blocks).entry(at.clone()).or_default().insert(number);
         let suspicious = {
             let mut dirs = lock(&self.failing.dirs);
-            let trouble = dirs.entry(dir.clone()).or_default();
+            let trouble = dirs.entry(at.dir.clone()).or_default();
             trouble.in_a_row += 1;
             trouble.in_a_row.is_multiple_of(SUSPICIOUS)
         };
         if suspicious {
-            self.ask_whether_there(dir);
+            self.ask_whether_there(&at.dir);
         }
     }
 
-    fn ask_whether_there(&self, dir: &Path) {
-        if !drive::answers(&self.disk, dir, &names::METADATA) {
-            lock(&self.failing.dirs).entry(dir.to_owned()).or_default().gone = true;
+    fn ask_whether_there(&self, dir: &Dir) {
+        if !drive::answers(dir, &names::METADATA) {
+            lock(&self.failing.dirs).entry(dir.clone()).or_default().gone = true;
         }
     }
 
@@ -180,10 +173,9 @@ impl Part {
         self.dirs.iter().filter(|dir| !self.is_gone(dir)).for_each(|dir| self.ask_whether_there(dir));
     }
 
-    /// Whether the directory that a path is in has stopped to answer.
-    pub fn is_gone(&self, path: &Path) -> bool {
-        let dirs = lock(&self.failing.dirs);
-        !dirs.is_empty() && self.dir_of(path).and_then(|dir| dirs.get(dir)).is_some_and(|trouble| trouble.gone)
+    /// Whether a directory has stopped to answer.
+    pub fn is_gone(&self, dir: &Dir) -> bool {
+        lock(&self.failing.dirs).get(dir).is_some_and(|trouble| trouble.gone)
     }
 
     /// How many blocks could not be read, by the number of the drive.
@@ -191,8 +183,8 @@ impl Part {
         let mut errors = BTreeMap::new();
         // Which drive a directory is of may have to be read first.
         self.holdings();
-        for (path, blocks) in lock(&self.failing.blocks).iter() {
-            if let Some(drive) = self.drive_of(path) {
+        for (at, blocks) in lock(&self.failing.blocks).iter() {
+            if let Some(drive) = self.drive_of(at) {
                 *errors.entry(self.manifest.drive_number(drive)).or_default() += blocks.len() as u64;
             }
         }
@@ -200,10 +192,9 @@ impl Part {
     }
 
     /// The drive that a file is on: the one that its directory is the copy of, or that the volume belongs to.
-    fn drive_of(&self, path: &Path) -> Option<u16> {
-        let dir = self.dir_of(path)?;
-        let held = self.dirs.iter().zip(self.holdings()).find(|(d, _)| *d == dir).map(|(_, held)| held)?;
-        let own = self.manifest.volumes().find(|(_, _, name, _)| path.ends_with(name)).map(|(_, _, _, v)| v.drive);
+    fn drive_of(&self, at: &Location) -> Option<u16> {
+        let held = self.dirs.iter().zip(self.holdings()).find(|(d, _)| **d == at.dir).map(|(_, held)| held)?;
+        let own = self.manifest.volumes().find(|(_, _, name, _)| at.name == *name).map(|(_, _, _, v)| v.drive);
         match own {
             Some(own) if held.contains(&own) || held.is_empty() => Some(own),
             _ => held.first().copied(),

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::format::deal::Place;
 use crate::format::hashes::{BLOCK, blocks};
 use crate::format::manifest::{Group, Manifest};
+use crate::media::dir::Dir;
 use crate::media::staging::Staging;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks};
@@ -68,7 +69,7 @@ impl Presence {
     pub fn of(part: &Part) -> Presence {
         let volumes = part.manifest.groups.iter().enumerate();
         let here = |(g, group): (usize, &Group)| {
-            (0..group.volumes.len()).map(|i| !part.volume_paths(g, i).is_empty()).collect()
+            (0..group.volumes.len()).map(|i| !part.volume_files(g, i).is_empty()).collect()
         };
         Presence { volumes: volumes.map(here).collect(), drives: part.present() }
     }
@@ -165,7 +166,7 @@ impl Gather {
     }
 
     /// The directory that is one more of a part.
-    pub fn scratch_dir(&self, part: u32) -> std::path::PathBuf {
+    pub fn scratch_dir(&self, part: u32) -> Option<Dir> {
         self.scratch.dir(part)
     }
 

@@ -7,15 +7,15 @@
 use crate::error::{Error, Result};
 use crate::format::hex;
 use crate::format::inventory::{Entry, Name};
-use crate::media::disk::{Disk, Operation};
+use crate::media::dir::Location;
+use crate::media::disk::Operation;
 use crate::media::staging::Staging;
-use crate::media::staging::claim::Claim;
+use crate::media::staging::claim::{Claim, Earlier, in_the_way};
 use crate::pipeline::bits::Bits;
 use crate::pipeline::fixed::fixed;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::ops::Range;
-use std::path::PathBuf;
 
 const VERSION: &str = "ckvault-import-2";
 /// Hexadecimal digits of a check.
@@ -58,6 +58,17 @@ impl Header {
             links: links.into(),
             target: target.clone(),
         }
+    }
+
+    /// The first line of the journal.
+    pub fn line(&self) -> Result<Vec<u8>> {
+        let text = serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(with_check(&text).into_bytes())
+    }
+
+    /// Whether another import is of the same set to the same target.
+    fn is_of(&self, other: &Header) -> bool {
+        (&self.set, &self.target) == (&other.set, &other.target)
     }
 
     /// In which way another import is not the same.
@@ -108,30 +119,33 @@ impl Said {
     }
 }
 
-/// Looks at what an earlier import has left at a target, and does what was asked for with it.
+/// Looks at what earlier imports have left at a target, and does what was asked for with it. What is not certain to be of an
+/// import of this set to this target is not touched.
 pub fn take_up(claim: &mut Claim, header: &Header, leftovers: Leftovers) -> Result<Said> {
-    if leftovers == Leftovers::Discard {
-        claim.clear()?;
-        return Ok(Said::default());
+    let mut left: Vec<(Header, Said)> = Vec::new();
+    let first_line = header.line()?;
+    let mut empty = Vec::new();
+    for earlier in claim.earlier() {
+        match judge(earlier, header, &first_line)? {
+            Some((begun, said)) if !said.is_nothing() && leftovers != Leftovers::Discard => left.push((begun, said)),
+            _ => empty.push(earlier.path().to_owned()),
+        }
     }
-    let bytes = claim.journal()?;
-    let read = read(&bytes);
-    let place = claim.path().display();
-    match (&read, leftovers) {
-        (None, _) => Err(Error::refused(
-            format!("an unfinished import is there ({place}), and its journal is damaged"),
-            "remove it and begin anew with --discard",
+    if leftovers == Leftovers::Resume && left.is_empty() {
+        nothing_to_resume(claim)?;
+    }
+    // One in which nothing was recorded is as good as none.
+    claim.clear(|earlier| empty.iter().any(|path| path == earlier.path()))?;
+    let place = claim.earlier().first().map(|e| e.path().display().to_string()).unwrap_or_default();
+    match (left.pop(), leftovers) {
+        (None, _) => Ok(Said::default()),
+        (Some(_), _) if !left.is_empty() => Err(Error::refused(
+            format!("several unfinished imports are there ({place} is one)"),
+            "remove them all and begin anew with --discard",
         )),
-        (Some((_, said)), Leftovers::Resume) if said.is_nothing() => nothing_to_resume(claim),
-        (Some((_, said)), _) if said.is_nothing() => {
-            claim.clear()?;
-            Ok(Said::default())
-        }
-        (Some((begun, _)), Leftovers::Resume) if begun == &Some(header.clone()) => {
-            Ok(read.map(|(_, said)| said).unwrap_or_default())
-        }
+        (Some((begun, said)), Leftovers::Resume) if begun == *header => Ok(said),
         (Some((begun, _)), Leftovers::Resume) => {
-            let how = begun.as_ref().and_then(|b| header.differs(b)).unwrap_or("differently");
+            let how = header.differs(&begun).unwrap_or("differently");
             Err(Error::refused(
                 format!("the unfinished import that is there ({place}) was begun {how}"),
                 "repeat the command with which it was begun and add --resume, or begin anew with --discard",
@@ -144,22 +158,35 @@ pub fn take_up(claim: &mut Claim, header: &Header, leftovers: Leftovers) -> Resu
     }
 }
 
-/// A staging directory in which nothing was recorded is as good as none, but its import was begun.
-fn nothing_to_resume(claim: &mut Claim) -> Result<Said> {
+/// What the journal of an earlier import says; `None` if it had only just begun. An error if it is not one of this set to this
+/// target, or cannot be read: then nobody knows what is in there.
+fn judge(earlier: &Earlier, header: &Header, first_line: &[u8]) -> Result<Option<(Header, Said)>> {
+    let bytes = earlier.journal()?;
+    match read(&bytes) {
+        Some((Some(begun), said)) if begun.is_of(header) => Ok(Some((begun, said))),
+        // The first line was being written.
+        Some((None, _)) if earlier.is_bare() && first_line.starts_with(&bytes) => Ok(None),
+        Some((Some(_), _)) => Err(in_the_way(earlier.path(), "its journal is that of another import")),
+        Some((None, _)) => Err(in_the_way(earlier.path(), "it has no journal")),
+        None => Err(in_the_way(earlier.path(), "its journal is damaged")),
+    }
+}
+
+/// What to say where there is nothing to go on with; fine if an import was begun that recorded nothing.
+fn nothing_to_resume(claim: &Claim) -> Result<()> {
     if let Some(other) = claim.others().first() {
         return Err(Error::refused(
             format!("the unfinished import to {} is one of another set ({other}…)", claim.target().display()),
             "bring the drives of that set, or import without --resume",
         ));
     }
-    if claim.path().symlink_metadata().is_err() {
-        return Err(Error::usage(
+    match claim.earlier().is_empty() {
+        false => Ok(()),
+        true => Err(Error::usage(
             format!("there is no unfinished import of this set to {}", claim.target().display()),
             "check --to, or import without --resume",
-        ));
+        )),
     }
-    claim.clear()?;
-    Ok(Said::default())
 }
 
 /// Reads a journal; `None` if it has a first line that is not whole.
@@ -236,36 +263,33 @@ pub fn ranges(numbers: &[u64]) -> String {
 
 /// The journal of an import that is running.
 pub struct Journal {
-    disk: Disk,
-    path: PathBuf,
+    at: Location,
     file: File,
     end: u64,
 }
 
 impl Journal {
-    /// Begins one, or goes on with the one that said something.
+    /// Goes on with the one that said something, or that has its first line only.
     pub fn begin(staging: &Staging, header: &Header, said: &Said) -> Result<Journal> {
-        let path = staging.journal();
-        let file = staging.disk().open_or_create(&path, 0o600).map_err(Error::io("create", &path))?;
-        let mut journal = Journal { disk: staging.disk().clone(), path, file, end: said.end };
+        let at = staging.journal();
+        let file = at.dir.open_to_write(&at.name).map_err(Error::io("open", at.path()))?;
+        let end = if said.end == 0 { header.line()?.len() as u64 } else { said.end };
+        let journal = Journal { at, file, end };
         journal.cut()?;
-        if journal.end == 0 {
-            let line = serde_json::to_string(header).map_err(|e| Error::Internal(e.to_string()))?;
-            journal.append(&line)?;
-        }
         Ok(journal)
     }
 
     /// What was torn must not stand before what comes now.
     fn cut(&self) -> Result<()> {
-        let cut = self.disk.allow(Operation::Resize, &self.path).and_then(|()| self.file.set_len(self.end));
-        cut.map_err(Error::io("shorten", &self.path))
+        let (disk, path) = (self.at.dir.disk(), self.at.path());
+        let cut = disk.allow(Operation::Resize, &path).and_then(|()| self.file.set_len(self.end));
+        cut.map_err(Error::io("shorten", path))
     }
 
     fn append(&mut self, text: &str) -> Result<()> {
-        let line = with_check(text);
-        self.disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", &self.path))?;
-        self.disk.sync(&self.file, &self.path).map_err(Error::io("sync", &self.path))?;
+        let (line, disk, path) = (with_check(text), self.at.dir.disk(), self.at.path());
+        disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", &path))?;
+        disk.sync(&self.file, &path).map_err(Error::io("sync", &path))?;
         self.end += line.len() as u64;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK, Value, spans_and_root};
 use crate::format::manifest::{Group, Volume, volume_name};
+use crate::media::dir::Location;
 use crate::pipeline::drives::Drives;
 use crate::pipeline::filehash::{Ledger, Page};
 use crate::pipeline::room::Closed;
@@ -10,7 +11,6 @@ use crate::pipeline::setdirs::SetDirs;
 use crate::pipeline::striper::Start;
 use crate::progress::{Phase, Progress};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Bytes that are read at a time: 1 MiB.
 const RUN: usize = 16 * BLOCK;
@@ -41,7 +41,7 @@ pub fn recheck(
         return Ok(start);
     }
     let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
-    let names: Vec<String> = dirs.dirs.iter().map(|d| d.display().to_string()).collect();
+    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
     progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &names);
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
@@ -61,11 +61,11 @@ pub fn recheck(
 fn reread(number: usize, group: &Group, dirs: &SetDirs, progress: &dyn Progress) -> Result<Option<Vec<Vec<Value>>>> {
     let on_drive = |drive: usize| {
         let own = group.volumes.iter().enumerate().filter(move |(_, v)| usize::from(v.drive) == drive + 1);
-        own.map(|(i, v)| (i, dirs.dirs[drive].join(volume_name(number, i, group.k)), v)).collect::<Vec<_>>()
+        own.map(|(i, v)| (i, dirs.dirs[drive].at(volume_name(number, i, group.k)), v)).collect::<Vec<_>>()
     };
     let read = |drive: usize| -> Result<Vec<(usize, Option<Vec<Value>>)>> {
         let own = on_drive(drive).into_iter();
-        own.map(|(i, path, volume)| Ok((i, values_of(&path, volume, drive, dirs, progress)?))).collect()
+        own.map(|(i, file, volume)| Ok((i, values_of(&file, volume, drive, progress)?))).collect()
     };
     let read = &read;
     let all = std::thread::scope(|scope| {
@@ -81,14 +81,8 @@ fn reread(number: usize, group: &Group, dirs: &SetDirs, progress: &dyn Progress)
 }
 
 /// The values of a volume, if it has the hash that it was written with.
-fn values_of(
-    path: &Path,
-    volume: &Volume,
-    drive: usize,
-    dirs: &SetDirs,
-    progress: &dyn Progress,
-) -> Result<Option<Vec<Value>>> {
-    let Ok(file) = dirs.disk.open(path) else { return Ok(None) };
+fn values_of(file: &Location, volume: &Volume, drive: usize, progress: &dyn Progress) -> Result<Option<Vec<Value>>> {
+    let Ok(file) = file.open() else { return Ok(None) };
     if file.metadata().is_ok_and(|m| m.len() != volume.bytes) {
         return Ok(None);
     }

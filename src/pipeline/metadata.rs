@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::Listed;
 use crate::format::names;
+use crate::media::dir::Dir;
 use crate::media::durable::{self, Partial};
 use crate::media::program::Program;
 use crate::pipeline::compress::StreamCompressor;
@@ -10,12 +11,11 @@ use crate::pipeline::program;
 use crate::pipeline::seal::SetRecipient;
 use crate::pipeline::setdirs::SetDirs;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 /// Writes the same small file to every place of a set.
 pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
     for place in dirs.places() {
-        durable::write(&dirs.disk, &place, name, bytes)?;
+        durable::write(&place, name, bytes)?;
     }
     Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
 }
@@ -23,24 +23,22 @@ pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<List
 /// The same where some of them may be there: those that are as they should be stay.
 pub fn ensure_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
     for place in dirs.places() {
-        let path = place.join(name);
-        if dirs.disk.read(&path, bytes.len() as u64).is_ok_and(|there| there == bytes) {
+        if place.read(name, bytes.len() as u64).is_ok_and(|there| there == bytes) {
             continue;
         }
-        if path.symlink_metadata().is_ok() {
-            dirs.disk.remove(&path).map_err(Error::on_drive("remove", &path))?;
+        if place.has(name) {
+            place.remove(name).map_err(Error::on_drive("remove", place.show(name)))?;
         }
-        durable::write(&dirs.disk, &place, name, bytes)?;
+        durable::write(&place, name, bytes)?;
     }
     Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
 }
 
 /// Writes the `B3SUMS` of each drive, which differ.
 pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
-    for (i, dir) in dirs.dirs.iter().enumerate() {
-        let bytes = of(i as u16 + 1);
-        durable::write(&dirs.disk, &dir.join(names::COPY), names::B3SUMS, &bytes)?;
-        durable::write(&dirs.disk, dir, names::B3SUMS, &bytes)?;
+    for drive in 0..dirs.dirs.len() {
+        let bytes = of(drive as u16 + 1);
+        dirs.places_on(drive).into_iter().try_for_each(|place| durable::write(place, names::B3SUMS, &bytes))?;
     }
     Ok(())
 }
@@ -82,7 +80,7 @@ struct Everywhere {
 
 impl Everywhere {
     fn create(dirs: &SetDirs, name: &str, made: impl Fn(Partial) -> Partial) -> Result<Everywhere> {
-        let create = |place: &PathBuf| Partial::create(&dirs.disk, place, name).map(&made);
+        let create = |place: &Dir| Partial::create(place, name).map(&made);
         let files = dirs.places().iter().map(create).collect::<Result<_>>()?;
         Ok(Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None })
     }

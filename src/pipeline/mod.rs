@@ -129,8 +129,8 @@ pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
     let end = std::thread::scope(|scope| {
         for (drive, queue) in queues.into_iter().enumerate() {
             let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
-            let (disk, dir, template) = (&dirs.disk, &dirs.dirs[drive], packing.header.clone());
-            let writer = Writer { drive, disk, dir, volumes, template, progress, drives: &sink };
+            let (places, template) = (dirs.places_on(drive), packing.header.clone());
+            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
             let failure = &failure;
             // When a writer ends early, the next order to it stops the workers.
             scope.spawn(move || failure.keep(writer.run(&queue), || ()));
@@ -149,7 +149,7 @@ fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn P
     let (dirs, source) = (packing.dirs, packing.source);
     let start = known::recheck(packing.known, dirs, sink, packing.first, packing.page, progress)?;
     dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
-    let names: Vec<String> = dirs.dirs.iter().map(|d| d.display().to_string()).collect();
+    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
     let first = start.segment;
     progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &names);
     let workers = workers();

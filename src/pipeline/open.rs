@@ -5,9 +5,11 @@ use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::lock::is_being_written;
+use crate::media::read_text;
 use crate::media::sets::{self, FoundPart, Layout};
-use crate::media::{is_locked, read_text};
 use crate::pipeline::failing::Failing;
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
@@ -55,15 +57,17 @@ pub struct Signer {
 pub struct Set {
     /// Its parts that are here, in order; at least one.
     pub parts: Vec<Part>,
+    /// Links on the drives that are named like directories of it.
+    pub links: Vec<PathBuf>,
 }
 
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub fn open(place: &Where) -> Result<Set> {
-    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
+    let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;
     let signers = load_signers(&place.signers)?;
     let mut parts: Vec<Part> = Vec::new();
     for part in found.parts {
-        let (bytes, armour, signer) = trusted_manifest(&place.disk, &part, &signers, place.now)?;
+        let (bytes, armour, signer) = trusted_manifest(&part, &signers, place.now)?;
         // A directory that was renamed goes with the part that it is of.
         if let Some(known) = parts.iter_mut().find(|p| p.bytes == bytes) {
             known.dirs.extend(part.dirs);
@@ -78,6 +82,7 @@ pub fn open(place: &Where) -> Result<Set> {
             armour,
             signer,
             dirs: part.dirs,
+            let_go: Vec::new(),
             signers: signers.clone(),
             now: place.now,
             holdings: OnceLock::new(),
@@ -87,7 +92,7 @@ pub fn open(place: &Where) -> Result<Set> {
     }
     parts.sort_by_key(|p| p.manifest.part);
     parts.windows(2).try_for_each(|pair| belong_together(&pair[0], &pair[1]))?;
-    Ok(Set { parts })
+    Ok(Set { parts, links: found.links })
 }
 
 /// Parts that follow each other name each other; of others one can only say that they are of one set.
@@ -133,6 +138,7 @@ impl Set {
         let now = |known: &Part| here.parts.iter().any(|p| p.bytes == known.bytes);
         self.parts.retain(|known| !now(known));
         self.parts.iter_mut().for_each(Part::leave);
+        self.links = here.links;
         self.parts.extend(here.parts);
         self.parts.sort_by_key(|p| p.manifest.part);
         Ok(())
@@ -167,9 +173,19 @@ impl Set {
         self.parts.iter().for_each(|part| drop(part.slot.set(slot.clone())));
     }
 
+    /// Holds no drive any more, so that all can be unmounted.
+    pub fn let_go(&mut self) {
+        self.parts.iter_mut().for_each(Part::let_go);
+    }
+
+    /// Holds again those drives that are still here.
+    pub fn take_back(&mut self, disk: &Disk) {
+        self.parts.iter_mut().for_each(|part| part.take_back(disk));
+    }
+
     /// A directory of the set that another process writes to right now.
-    pub fn being_written(&self) -> Option<&PathBuf> {
-        self.parts.iter().flat_map(|p| &p.dirs).find(|dir| is_locked(dir))
+    pub fn being_written(&self) -> Option<&Dir> {
+        self.parts.iter().flat_map(|p| &p.dirs).find(|dir| is_being_written(dir))
     }
 
     /// Blocks that drives could not read, by the number of the drive.
@@ -187,10 +203,13 @@ impl Set {
 /// Reads the trusted signers; that there are none is an error with the command that helps.
 pub fn load_signers(path: &Path) -> Result<Signers> {
     let help = "run `ckvault keygen` once, then add the sender's line to allowed_signers; or give --signers with the sender's .pub";
-    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
-    }
-    let signers = Signers::parse(&read_text(path, signers::LONGEST)?);
+    let text = match read_text(path, signers::LONGEST) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
+        }
+        other => other?,
+    };
+    let signers = Signers::parse(&text);
     let signers = signers.map_err(|e| {
         Error::usage(
             format!("{}, {e}", path.display()),
@@ -204,13 +223,13 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
 }
 
 /// All different copies of a metadata file; an error if there are some, but none can be read.
-fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
-    let places = dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
+fn copies(dirs: &[Dir], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
+    let places = dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
     let (mut copies, mut failed): (Vec<Vec<u8>>, _) = (Vec::new(), None);
-    for path in places {
-        match disk.read(&path, limit) {
+    for at in places {
+        match at.dir.read(&at.name, limit) {
             Ok(bytes) if !copies.contains(&bytes) => copies.push(bytes),
-            Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((path, e)),
+            Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((at.path(), e)),
             _ => {}
         }
     }
@@ -220,16 +239,11 @@ fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<V
     }
 }
 
-fn trusted_manifest(
-    disk: &Disk,
-    found: &FoundPart,
-    signers: &Signers,
-    now: jiff::Timestamp,
-) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
-    let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
-    let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
+fn trusted_manifest(found: &FoundPart, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
+    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
+    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
-        if let Some(dir) = found.dirs.iter().find(|dir| is_locked(dir)) {
+        if let Some(dir) = found.dirs.iter().find(|dir| is_being_written(dir)) {
             return Err(being_written(dir));
         }
         let what = if manifests.is_empty() { "manifest" } else { "signature" };
@@ -265,9 +279,12 @@ fn trusted_manifest(
 }
 
 /// A set that another process writes to is not what it will be.
-pub fn being_written(dir: &Path) -> Error {
+pub fn being_written(dir: &Dir) -> Error {
     Error::untrusted(
-        format!("{} is being written now, by an export or a repair", printable(dir.as_os_str().as_encoded_bytes())),
+        format!(
+            "{} is being written now, by an export or a repair",
+            printable(dir.path().as_os_str().as_encoded_bytes())
+        ),
         "wait until the other command has ended, then run this one again",
     )
 }
@@ -325,7 +342,7 @@ pub struct Seen {
     /// Who signed it, if the signature holds and the signer is trusted; else why not.
     pub signer: Result<Signer, String>,
     /// The directories that are here.
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<Dir>,
 }
 
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
@@ -338,10 +355,10 @@ pub fn peek(place: &Where) -> Result<Vec<Seen>> {
         Err(refused @ (Error::Untrusted { .. } | Error::Usage { .. } | Error::Io { .. })) => refused,
         Err(other) => return Err(other),
     };
-    let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
+    let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;
     let mut all = Vec::new();
     for part in found.parts {
-        let manifests = copies(&place.disk, &part.dirs, names::MANIFEST, manifest::LONGEST)?;
+        let manifests = copies(&part.dirs, names::MANIFEST, manifest::LONGEST)?;
         let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
         all.extend(readable.map(|manifest| Seen { manifest, signer: Err(refused.to_string()), dirs: part.dirs }));
     }

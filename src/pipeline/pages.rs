@@ -5,11 +5,11 @@
 
 use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks, fold_page};
 use crate::format::manifest::Manifest;
+use crate::media::dir::Location;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::lock;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
@@ -26,7 +26,7 @@ type Key = (At, usize);
 /// What is known of the pages of a part.
 pub(super) struct Pages {
     offsets: Vec<Vec<u64>>,
-    hash_files: Vec<PathBuf>,
+    hash_files: Vec<Location>,
     known: Mutex<HashMap<Key, Option<Page>>>,
     proving: Mutex<()>,
     prover: Mutex<Option<Prover>>,
@@ -40,7 +40,7 @@ struct Prover {
 
 impl Pages {
     /// Of a manifest, from these copies of `hashes.b3`.
-    pub fn new(manifest: &Manifest, hash_files: Vec<PathBuf>) -> Pages {
+    pub fn new(manifest: &Manifest, hash_files: Vec<Location>) -> Pages {
         let (offsets, _) = manifest.value_offsets();
         Pages { offsets, hash_files, known: Mutex::default(), proving: Mutex::default(), prover: Mutex::default() }
     }
@@ -129,8 +129,8 @@ impl Blocks<'_> {
         let len = self.values_in(at, page) * 32;
         let offset = (self.pages.offsets[at.group][at.index] + (page * PAGE) as u64) * 32;
         let mut copies: Vec<Vec<Value>> = Vec::new();
-        for path in &self.pages.hash_files {
-            let Some(bytes) = self.set.read_range(path, offset, len) else { continue };
+        for file in &self.pages.hash_files {
+            let Some(bytes) = self.set.read_range(file, offset, len) else { continue };
             let values = bytes.as_chunks::<32>().0.to_vec();
             if !copies.contains(&values) {
                 // The first that is right is enough.

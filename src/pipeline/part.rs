@@ -4,17 +4,18 @@ use crate::format::manifest::{self, Manifest};
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
 use crate::format::{header, names};
+use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::pipeline::failing::Failing;
 use crate::pipeline::open::Signer;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// A part of a set, whose manifest is signed by somebody trusted.
 #[derive(Debug)]
 pub struct Part {
-    /// What its files are read through.
+    /// What its drives are read through.
     pub disk: Disk,
     /// The manifest.
     pub manifest: Manifest,
@@ -25,7 +26,9 @@ pub struct Part {
     /// Who signed it.
     pub signer: Signer,
     /// The directories that are here.
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<Dir>,
+    /// Those that were let go, to be found again.
+    pub(super) let_go: Vec<(PathBuf, Identity)>,
     /// The signers that were asked.
     pub signers: Signers,
     /// The time that was asked for.
@@ -42,14 +45,31 @@ impl Part {
     /// None of its drives is here any more.
     pub fn leave(&mut self) {
         self.dirs.clear();
+        self.let_go.clear();
         self.holdings = OnceLock::new();
+    }
+
+    /// Holds no directory any more, so that its drives can be unmounted.
+    pub fn let_go(&mut self) {
+        let known = |dir: Dir| Some((dir.path().to_owned(), dir.identity().ok()?));
+        self.let_go = std::mem::take(&mut self.dirs).into_iter().filter_map(known).collect();
+        self.holdings = OnceLock::new();
+    }
+
+    /// Holds again those directories that are still the same.
+    pub fn take_back(&mut self, disk: &Disk) {
+        let same = |(path, known): (PathBuf, Identity)| {
+            let dir = Dir::given(disk, &path).ok()?;
+            (dir.identity().ok()? == known).then_some(dir)
+        };
+        self.dirs = std::mem::take(&mut self.let_go).into_iter().filter_map(same).collect();
     }
 
     /// Directories that are not there any more belong to drives that went away; returns whether there are any.
     pub fn forget_vanished(&mut self) -> bool {
         let before = self.dirs.len();
         self.look_again();
-        let gone: Vec<PathBuf> = self.dirs.iter().filter(|dir| self.is_gone(dir)).cloned().collect();
+        let gone: Vec<Dir> = self.dirs.iter().filter(|dir| self.is_gone(dir)).cloned().collect();
         self.dirs.retain(|dir| !gone.contains(dir));
         if self.dirs.len() < before {
             self.holdings = OnceLock::new();
@@ -65,17 +85,17 @@ impl Part {
 
     /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what
     /// is good on another.
-    pub fn volume_paths(&self, group: usize, index: usize) -> Vec<PathBuf> {
+    pub fn volume_files(&self, group: usize, index: usize) -> Vec<Location> {
         let name =
             self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
-        let there = |p: &PathBuf| !self.is_gone(p) && p.symlink_metadata().is_ok();
-        self.dirs.iter().map(|d| d.join(&name)).filter(there).collect()
+        let there = |at: &Location| !self.is_gone(&at.dir) && at.exists();
+        self.dirs.iter().map(|d| d.at(&name)).filter(there).collect()
     }
 
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
-    fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
-        let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
+    fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
+        let b3sums = names::both(names::B3SUMS).map(|name| dir.at(name));
         let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
         let said: BTreeSet<u16> =
             (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
@@ -84,15 +104,15 @@ impl Part {
         for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {
             let (here, all) = &mut volumes[usize::from(volume.drive)];
             *all += 1;
-            *here += u32::from(self.has_header(&dir.join(name), group, index));
+            *here += u32::from(self.has_header(&dir.at(name), group, index));
         }
         let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
         (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
     }
 
     /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
-    fn has_header(&self, path: &Path, group: usize, index: usize) -> bool {
-        let Some(source) = self.source(path) else { return false };
+    fn has_header(&self, at: &Location, group: usize, index: usize) -> bool {
+        let Some(source) = self.source(at) else { return false };
         let mut begins = [0; header::USED];
         let read = self.read_blocks(&source, &mut begins, 0, &|_| true);
         read == [true] && begins == self.manifest.header(group, index).encode()[..header::USED]
@@ -104,7 +124,7 @@ impl Part {
     }
 
     /// The directories that are the copy of a drive, each with that drive. Several drives may have been copied into one.
-    pub fn homes(&self) -> impl Iterator<Item = (&PathBuf, u16)> {
+    pub fn homes(&self) -> impl Iterator<Item = (&Dir, u16)> {
         let there = self.dirs.iter().zip(self.holdings()).filter(|(dir, _)| !self.is_gone(dir));
         there.flat_map(|(dir, held)| held.iter().map(move |drive| (dir, *drive)))
     }

@@ -13,14 +13,14 @@ const MOST_STEPS: usize = 4096;
 const MOST_WORK: u64 = 1 << 28;
 const LONGEST_COMPONENT: usize = 255;
 
-/// Refuses entries that could reach outside of the target, or each other, or the staging directory `reserved` in it; and links
+/// Refuses entries that could reach outside of the target, or each other, or have a name at the top that is `reserved`; and links
 /// that leave the target, of those entries that `placed` says are wanted.
-pub fn check(entries: &[Entry], reserved: &str, placed: impl Fn(usize) -> bool) -> Result<()> {
+pub fn check(entries: &[Entry], reserved: impl Fn(&[u8]) -> bool, placed: impl Fn(usize) -> bool) -> Result<()> {
     let mut kinds: HashMap<&[u8], &Kind> = HashMap::with_capacity(entries.len());
     let mut links: HashMap<&[u8], &[u8]> = HashMap::new();
     for (i, entry) in entries.iter().enumerate() {
         let path = &entry.path.0[..];
-        check_path(&entry.path, i, &entry.kind, reserved)?;
+        check_path(&entry.path, i, &entry.kind, &reserved)?;
         let parent = path.iter().rposition(|b| *b == b'/').map_or(&b""[..], |at| &path[..at]);
         if !parent.is_empty() && !matches!(kinds.get(parent), Some(Kind::Dir)) {
             return Err(refuse(&entry.path, "its parent is not a directory of the set"));
@@ -59,7 +59,7 @@ pub fn check_folded_links(entries: &[Entry]) -> Result<()> {
     links.keys().try_for_each(|path| check_link(path, &links, &mut work))
 }
 
-fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Result<()> {
+fn check_path(name: &Name, position: usize, kind: &Kind, reserved: impl Fn(&[u8]) -> bool) -> Result<()> {
     let path = &name.0[..];
     if path.is_empty() {
         return match (position, kind) {
@@ -78,7 +78,7 @@ fn check_path(name: &Name, position: usize, kind: &Kind, reserved: &str) -> Resu
             _ => {}
         }
     }
-    match path.split(|b| *b == b'/').next() == Some(reserved.as_bytes()) {
+    match path.split(|b| *b == b'/').next().is_some_and(reserved) {
         true => Err(refuse(name, "the name is reserved for ckvault itself")),
         false => Ok(()),
     }
@@ -177,7 +177,7 @@ mod tests {
     const STAGING: &str = ".ckvault-00112233.partial";
 
     fn check(entries: &[Entry], keep_links: bool) -> Result<()> {
-        super::check(entries, STAGING, |_| !keep_links)
+        super::check(entries, |name| name == STAGING.as_bytes(), |_| !keep_links)
     }
 
     fn entry(path: &str, kind: Kind) -> Entry {

@@ -35,8 +35,6 @@ pub struct Request {
     pub volume_bytes: Option<u64>,
     /// `--compress`.
     pub compression: Compression,
-    /// `--dry-run`: nothing may be tried out on the drives.
-    pub plan_only: bool,
     /// Whether there is somebody who can put in the next drives.
     pub may_go_on: bool,
 }
@@ -134,17 +132,18 @@ fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64
     crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
         Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
     })?;
-    match drives.iter().find(|d| !d.can_hold(asked, !request.plan_only)) {
+    match drives.iter().find(|d| !d.can_hold(asked, None)) {
         None => Ok(asked),
-        Some(drive) => Err(Error::usage(
-            format!(
-                "the file system of {} ({}) cannot hold files of {asked} bytes",
-                drive.path.display(),
-                drive.fs_type
-            ),
-            "leave --volume-size out, or choose one below 4 GiB",
-        )),
+        Some(drive) => Err(cannot_hold(drive, asked)),
     }
+}
+
+/// The refusal of volumes that are too long for a file system.
+pub fn cannot_hold(drive: &Drive, bytes: u64) -> Error {
+    Error::usage(
+        format!("the file system of {} ({}) cannot hold files of {bytes} bytes", drive.path.display(), drive.fs_type),
+        "leave --volume-size out, or choose one below 4 GiB",
+    )
 }
 
 /// The largest power of two with K·S ≤ 128 MiB, S ≤ volume size / 16 and 8·K·S ≤ length of the tar stream.

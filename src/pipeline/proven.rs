@@ -3,9 +3,9 @@
 use crate::error::Error;
 use crate::format::manifest::LONGEST_SLOT;
 use crate::format::names;
+use crate::media::dir::Location;
 use crate::pipeline::part::{Part, name_drives};
 use crate::pipeline::seal;
-use std::path::PathBuf;
 
 /// Copies longer than this are not combined.
 const LONGEST_COMBINED: u64 = 64 << 20;
@@ -14,12 +14,12 @@ const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
 
 impl Part {
-    fn places(&self, name: &str) -> Vec<PathBuf> {
-        self.dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]).collect()
+    fn places(&self, name: &str) -> Vec<Location> {
+        self.dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name))).collect()
     }
 
     /// The copies of a listed metadata file that have the hash that the manifest says, one after the other.
-    pub fn good_copies(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+    pub fn good_copies(&self, name: &str) -> impl Iterator<Item = Location> {
         let listed = self.manifest.files.get(name).cloned();
         let places = if listed.is_some() { self.places(name) } else { Vec::new() };
         places.into_iter().filter(move |p| listed.as_ref().is_some_and(|l| self.hash_of(p, l.bytes) == Some(l.blake3)))
@@ -28,7 +28,7 @@ impl Part {
     /// A listed metadata file in memory: what is used is what was compared with the signed hash.
     pub fn proven(&self, name: &str) -> Option<Vec<u8>> {
         let listed = self.manifest.files.get(name)?;
-        let mut copies = self.places(name).into_iter().filter_map(|path| self.read_whole(&path, listed.bytes));
+        let mut copies = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
         let whole = copies.find(|bytes| blake3::hash(bytes) == listed.blake3);
         whole.or_else(|| self.combined(name))
     }
@@ -41,7 +41,7 @@ impl Part {
         if let Some(slot) = slot {
             return Some(slot.clone());
         }
-        let read = self.places(name).into_iter().filter_map(|path| self.read_whole(&path, listed.bytes));
+        let read = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
         let mut copies: Vec<Vec<u8>> = read.filter(|bytes| bytes.len() as u64 == listed.bytes).collect();
         copies.dedup();
         let mut bytes = copies.first()?.clone();
@@ -88,7 +88,7 @@ impl Part {
         if self.proven(names::KEYS).is_some() {
             return None;
         }
-        let mut copies = self.places(names::KEYS).into_iter().filter_map(|path| self.read_whole(&path, LONGEST_SLOT));
+        let mut copies = self.places(names::KEYS).into_iter().filter_map(|at| self.read_whole(&at, LONGEST_SLOT));
         copies.any(|bytes| seal::is_age_file(&bytes)).then(|| {
             Error::untrusted(
                 "no keys.age here is the one that the signed manifest names, but one is a whole key slot: that of another set, or one that somebody changed",

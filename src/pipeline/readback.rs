@@ -3,14 +3,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
-use crate::format::names;
 use crate::media::cache;
-use crate::media::disk::Disk;
+use crate::media::dir::Location;
 use crate::media::drive::Drive;
 use crate::pipeline::setdirs::SetDirs;
 use crate::progress::{Phase, Progress, Silent};
 use std::io::Read;
-use std::path::Path;
 
 /// Where the bytes came from when they were read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +51,7 @@ fn one_drive(
     dirs: &SetDirs,
     progress: &dyn Progress,
 ) -> Result<Origin> {
-    let (disk, dir) = (&dirs.disk, &dirs.dirs[index]);
+    let [copy, dir] = dirs.places_on(index);
     let mut from_drive = true;
     let advance = |bytes| {
         progress.drive(index, bytes);
@@ -62,12 +60,12 @@ fn one_drive(
     let device_evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
     let own = |d: u16| usize::from(d) == index + 1;
     for (_, _, name, volume) in manifest.volumes().filter(|(_, _, _, v)| own(v.drive)) {
-        from_drive &= compare(disk, &dir.join(name), volume.bytes, &volume.blake3, progress, advance)?;
+        from_drive &= compare(&dir.at(name), volume.bytes, &volume.blake3, progress, advance)?;
     }
     for (name, listed) in &manifest.files {
-        from_drive &= compare(disk, &dir.join(name), listed.bytes, &listed.blake3, progress, advance)?;
-        from_drive &=
-            compare(disk, &dir.join(names::COPY).join(name), listed.bytes, &listed.blake3, progress, advance)?;
+        for place in [dir, copy] {
+            from_drive &= compare(&place.at(name), listed.bytes, &listed.blake3, progress, advance)?;
+        }
     }
     let origin = if from_drive && device_evicted { Origin::Drive } else { Origin::CachePossible };
     Ok(origin)
@@ -76,11 +74,11 @@ fn one_drive(
 /// Reads back the files that the manifest does not name, itself among them.
 pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) -> Result<Origin> {
     let mut from_drive = true;
-    for (i, dir) in dirs.dirs.iter().enumerate() {
+    for i in 0..dirs.dirs.len() {
         let bytes = of(i);
         let hash = *blake3::hash(&bytes).as_bytes();
-        for path in [dir.join(names::COPY).join(name), dir.join(name)] {
-            from_drive &= compare(&dirs.disk, &path, bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
+        for place in dirs.places_on(i) {
+            from_drive &= compare(&place.at(name), bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
         }
     }
     Ok(if from_drive { Origin::Drive } else { Origin::CachePossible })
@@ -88,14 +86,14 @@ pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) 
 
 /// Compares a file with its hash, not from the cache; says whether the cache can be ruled out.
 pub(super) fn compare(
-    disk: &Disk,
-    path: &Path,
+    file: &Location,
     len: u64,
     hash: &[u8; 32],
     progress: &dyn Progress,
     advance: impl Fn(u64),
 ) -> Result<bool> {
-    let mut file = disk.open(path).map_err(Error::on_drive("read back", path))?;
+    let path = &file.path();
+    let mut file = file.open().map_err(Error::on_drive("read back", path))?;
     cache::evict(file.file());
     let cached = cache::is_cached(file.file(), len);
     let (mut hasher, mut buffer, mut read) = (blake3::Hasher::new(), vec![0; 1 << 20], 0u64);

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK};
 use crate::format::names;
 use crate::media::cache;
+use crate::media::dir::Dir;
 use crate::media::drive;
 use crate::media::durable::Partial;
 use crate::pipeline::blocks::{At, Blocks, Seen, bad_runs};
@@ -12,7 +13,6 @@ use crate::pipeline::readback::{self, Origin};
 use crate::pipeline::{FirstError, lock, workers};
 use crate::progress::Progress;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +22,7 @@ pub struct Target {
     /// Which volume.
     pub at: At,
     /// The directory that it belongs in.
-    pub dir: PathBuf,
+    pub dir: Dir,
     /// Its file name.
     pub name: String,
     /// Its length.
@@ -59,7 +59,7 @@ impl From<Error> for Why {
 /// said one by one.
 pub fn rebuild(blocks: &Blocks, targets: &[Target], progress: &dyn Progress) -> Result<Vec<Result<Made, Why>>> {
     let Some(group) = targets.first().map(|t| t.at.group) else { return Ok(Vec::new()) };
-    let makings = targets.iter().map(|t| Making::begin(blocks, t)).collect();
+    let makings = targets.iter().map(Making::begin).collect();
     let rebuilding = Rebuilding { blocks, group, makings, progress, next: AtomicU64::new(0) };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
@@ -96,8 +96,8 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn begin(blocks: &Blocks, target: &'a Target) -> Making<'a> {
-        let made = Partial::replacing(&blocks.set.disk, &target.dir, &target.name);
+    fn begin(target: &'a Target) -> Making<'a> {
+        let made = Partial::replacing(&target.dir, &target.name);
         let (file, failed) = match made {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error.into())),
@@ -133,8 +133,8 @@ impl<'a> Making<'a> {
             progress.drive(blocks.drive(self.target.at), bytes);
             progress.advance(bytes);
         };
-        let proven = confirm(blocks, &file, volume.bytes, &volume.blake3, progress, advance);
-        let named = |origin| install(blocks, file, &self.target.dir.join(&self.target.name)).map(|()| origin);
+        let proven = confirm(&file, volume.bytes, &volume.blake3, progress, advance);
+        let named = |origin| install(file, &self.target.name).map(|()| origin);
         let origin = proven.and_then(named).map_err(Why::from)?;
         Ok(Made { blocks: self.computed.into_inner(), origin })
     }
@@ -142,30 +142,28 @@ impl<'a> Making<'a> {
 
 /// Reads back a file that has no name yet; it is removed if it is not what it must be.
 fn confirm(
-    blocks: &Blocks,
     file: &Partial,
     len: u64,
     hash: &[u8; 32],
     progress: &dyn Progress,
     advance: impl Fn(u64),
 ) -> Result<Origin> {
-    let path = file.path();
-    let disk = &blocks.set.disk;
+    let (dir, name) = (file.dir(), file.partial_name());
     let compared = file.sync().and_then(|()| {
-        let drive = drive::examine(path.parent().unwrap_or(Path::new(".")))?;
+        let drive = drive::examine(dir)?;
         let evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
-        let from_drive = readback::compare(disk, &path, len, hash, progress, advance)?;
+        let from_drive = readback::compare(&dir.at(&name), len, hash, progress, advance)?;
         Ok(if evicted && from_drive { Origin::Drive } else { Origin::CachePossible })
     });
-    compared.inspect_err(|_| drop(disk.remove(&path)))
+    compared.inspect_err(|_| drop(dir.remove(&name)))
 }
 
 /// Gives a file that has been proven its name. What has that name is replaced, but never a directory with something in it.
-fn install(blocks: &Blocks, file: Partial, last: &Path) -> Result<()> {
-    let disk = &blocks.set.disk;
-    if last.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-        let removed = disk.remove_dir(last).map_err(|e| {
-            let what = format!("{} is a directory, where a file belongs: {e}", last.display());
+fn install(file: Partial, last: &str) -> Result<()> {
+    let (dir, partial) = (file.dir().clone(), file.partial_name());
+    if dir.has_dir(last) {
+        let removed = dir.remove_dir(last).map_err(|e| {
+            let what = format!("{} is a directory, where a file belongs: {e}", dir.show(last).display());
             Error::drive(what, "move it away, then run the command again")
         });
         if let Err(error) = removed {
@@ -173,19 +171,17 @@ fn install(blocks: &Blocks, file: Partial, last: &Path) -> Result<()> {
             return Err(error);
         }
     }
-    let partial = file.path();
-    file.finish().inspect_err(|_| drop(disk.remove(&partial)))
+    file.finish().inspect_err(|_| drop(dir.remove(&partial)))
 }
 
 /// Makes a metadata file: `write` writes it, and it must then have this length and hash.
 pub fn make_file(
-    blocks: &Blocks,
-    dir: &Path,
+    dir: &Dir,
     name: &str,
     (len, hash): (u64, [u8; 32]),
     write: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
 ) -> Result<Origin> {
-    let mut file = Partial::replacing(&blocks.set.disk, dir, name)?;
+    let mut file = Partial::replacing(dir, name)?;
     if name == names::PROGRAM {
         file = file.executable();
     }
@@ -196,8 +192,8 @@ pub fn make_file(
         Ok(())
     });
     let silent = crate::progress::Silent::default();
-    match written.and_then(|()| confirm(blocks, &file, len, &hash, &silent, |_| ())) {
-        Ok(origin) => install(blocks, file, &dir.join(name)).map(|()| origin),
+    match written.and_then(|()| confirm(&file, len, &hash, &silent, |_| ())) {
+        Ok(origin) => install(file, name).map(|()| origin),
         Err(error) => {
             file.discard();
             Err(error)

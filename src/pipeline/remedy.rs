@@ -4,9 +4,10 @@ use crate::error::{Error, Result};
 use crate::format::hashes::BLOCK;
 use crate::format::manifest::{set_dir_name, volume_name};
 use crate::format::names;
+use crate::media::dir::{Dir, Location};
 use crate::media::drive::{self, Drive};
 use crate::media::durable::{self, PARTIAL_SUFFIX};
-use crate::media::lock_dir;
+use crate::media::lock::WriteLock;
 use crate::pipeline::audit::{Audit, FileState, State};
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::open::Set;
@@ -16,8 +17,6 @@ use crate::pipeline::rebuild::{Made, Target, Why, rebuild};
 use crate::pipeline::renew::renew;
 use crate::progress::Progress;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
 
 /// What a file system needs for a file besides its bytes.
 const PER_FILE: u64 = 128 << 10;
@@ -37,14 +36,14 @@ const ORDER: [&str; 7] = [
 #[derive(Debug, Default)]
 pub struct Remedy {
     volumes: Vec<Target>,
-    files: Vec<(PathBuf, String, Option<u16>)>,
+    files: Vec<(Location, Option<u16>)>,
     new: Vec<NewDrive>,
     /// Files that were made in their places.
     pub made: Vec<MadeFile>,
     /// Drives that were made.
     pub replaced: Vec<NewDrive>,
     /// Files that could not be made.
-    pub left: Vec<(PathBuf, Why)>,
+    pub left: Vec<(Location, Why)>,
     /// Where what was made was read back from.
     pub origin: Option<Origin>,
 }
@@ -53,7 +52,7 @@ pub struct Remedy {
 #[derive(Debug)]
 pub struct MadeFile {
     /// Where it is.
-    pub path: PathBuf,
+    pub at: Location,
     /// Its drive, if that is known.
     pub drive: Option<u16>,
     /// Blocks of it that were computed.
@@ -66,19 +65,19 @@ pub struct NewDrive {
     /// Which.
     pub drive: u16,
     /// The directory of the set on it.
-    pub dir: PathBuf,
+    pub dir: Dir,
     /// Volumes that it has.
     pub volumes: u64,
     /// Blocks of them that were computed.
     pub blocks: u64,
     /// Nobody else writes there meanwhile.
-    _lock: File,
+    _lock: WriteLock,
 }
 
 /// Another process writes there.
-pub fn busy(dir: &Path) -> Error {
+pub fn busy(dir: &Dir) -> Error {
     Error::drive(
-        format!("{} is being written now, by an export or a repair", dir.display()),
+        format!("{} is being written now, by an export or a repair", dir.path().display()),
         "wait until the other command has ended, then run this one again",
     )
 }
@@ -90,7 +89,7 @@ pub fn needs(set: &Set, found: &[Audit]) -> Vec<u32> {
         let mut drives: BTreeSet<u16> = found.absent.clone();
         drives.extend(found.volumes.iter().flatten().filter(|v| v.state != State::Ok).map(|v| v.drive));
         let gone = |f: &FileState| names::AIDS.iter().any(|aid| f.is(aid) && !found.has_good(aid));
-        let bad = |dir: &PathBuf| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok && !gone(f));
+        let bad = |dir: &Dir| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok && !gone(f));
         drives.extend(part.homes().filter(|(dir, _)| bad(dir)).map(|(_, drive)| drive));
         drives.into_iter().map(|d| part.manifest.drive_number(d)).collect::<Vec<_>>()
     };
@@ -102,14 +101,16 @@ pub fn sweep(part: &Part) {
     part.dirs.iter().for_each(|dir| sweep_dir(part, dir));
 }
 
-fn sweep_dir(part: &Part, dir: &Path) {
+fn sweep_dir(part: &Part, dir: &Dir) {
     let mut ours: BTreeSet<String> = part.manifest.volumes().map(|(_, _, name, _)| name).collect();
     ours.extend(part.manifest.metadata().map(str::to_owned));
-    for path in [dir.to_owned(), dir.join(names::COPY)].iter().flat_map(|d| part.disk.list(d).unwrap_or_default()) {
-        let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
-        if name.is_some_and(|name| ours.contains(name)) {
-            // What cannot be removed is told when it is in the way.
-            let _ = part.disk.remove(&path);
+    for place in [Some(dir.clone()), dir.dir(names::COPY).ok()].into_iter().flatten() {
+        for name in place.names().unwrap_or_default() {
+            let finished = name.to_str().and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
+            if finished.is_some_and(|name| ours.contains(name)) {
+                // What cannot be removed is told when it is in the way.
+                let _ = place.remove(&name);
+            }
         }
     }
 }
@@ -121,35 +122,31 @@ impl Remedy {
             for (index, volume) in volumes.iter().enumerate() {
                 let at = At { group, index };
                 let bad = volume.homes.iter().filter(|home| !volume.is_whole_at(home));
-                self.volumes.extend(bad.filter_map(|home| target(blocks, at, home.parent()?)));
+                self.volumes.extend(bad.filter_map(|home| target(blocks, at, &home.dir)));
             }
         }
         for file in found.files.iter().filter(|f| f.state != State::Ok) {
             let drive = blocks.set().homes().find(|(dir, _)| **dir == file.dir).map(|(_, drive)| drive);
-            self.files.push((file.dir.clone(), file.name.clone(), drive));
+            self.files.push((file.dir.at(&file.name), drive));
         }
         // The manifest last, as always.
-        self.files.sort_by_key(|(_, name, _)| name.ends_with(names::MANIFEST));
+        self.files.sort_by_key(|(at, _)| at.name.ends_with(names::MANIFEST));
     }
 
     /// Complete directories for those of the new drives, by number, that are of this part.
-    pub fn plan_replacements(&mut self, blocks: &Blocks, given: &BTreeMap<u32, PathBuf>) -> Result<()> {
+    pub fn plan_replacements(&mut self, blocks: &Blocks, given: &BTreeMap<u32, Dir>) -> Result<()> {
         let (part, manifest) = (blocks.set(), &blocks.set().manifest);
         let name = set_dir_name(manifest.label.as_deref(), &manifest.set, manifest.part);
         let own = |drive: u16| Some((drive, given.get(&manifest.drive_number(drive))?));
-        let own: Vec<(u16, &PathBuf)> = (1..=manifest.drives).filter_map(own).collect();
+        let own: Vec<(u16, &Dir)> = (1..=manifest.drives).filter_map(own).collect();
         let mut room: BTreeMap<u64, u64> = BTreeMap::new();
         for (number, to) in &own {
-            check_new(part, *number, to, &to.join(&name), &mut room)?;
+            check_new(part, *number, to, &name, &mut room)?;
         }
         for (drive, to) in own {
-            let dir = to.join(&name);
-            for (parent, name) in [(to.as_path(), name.as_str()), (&dir, names::COPY)] {
-                if !parent.join(name).is_dir() {
-                    durable::create_dir(&part.disk, parent, name)?;
-                }
-            }
-            let locked = lock_dir(&dir).map_err(Error::on_drive("lock", &dir))?;
+            let dir = durable::ensure_dir(to, &name)?;
+            durable::ensure_dir(&dir, names::COPY)?;
+            let locked = WriteLock::take(&dir).map_err(Error::on_drive("lock", dir.path()))?;
             let lock = locked.ok_or_else(|| busy(&dir))?;
             sweep_dir(part, &dir);
             let own = manifest.volumes().filter(|(_, _, _, v)| v.drive == drive);
@@ -157,7 +154,7 @@ impl Remedy {
                 own.filter_map(|(group, index, _, _)| target(blocks, At { group, index }, &dir)).collect();
             let volumes = all.len() as u64;
             // What an interrupted repair has finished stays.
-            all.retain(|t| part.hash_of(&dir.join(&t.name), t.bytes) != Some(blocks.root(t.at)));
+            all.retain(|t| part.hash_of(&dir.at(&t.name), t.bytes) != Some(blocks.root(t.at)));
             self.volumes.extend(all);
             self.new.push(NewDrive { drive, dir, volumes, blocks: 0, _lock: lock });
         }
@@ -179,10 +176,9 @@ impl Remedy {
             self.make_group(blocks, volumes, found, progress)?;
             volumes = later;
         }
-        for (dir, name, drive) in std::mem::take(&mut self.files) {
-            let made = renew(blocks, &dir, &name, drive).map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
-            if self.note(&dir.join(&name), drive, made) {
-                found.renew_file(&dir, &name);
+        for (at, drive) in std::mem::take(&mut self.files) {
+            if self.renew(blocks, &at, drive) {
+                found.renew_file(&at.dir, &at.name);
             }
         }
         self.make_new_files(blocks, &ORDER[1..]);
@@ -206,43 +202,47 @@ impl Remedy {
             self.left.append(&mut left);
             pending = later;
             for (target, made) in now.iter().zip(rebuild(blocks, &now, progress)?) {
-                let path = target.dir.join(&target.name);
+                let file = target.dir.at(&target.name);
                 let drive = blocks.set().manifest.groups[target.at.group].volumes[target.at.index].drive;
                 if let Some(new) = self.new.iter_mut().find(|n| n.dir == target.dir) {
                     new.blocks += made.as_ref().map_or(0, |m| m.blocks);
                 }
-                if self.note(&path, Some(drive), made) && self.new.is_empty() {
-                    found.renew_volume(target.at, &path);
+                if self.note(&file, Some(drive), made) && self.new.is_empty() {
+                    found.renew_volume(target.at, &file);
                 }
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, path: &Path, drive: Option<u16>, made: Result<Made, Why>) -> bool {
+    fn note(&mut self, at: &Location, drive: Option<u16>, made: Result<Made, Why>) -> bool {
         match made {
             Ok(made) => {
                 self.origin = Some(self.origin.map_or(made.origin, |o| o.and(made.origin)));
                 if self.new.is_empty() {
-                    self.made.push(MadeFile { path: path.to_owned(), drive, blocks: made.blocks });
+                    self.made.push(MadeFile { at: at.clone(), drive, blocks: made.blocks });
                 }
                 true
             }
             Err(why) => {
-                self.left.push((path.to_owned(), why));
+                self.left.push((at.clone(), why));
                 false
             }
         }
     }
 
+    /// Makes a metadata file; returns whether that went well.
+    fn renew(&mut self, blocks: &Blocks, at: &Location, drive: Option<u16>) -> bool {
+        let made = renew(blocks, &at.dir, &at.name, drive);
+        self.note(at, drive, made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from))
+    }
+
     fn make_new_files(&mut self, blocks: &Blocks, names: &[&str]) {
-        let new: Vec<(PathBuf, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
+        let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
         for name in names {
             for (dir, drive) in &new {
-                for name in [format!("{}/{name}", names::COPY), (*name).to_owned()] {
-                    let made = renew(blocks, dir, &name, Some(*drive));
-                    let made = made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
-                    self.note(&dir.join(&name), Some(*drive), made);
+                for name in names::both(name).iter().rev() {
+                    self.renew(blocks, &dir.at(name), Some(*drive));
                 }
             }
         }
@@ -256,57 +256,54 @@ impl Remedy {
             if self.lacks(&dir) {
                 continue;
             }
-            for name in [format!("{}/{}", names::COPY, names::MANIFEST), names::MANIFEST.to_owned()] {
-                let made = renew(blocks, &dir, &name, Some(drive));
-                let made = made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from);
-                self.note(&dir.join(&name), Some(drive), made);
+            for name in names::both(names::MANIFEST).iter().rev() {
+                self.renew(blocks, &dir.at(name), Some(drive));
             }
         }
         for new in std::mem::take(&mut self.new) {
             if !self.lacks(&new.dir) {
                 note_new_drive(blocks.set(), found, &new);
-                self.left.iter().for_each(|(path, _)| found.miss_file(path));
+                self.left.iter().for_each(|(at, _)| found.miss_file(at));
                 self.replaced.push(new);
             }
         }
     }
 
     /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
-    fn lacks(&self, dir: &Path) -> bool {
-        let aid = |path: &Path| names::AIDS.iter().any(|name| path.ends_with(name));
+    fn lacks(&self, dir: &Dir) -> bool {
+        let aid = |at: &Location| names::AIDS.iter().any(|aid| names::both(aid).contains(&at.name));
         let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
-        self.left.iter().any(|(path, why)| path.starts_with(dir) && !(aid(path) && nowhere(why)))
+        self.left.iter().any(|(at, why)| at.dir == *dir && !(aid(at) && nowhere(why)))
     }
 }
 
 fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
-    let old: Vec<PathBuf> = part.homes().filter(|(_, d)| *d == new.drive).map(|(dir, _)| dir.clone()).collect();
-    let alone = |dir: &&PathBuf| part.homes().filter(|(d, _)| d == dir).count() == 1;
-    let emptied: Vec<PathBuf> = old.iter().filter(alone).cloned().collect();
+    let old: Vec<Dir> = part.homes().filter(|(_, d)| *d == new.drive).map(|(dir, _)| dir.clone()).collect();
+    let alone = |dir: &&Dir| part.homes().filter(|(d, _)| d == dir).count() == 1;
+    let emptied: Vec<Dir> = old.iter().filter(alone).cloned().collect();
     found.replace_drive(new.drive, &old, &emptied);
     for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
-        found.renew_volume(At { group, index }, &new.dir.join(name));
+        found.renew_volume(At { group, index }, &new.dir.at(name));
     }
-    for name in part.manifest.metadata() {
-        found.renew_file(&new.dir, name);
-        found.renew_file(&new.dir, &format!("{}/{name}", names::COPY));
+    for name in part.manifest.metadata().flat_map(names::both) {
+        found.renew_file(&new.dir, &name);
     }
 }
 
-fn target(blocks: &Blocks, at: At, dir: &Path) -> Option<Target> {
+fn target(blocks: &Blocks, at: At, dir: &Dir) -> Option<Target> {
     let group = blocks.set().manifest.groups.get(at.group)?;
     let bytes = group.volumes.get(at.index)?.bytes;
-    Some(Target { at, dir: dir.to_owned(), name: volume_name(at.group, at.index, group.k), bytes })
+    Some(Target { at, dir: dir.clone(), name: volume_name(at.group, at.index, group.k), bytes })
 }
 
 /// Those for which there is room now, together; those that must wait; and those that will never fit.
-fn fitting(pending: Vec<Target>) -> (Vec<Target>, Vec<Target>, Vec<(PathBuf, Why)>) {
+fn fitting(pending: Vec<Target>) -> (Vec<Target>, Vec<Target>, Vec<(Location, Why)>) {
     let (mut now, mut later, mut left) = (Vec::new(), Vec::new(), Vec::new());
     let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
     for target in pending {
-        let path = target.dir.join(&target.name);
+        let file = target.dir.at(&target.name);
         match drive::examine(&target.dir) {
-            Err(error) => left.push((path, error.into())),
+            Err(error) => left.push((file, error.into())),
             Ok(drive) => {
                 let taken = taken.entry(drive.device).or_default();
                 match *taken + target.bytes + PER_FILE <= drive.free {
@@ -315,7 +312,7 @@ fn fitting(pending: Vec<Target>) -> (Vec<Target>, Vec<Target>, Vec<(PathBuf, Why
                         now.push(target);
                     }
                     false if *taken > 0 => later.push(target),
-                    false => left.push((path, no_room(&drive, target.bytes).into())),
+                    false => left.push((file, no_room(&drive, target.bytes).into())),
                 }
             }
         }
@@ -331,23 +328,28 @@ fn no_room(drive: &Drive, needed: u64) -> Error {
 }
 
 /// Whether a new drive can take all that was on the old one; nothing is written before that is certain.
-fn check_new(part: &Part, number: u16, to: &Path, dir: &Path, room: &mut BTreeMap<u64, u64>) -> Result<()> {
+fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap<u64, u64>) -> Result<()> {
     let drive = drive::examine(to)?;
-    if [dir.to_owned(), dir.join(names::COPY)].iter().any(|d| d.join(names::MANIFEST).symlink_metadata().is_ok()) {
+    let inside = |file: &str| format!("{name}/{file}");
+    if names::both(names::MANIFEST).iter().any(|file| matches!(to.kind(inside(file)), Ok(Some(_)))) {
         return Err(Error::usage(
-            format!("{} holds a drive of the set already", dir.display()),
+            format!("{} holds a drive of the set already", to.show(name).display()),
             "give an empty drive with --to; or, if a repair made that drive before and was stopped, name it among the drives in place of the old drive, without --to",
         ));
     }
     let volumes = || part.manifest.volumes().filter(|(_, _, _, v)| v.drive == number);
     let longest = volumes().map(|(_, _, _, v)| v.bytes).max().unwrap_or(0);
-    if !drive.can_hold(longest, true) {
+    if !drive.can_hold(longest, Some(to)) {
         return Err(Error::drive(
-            format!("the file system of {} ({}) cannot hold files of {longest} bytes", to.display(), drive.fs_type),
+            format!(
+                "the file system of {} ({}) cannot hold files of {longest} bytes",
+                to.path().display(),
+                drive.fs_type
+            ),
             "give a drive with another file system",
         ));
     }
-    let there = |name: &String| dir.join(name).metadata().map_or(0, |m| m.len());
+    let there = |name: &str| to.stat(inside(name)).ok().flatten().map_or(0, |stat| stat.st_size as u64);
     let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
     let listed: u64 = part.manifest.files.values().map(|f| f.bytes).sum();
     let metadata = 2 * (listed + part.bytes.len() as u64) + 16 * BLOCK as u64;
@@ -356,7 +358,7 @@ fn check_new(part: &Part, number: u16, to: &Path, dir: &Path, room: &mut BTreeMa
     match *needed <= drive.free {
         true => Ok(()),
         false => Err(Error::drive(
-            format!("no room in {}: {needed} bytes are needed, {} are free", to.display(), drive.free),
+            format!("no room in {}: {needed} bytes are needed, {} are free", to.path().display(), drive.free),
             "give an emptier drive with --to",
         )),
     }

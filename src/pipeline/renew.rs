@@ -2,30 +2,27 @@
 
 use crate::error::{Error, Result};
 use crate::format::{names, recovery};
+use crate::media::dir::{Dir, Location};
 use crate::media::durable;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::part::{Part, name_drives};
 use crate::pipeline::program;
 use crate::pipeline::readback::Origin;
 use crate::pipeline::rebuild::make_file;
-use std::path::Path;
 
 /// Takes some bytes of a file that is being written.
 type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// Makes the metadata file `name_in_dir` in `dir`, which is the copy of `drive` if that is known.
-pub fn renew(blocks: &Blocks, dir: &Path, name_in_dir: &str, drive: Option<u16>) -> Result<Origin> {
+pub fn renew(blocks: &Blocks, dir: &Dir, name_in_dir: &str, drive: Option<u16>) -> Result<Origin> {
     let set = blocks.set;
     let (place, name) = match name_in_dir.rsplit_once('/') {
-        Some((sub, name)) => (dir.join(sub), name),
-        None => (dir.to_owned(), name_in_dir),
+        Some((sub, name)) => (durable::ensure_dir(dir, sub)?, name),
+        None => (dir.clone(), name_in_dir),
     };
-    if !place.is_dir() {
-        durable::create_dir(&set.disk, dir, names::COPY)?;
-    }
     let whole = |bytes: &[u8]| {
         let expected = (bytes.len() as u64, *blake3::hash(bytes).as_bytes());
-        make_file(blocks, &place, name, expected, |take| take(bytes))
+        make_file(&place, name, expected, |take| take(bytes))
     };
     match name {
         names::MANIFEST => whole(&set.bytes),
@@ -34,22 +31,22 @@ pub fn renew(blocks: &Blocks, dir: &Path, name_in_dir: &str, drive: Option<u16>)
         _ => {
             let listed =
                 set.manifest.files.get(name).ok_or_else(|| Error::Internal(format!("{name} is not listed")))?;
-            make_file(blocks, &place, name, (listed.bytes, listed.blake3), |take| listed_file(blocks, name, take))
+            make_file(&place, name, (listed.bytes, listed.blake3), |take| listed_file(blocks, name, take))
         }
     }
 }
 
-fn unknown_drive(dir: &Path) -> Error {
+fn unknown_drive(dir: &Dir) -> Error {
     Error::drive(
-        format!("which drive of the set {} is of cannot be told: too little of it is left", dir.display()),
+        format!("which drive of the set {} is of cannot be told: too little of it is left", dir.path().display()),
         "make a replacement with --to, if its drive is named as absent",
     )
 }
 
 /// The bytes of a listed file, from a good copy or from elsewhere.
 fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
-    if let Some(path) = blocks.set.good_copies(name).next() {
-        return copy(blocks.set, &path, take);
+    if let Some(good) = blocks.set.good_copies(name).next() {
+        return copy(blocks.set, &good, take);
     }
     match blocks.set.combined(name) {
         Some(bytes) => take(&bytes),
@@ -84,9 +81,9 @@ fn own_program(set: &Part, take: Take) -> Result<()> {
     program::pass_on(&own.ok_or_else(|| another(names::PROGRAM))?, take)
 }
 
-fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {
+fn copy(set: &Part, from: &Location, take: Take) -> Result<()> {
     let mut failed = None;
-    let read = set.read_through(path, u64::MAX, &mut |piece| {
+    let read = set.read_through(from, u64::MAX, &mut |piece| {
         if failed.is_none() {
             failed = take(piece).err();
         }
@@ -94,7 +91,7 @@ fn copy(set: &Part, path: &Path, take: Take) -> Result<()> {
     match (failed, read) {
         (Some(error), _) => Err(error),
         (None, Some(_)) => Ok(()),
-        (None, None) => Err(Error::on_drive("read", path)(std::io::ErrorKind::UnexpectedEof.into())),
+        (None, None) => Err(Error::on_drive("read", from.path())(std::io::ErrorKind::UnexpectedEof.into())),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::pipeline;
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::change::Changer;
 use crate::pipeline::contents::Contents;
-use crate::pipeline::gather::{Gather, Outlook, Presence};
+use crate::pipeline::gather::{Candidates, Gather, Outlook, Presence};
 use crate::pipeline::journal::ranges;
 use crate::pipeline::open::Set;
 use crate::pipeline::part::{Part, name_drives};
@@ -113,11 +113,23 @@ impl Restore<'_> {
             }
             self.tally.record()?;
             changer.note(gained.segments > 0 || gained.blocks > 0);
-            match changer.change(&self.set, &candidates, self.progress)? {
+            match self.change(changer, &candidates)? {
                 Some(here) => self.arrive(here)?,
                 None => self.gather.give_up(&candidates),
             }
         }
+    }
+
+    /// Asks for another drive. While somebody changes drives, none is held.
+    fn change(&mut self, changer: &mut Changer, candidates: &Candidates) -> Result<Option<Set>> {
+        let errors = self.set.read_errors();
+        self.set.let_go();
+        let came = changer.change(&self.set, candidates, self.progress)?;
+        match came {
+            Some(_) => self.note_errors(errors),
+            None => changer.take_back(&mut self.set),
+        }
+        Ok(came)
     }
 
     fn progress_cancelled(&self) -> Result<()> {
@@ -126,7 +138,6 @@ impl Restore<'_> {
 
     /// Takes in what is here now.
     fn arrive(&mut self, here: Set) -> Result<()> {
-        self.note_read_errors();
         self.gather.has_come(&here.present());
         self.set.arrive(here)?;
         for part in self.set.parts.iter().filter(|p| !p.dirs.is_empty()) {
@@ -135,9 +146,13 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Takes note of what the drives that are here could not read, before others take their place.
+    /// Takes note of what the drives that are here could not read.
     pub fn note_read_errors(&mut self) {
-        for (drive, blocks) in self.set.read_errors() {
+        self.note_errors(self.set.read_errors());
+    }
+
+    fn note_errors(&mut self, errors: BTreeMap<u32, u64>) {
+        for (drive, blocks) in errors {
             *self.read_errors.entry(drive).or_default() += blocks;
         }
     }
@@ -219,10 +234,8 @@ impl Restore<'_> {
             return Ok(Vec::new());
         }
         let scratch = self.gather.scratch_dir(self.set.parts[index].manifest.part);
-        let kept = scratch.is_dir();
-        if kept {
-            self.set.parts[index].dirs.push(scratch);
-        }
+        let kept = scratch.is_some();
+        self.set.parts[index].dirs.extend(scratch);
         let lacking = self.unpack_from(&self.set.parts[index], segments, go_on);
         if kept {
             // It is no drive, and the next look around must not take it for one.

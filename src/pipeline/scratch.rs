@@ -6,33 +6,44 @@
 use crate::error::{Error, Result};
 use crate::format::hashes::{BLOCK, blocks};
 use crate::format::manifest::{Manifest, volume_name};
-use crate::media::disk::{Disk, Operation};
+use crate::media::dir::{Dir, Location};
+use crate::media::disk::Operation;
 use crate::media::staging::Staging;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::At;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 /// What has been kept in this run.
 pub struct Scratch {
-    disk: Disk,
-    dir: PathBuf,
+    at: Location,
     kept: HashMap<(u32, At), Bits>,
 }
 
 impl Scratch {
     /// An empty one; what an earlier run kept is of no use, since nobody knows what it is.
     pub fn begin(staging: &Staging) -> Result<Scratch> {
-        let (disk, dir) = (staging.disk().clone(), staging.scratch());
-        if dir.symlink_metadata().is_ok() {
-            disk.remove_tree(&dir).map_err(Error::io("remove", &dir))?;
+        let at = staging.scratch();
+        if at.exists() {
+            at.dir.remove_tree(&at.name).map_err(Error::io("remove", at.path()))?;
         }
-        Ok(Scratch { disk, dir, kept: HashMap::new() })
+        Ok(Scratch { at, kept: HashMap::new() })
     }
 
-    /// Where the blocks of a part are.
-    pub fn dir(&self, part: u32) -> PathBuf {
-        self.dir.join(part.to_string())
+    /// The directory of the blocks of a part, if there are any.
+    pub fn dir(&self, part: u32) -> Option<Dir> {
+        self.at.dir.dir(format!("{}/{part}", self.at.name)).ok()
+    }
+
+    fn made_dir(&self, part: u32) -> Result<Dir> {
+        let (mut dir, mut name) = (self.at.dir.clone(), self.at.name.clone());
+        for _ in 0..2 {
+            let made = match dir.has(&name) {
+                true => dir.dir(&name),
+                false => dir.make_dir(&name, 0o700),
+            };
+            (dir, name) = (made.map_err(Error::io("create", dir.show(&name)))?, part.to_string());
+        }
+        Ok(dir)
     }
 
     /// Whether a block is here.
@@ -46,22 +57,18 @@ impl Scratch {
             return Ok(());
         }
         let group = &manifest.groups[at.group];
-        let dir = self.dir(manifest.part);
-        for dir in [&self.dir, &dir] {
-            if dir.symlink_metadata().is_err() {
-                self.disk.create_dir(dir).map_err(Error::io("create", dir))?;
-            }
-        }
-        let path = dir.join(volume_name(at.group, at.index, group.k));
-        let file = self.disk.open_or_create(&path, 0o600).map_err(Error::io("create", &path))?;
+        let dir = self.made_dir(manifest.part)?;
+        let name = volume_name(at.group, at.index, group.k);
+        let (disk, path) = (dir.disk(), dir.show(&name));
+        let file = dir.open_or_create(&name, 0o600).map_err(Error::io("create", &path))?;
         let len = group.volumes[at.index].bytes;
-        let lengthen = self.disk.allow(Operation::Resize, &path).and_then(|()| file.set_len(len));
+        let lengthen = disk.allow(Operation::Resize, &path).and_then(|()| file.set_len(len));
         lengthen.map_err(Error::io("extend", &path))?;
         let kept = self.kept.entry((manifest.part, at)).or_insert_with(|| Bits::new(blocks(len), false));
         for (i, (block, good)) in bytes.chunks(BLOCK).zip(good).enumerate() {
             let number = first + i as u64;
             if *good && !kept.contains(number) {
-                let written = self.disk.write_all_at(&file, block, number * BLOCK as u64);
+                let written = disk.write_all_at(&file, block, number * BLOCK as u64);
                 written.map_err(Error::io("write", &path))?;
                 kept.insert(number);
             }

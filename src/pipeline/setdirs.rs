@@ -1,33 +1,43 @@
-//! The directories of a part in the making, one a drive: made, locked, taken up again, removed. They are ours alone.
+//! The directories of a part in the making, one a drive: made, locked, taken up again, removed. Only what we put there is ever
+//! removed; of what somebody else put there it is said that it is in the way.
 
 use crate::error::{Error, Result};
 use crate::format::manifest::group_of_volume;
 use crate::format::names;
-use crate::media::disk::Disk;
+use crate::media::dir::Dir;
 use crate::media::durable::{self, PARTIAL_SUFFIX};
-use crate::media::lock_dir;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use crate::media::lock::{self, WriteLock};
+use rustix::fs::FileType;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 
 /// The directories of a part, in the order of its drives.
 pub struct SetDirs {
-    /// What they are written and read through.
-    pub disk: Disk,
     /// The directories.
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<Dir>,
+    /// Their directories for second copies.
+    copies: Vec<Dir>,
     /// Held while they are written to.
-    locks: Vec<File>,
+    locks: Vec<WriteLock>,
+    drives: Vec<Dir>,
+    name: String,
 }
 
 impl SetDirs {
+    fn none(drives: &[Dir], name: &str) -> SetDirs {
+        let (dirs, copies, locks) = (Vec::new(), Vec::new(), Vec::new());
+        SetDirs { dirs, copies, locks, drives: drives.to_vec(), name: name.to_owned() }
+    }
+
     /// Makes them; none of this name may exist.
-    pub fn create(disk: &Disk, drives: &[PathBuf], name: &str) -> Result<SetDirs> {
-        let mut made = SetDirs { disk: disk.clone(), dirs: Vec::new(), locks: Vec::new() };
+    pub fn create(drives: &[Dir], name: &str) -> Result<SetDirs> {
+        let mut made = SetDirs::none(drives, name);
         let result = drives.iter().try_for_each(|drive| {
-            let dir = durable::create_dir(disk, drive, name)?;
+            let dir = durable::create_dir(drive, name)?;
             made.dirs.push(dir.clone());
-            made.locks.extend(lock(&dir)?);
-            durable::create_dir(disk, &dir, names::COPY).map(drop)
+            made.locks.push(lock(&dir)?);
+            made.copies.push(durable::create_dir(&dir, names::COPY)?);
+            Ok(())
         });
         match result {
             Ok(()) => Ok(made),
@@ -40,44 +50,22 @@ impl SetDirs {
 
     /// Takes up those that an interrupted export left: what is not a finished volume or the key slot is removed, the manifest
     /// first, so that nothing looks complete.
-    pub fn take_up(disk: &Disk, drives: &[PathBuf], name: &str) -> Result<SetDirs> {
-        let dirs: Vec<PathBuf> = drives.iter().map(|d| d.join(name)).collect();
-        for (dir, drive) in dirs.iter().zip(drives) {
-            if !dir.is_dir() {
-                return Err(Error::drive(
-                    format!("{name} is not on {}", drive.display()),
+    pub fn take_up(drives: &[Dir], name: &str) -> Result<SetDirs> {
+        let mut taken = SetDirs::none(drives, name);
+        for drive in drives {
+            let dir = drive.dir(name).map_err(|e| match e.kind() {
+                ErrorKind::NotFound => Error::drive(
+                    format!("{name} is not on {}", drive.path().display()),
                     "mount the drive that the export was writing to; with --to, give its new place",
-                ));
-            }
+                ),
+                _ => Error::on_drive("open", drive.show(name))(e),
+            })?;
+            taken.locks.push(lock(&dir)?);
+            taken.copies.push(durable::ensure_dir(&dir, names::COPY)?);
+            taken.dirs.push(dir);
         }
-        let locks = dirs.iter().map(|d| lock(d)).collect::<Result<Vec<_>>>()?;
-        let taken = SetDirs { disk: disk.clone(), dirs, locks: locks.into_iter().flatten().collect() };
-        for place in taken.places() {
-            taken.tidy(&place)?;
-        }
+        taken.places().iter().try_for_each(tidy)?;
         Ok(taken)
-    }
-
-    fn tidy(&self, place: &Path) -> Result<()> {
-        if !place.is_dir() {
-            durable::create_dir(&self.disk, place.parent().unwrap_or(place), names::COPY)?;
-        }
-        self.remove_file(&place.join(names::MANIFEST))?;
-        self.disk.sync_dir(place).map_err(Error::on_drive("sync", place))?;
-        for name in names_in(place)? {
-            let metadata = names::METADATA.contains(&&*name) && name != names::KEYS || name == names::PROGRAM;
-            if metadata || name.ends_with(PARTIAL_SUFFIX) {
-                self.remove_file(&place.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<()> {
-        match self.disk.remove(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::on_drive("remove", path)(e)),
-            _ => Ok(()),
-        }
     }
 
     /// Removes the volumes of groups after `group`, of all if there is none.
@@ -85,7 +73,7 @@ impl SetDirs {
         for dir in &self.dirs {
             for name in names_in(dir)? {
                 if group_of_volume(&name).is_some_and(|g| group.is_none_or(|last| g > last)) {
-                    self.remove_file(&dir.join(name))?;
+                    remove_file(dir, &name)?;
                 }
             }
         }
@@ -93,30 +81,100 @@ impl SetDirs {
     }
 
     /// Where a metadata file goes: on every drive, the second copy first.
-    pub fn places(&self) -> Vec<PathBuf> {
-        let copies = self.dirs.iter().map(|d| d.join(names::COPY));
-        copies.chain(self.dirs.iter().cloned()).collect()
+    pub fn places(&self) -> Vec<Dir> {
+        self.copies.iter().chain(&self.dirs).cloned().collect()
+    }
+
+    /// The two places on the drive at a position, the second copy first.
+    pub fn places_on(&self, drive: usize) -> [&Dir; 2] {
+        [&self.copies[drive], &self.dirs[drive]]
     }
 
     /// Removes an export that did not end well, as far as the drives let it.
-    pub fn remove(&self) {
-        for dir in &self.dirs {
-            let _ = self.disk.remove_tree(dir);
+    fn remove(mut self) {
+        self.locks.clear();
+        for drive in &self.drives {
+            let _ = remove_from(drive, &self.name);
         }
     }
 }
 
-fn lock(dir: &Path) -> Result<Option<File>> {
-    let busy =
-        || Error::drive(format!("{} is being written by another ckvault", dir.display()), "wait until that has ended");
-    lock_dir(dir).map_err(Error::on_drive("lock", dir))?.ok_or_else(busy).map(Some)
+/// Removes from what an interruption left all that makes it look complete, and all that is not.
+fn tidy(place: &Dir) -> Result<()> {
+    remove_file(place, names::MANIFEST)?;
+    place.sync().map_err(Error::on_drive("sync", place.path()))?;
+    let is_metadata = |name: &str| names::METADATA.contains(&name) && name != names::KEYS || name == names::PROGRAM;
+    let is_partial = |name: &str| name != lock::name() && finished_name(name).is_some_and(is_ours);
+    for name in names_in(place)?.iter().filter(|name| is_metadata(name) || is_partial(name)) {
+        remove_file(place, name)?;
+    }
+    Ok(())
 }
 
-fn names_in(dir: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(Error::on_drive("read", dir))? {
-        let entry = entry.map_err(Error::on_drive("read", dir))?;
-        names.extend(entry.file_name().into_string());
+/// The name that an unfinished file is to get.
+fn finished_name(name: &str) -> Option<&str> {
+    name.strip_suffix(PARTIAL_SUFFIX)
+}
+
+/// Whether a file of a set has such a name.
+fn is_ours(name: &str) -> bool {
+    group_of_volume(name).is_some() || names::METADATA.contains(&name) || name == names::PROGRAM
+}
+
+/// Whether the directory of a set of this name is on a drive; a link is none.
+pub fn is_on(drive: &Dir, name: &str) -> bool {
+    drive.has_dir(name)
+}
+
+/// Removes from a drive what an interrupted export has left in the directory of this name: files of a set, and nothing else.
+pub fn remove_from(drive: &Dir, name: &str) -> Result<()> {
+    let dir = drive.dir(name).map_err(Error::on_drive("open", drive.show(name)))?;
+    let copy = match dir.dir(names::COPY) {
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        other => Some(other.map_err(Error::on_drive("open", dir.show(names::COPY)))?),
+    };
+    for place in [Some(&dir), copy.as_ref()].into_iter().flatten() {
+        // First of all, nothing may look complete any more.
+        remove_file(place, names::MANIFEST)?;
+        let ours = |name: &String| is_ours(finished_name(name).unwrap_or(name)) || *name == lock::name();
+        names_in(place)?.iter().filter(|name| ours(name)).try_for_each(|name| remove_file(place, name))?;
     }
-    Ok(names)
+    if copy.is_some() {
+        remove_emptied(&dir, names::COPY)?;
+    }
+    remove_emptied(drive, name)
+}
+
+fn remove_emptied(parent: &Dir, name: &str) -> Result<()> {
+    parent.remove_dir(name).map_err(|e| match e.kind() {
+        ErrorKind::DirectoryNotEmpty => Error::drive(
+            format!("{} holds something that is not of the set, and was left as it is", parent.show(name).display()),
+            "move it away, then run the command again",
+        ),
+        _ => Error::on_drive("remove", parent.show(name))(e),
+    })
+}
+
+fn remove_file(dir: &Dir, name: impl AsRef<OsStr>) -> Result<()> {
+    match dir.remove(&name) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::on_drive("remove", dir.show(name))(e)),
+        _ => Ok(()),
+    }
+}
+
+fn lock(dir: &Dir) -> Result<WriteLock> {
+    let busy = || {
+        Error::drive(
+            format!("{} is being written by another ckvault", dir.path().display()),
+            "wait until that has ended",
+        )
+    };
+    WriteLock::take(dir).map_err(Error::on_drive("lock", dir.show(lock::name())))?.ok_or_else(busy)
+}
+
+/// The names of what is no directory.
+fn names_in(dir: &Dir) -> Result<Vec<String>> {
+    let entries = dir.entries().map_err(Error::on_drive("read", dir.path()))?;
+    let files = entries.into_iter().filter(|(_, kind)| *kind != FileType::Directory);
+    Ok(files.filter_map(|(name, _)| name.into_string().ok()).collect())
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::Group;
+use crate::media::dir::Dir;
 use crate::media::statefile::{self, StateFile};
 use crate::pipeline::drives::Log;
 use crate::pipeline::filehash::Page;
@@ -43,6 +44,9 @@ pub struct Begun {
     pub sources: Vec<PathBuf>,
     /// Where to.
     pub drives: Vec<PathBuf>,
+    /// Which of these were mount points.
+    #[serde(default)]
+    pub mounted: Vec<bool>,
     /// How links were treated.
     pub links: Links,
     /// Whether special files were left out.
@@ -130,11 +134,11 @@ impl State {
     }
 
     /// Takes up an interrupted export; `None` if another process is writing it.
-    pub fn take_up(path: &Path) -> Result<Option<(State, Unfinished)>> {
-        let Some(mut file) = StateFile::open(path)? else { return Ok(None) };
+    pub fn take_up(dir: &Dir, name: &str) -> Result<Option<(State, Unfinished)>> {
+        let Some(mut file) = StateFile::open(dir, name)? else { return Ok(None) };
         let broken = |why: String| {
             Error::refused(
-                format!("{} cannot be read: {why}", path.display()),
+                format!("{} cannot be read: {why}", dir.show(name).display()),
                 "remove it, and export again; what lies on the drives of that export can be removed too",
             )
         };
@@ -212,10 +216,19 @@ impl Unfinished {
     }
 }
 
-/// The exports whose state is in `dir`, by the file of their state; those that another process is writing are `None`.
-pub fn unfinished(dir: &Path) -> Result<Vec<(PathBuf, Option<Unfinished>)>> {
-    let look = |path: PathBuf| Ok((path.clone(), State::take_up(&path)?.map(|(_, unfinished)| unfinished)));
-    statefile::all(dir)?.into_iter().map(look).collect()
+/// Where the state of exports is kept, and those that are there by their ids; those that another process is writing are
+/// `None`.
+pub type Kept = (Dir, Vec<(String, Option<Unfinished>)>);
+
+/// The exports whose state is in `dir`; `None` if there is no such directory.
+pub fn unfinished(dir: &Path) -> Result<Option<Kept>> {
+    let Some((dir, names)) = statefile::all(dir)? else { return Ok(None) };
+    let look = |name: String| {
+        let unfinished = State::take_up(&dir, &name)?.map(|(_, unfinished)| unfinished);
+        Ok((name, unfinished))
+    };
+    let all = names.into_iter().map(look).collect::<Result<_>>()?;
+    Ok(Some((dir, all)))
 }
 
 /// A short text from which [`changed`] tells what has changed: 16 bytes an entry, one half for its path, one for all of it.

@@ -1,14 +1,15 @@
 //! What follows from what the audit found: the verdict on a volume and on the set, and what changes with each repair.
 
 use crate::format::names;
+use crate::media::dir::{Dir, Location};
 use crate::pipeline::audit::{Audit, FileState, State, VolumeFile, VolumeState};
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::{At, Blocks};
 use crate::pipeline::diagnose::diagnose;
 use crate::pipeline::part::Part;
 use crate::pipeline::rows::could_help;
+use rustix::fs::FileType;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 /// Files that nothing can replace.
 pub(super) const NEEDED: [&str; 2] = [names::KEYS, names::INVENTORY];
@@ -44,16 +45,20 @@ impl VolumeState {
     }
 
     /// Whether a file of it is whole.
-    pub fn is_whole_at(&self, path: &Path) -> bool {
-        self.files.iter().any(|f| f.path == path && f.is_whole())
+    pub fn is_whole_at(&self, at: &Location) -> bool {
+        self.files.iter().any(|f| f.at == *at && f.is_whole())
     }
 
     pub(super) fn diagnosis(&self, set: &Part, blocks: &Blocks, at: At) -> Option<String> {
+        let link = |home: &Location| matches!(home.dir.kind(&home.name), Ok(Some(FileType::Symlink)));
+        if self.state != State::Ok && self.homes.iter().any(link) {
+            return Some("a symbolic link, which is not followed".into());
+        }
         if self.state != State::Damaged {
             return None;
         }
         match self.files.iter().find(|f| !f.is_whole()) {
-            Some(file) => set.source(&file.path).and_then(|s| diagnose(set, blocks, at, &s, &file.bad)),
+            Some(file) => set.source(&file.at).and_then(|s| diagnose(set, blocks, at, &s, &file.bad)),
             None => Some("not in its own place, only elsewhere".into()),
         }
     }
@@ -87,45 +92,44 @@ impl Audit {
     }
 
     /// Takes note that a file of a volume has been made anew; its place counts as a home from now on.
-    pub fn renew_volume(&mut self, at: At, path: &Path) {
+    pub fn renew_volume(&mut self, at: At, file: &Location) {
         let volume = &mut self.volumes[at.group][at.index];
         let none = Bits::new(volume.bad.len(), false);
-        volume.files.retain(|f| f.path != path);
+        volume.files.retain(|f| f.at != *file);
         volume.files.push(VolumeFile {
-            path: path.to_owned(),
+            at: file.clone(),
             bad: none.clone(),
             unread: none,
             read: volume.bad.len(),
             fits: true,
         });
-        if !volume.homes.iter().any(|home| home == path) {
-            volume.homes.push(path.to_owned());
+        if !volume.homes.contains(file) {
+            volume.homes.push(file.clone());
         }
         volume.settle();
     }
 
     /// Takes note that a metadata file has been made anew.
-    pub fn renew_file(&mut self, dir: &Path, name: &str) {
-        self.files.retain(|f| f.dir != dir || f.name != name);
-        self.files.push(FileState { dir: dir.to_owned(), name: name.to_owned(), state: State::Ok });
+    pub fn renew_file(&mut self, dir: &Dir, name: &str) {
+        self.files.retain(|f| f.dir != *dir || f.name != name);
+        self.files.push(FileState { dir: dir.clone(), name: name.to_owned(), state: State::Ok });
     }
 
     /// Takes note that a metadata file of a drive could not be made.
-    pub fn miss_file(&mut self, path: &Path) {
-        let files = self.files.iter_mut().filter(|f| f.dir.join(&f.name) == path);
+    pub fn miss_file(&mut self, at: &Location) {
+        let files = self.files.iter_mut().filter(|f| f.dir == at.dir && f.name == at.name);
         files.for_each(|file| file.state = State::Missing);
     }
 
     /// Takes note that a drive has been replaced by another: what is of it in its old directories does not count any more,
     /// nor do those of them that are of no other drive.
-    pub fn replace_drive(&mut self, drive: u16, old: &[PathBuf], emptied: &[PathBuf]) {
-        let is_in = |dirs: &[PathBuf], path: &Path| dirs.iter().any(|dir| path.starts_with(dir));
+    pub fn replace_drive(&mut self, drive: u16, old: &[Dir], emptied: &[Dir]) {
         for volume in self.volumes.iter_mut().flatten().filter(|v| v.drive == drive) {
-            volume.files.retain(|f| !is_in(old, &f.path));
-            volume.homes.retain(|home| !is_in(old, home));
+            volume.files.retain(|f| !old.contains(&f.at.dir));
+            volume.homes.retain(|home| !old.contains(&home.dir));
             volume.settle();
         }
-        self.files.retain(|f| !is_in(emptied, &f.dir));
+        self.files.retain(|f| !emptied.contains(&f.dir));
         self.absent.remove(&drive);
         self.present.insert(drive);
     }

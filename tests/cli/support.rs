@@ -129,11 +129,13 @@ impl Vault {
         report
     }
 
-    /// Imports as the receiver to a fresh directory, compares with `source`, and returns the report.
+    /// Imports as the receiver to a fresh directory with the modes that were recorded, compares with `source`, modes and all,
+    /// and returns the report.
     #[track_caller]
     pub fn restores(&self, arguments: &str, source: &str) -> Value {
         let to = tempfile::Builder::new().prefix("restored-").tempdir_in(&self.root).unwrap();
-        let ran = self.receiver(&format!("import {arguments} --to {}/there --json", to.path().display())).ok();
+        let ran =
+            self.receiver(&format!("import {arguments} --modes exact --to {}/there --json", to.path().display())).ok();
         crate::tree::assert_same(&self.path(source), &to.path().join("there"));
         ran.json()
     }

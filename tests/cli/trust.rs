@@ -348,17 +348,44 @@ fn a_volume_of_another_set_among_too_many_lost_ones_is_named() {
     vault.restores("usb", "checkpoint");
 }
 
+/// Writes to a set as far as others can tell.
+fn writer(set: &Set) -> fs::File {
+    let file = fs::File::create(set.dirs[0].join("writing.partial")).unwrap();
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    file
+}
+
 #[test]
-fn a_set_that_is_being_written_is_not_judged() {
-    use rustix::fs::{FlockOperation, flock};
+fn a_set_that_is_being_written_is_not_judged_unless_it_is_whole() {
     let (vault, set) = prepared();
-    let writer = fs::File::open(&set.dirs[0]).unwrap();
-    flock(&writer, FlockOperation::LockExclusive).unwrap();
+    let writing = writer(&set);
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+    vault.receiver("repair usb").fails(7).says("is being written now");
+    harm::flip(&set.volume("g00000-d000.ckv"), 70_000, 3);
     let ran = vault.receiver("verify usb").ends(5).says("is being written now").says("hint: wait");
     ran.check(ran.stdout.trim() == "untrusted", "the verdict is not on stdout");
-    vault.receiver("repair usb").fails(7).says("is being written now");
     harm::remove(set.copies("manifest.json"));
     untrusted(&vault, "", "is being written now");
-    drop(writer);
+    drop(writing);
     untrusted(&vault, "", "interrupted");
+}
+
+#[test]
+fn who_may_only_read_a_drive_cannot_make_a_set_look_as_if_it_were_being_written() {
+    use rustix::fs::{FlockOperation, fcntl_lock, flock};
+    let (vault, set) = prepared();
+    harm::flip(&set.volume("g00000-d000.ckv"), 70_000, 3);
+    // What an earlier writer that was killed has left is no writer.
+    fs::write(set.dirs[0].join("writing.partial"), "").unwrap();
+    let names = ["", "copy", "manifest.json", "keys.age", "writing.partial"];
+    let readers: Vec<fs::File> = names.iter().map(|name| fs::File::open(set.dirs[0].join(name)).unwrap()).collect();
+    for reader in &readers {
+        flock(reader, FlockOperation::LockExclusive).unwrap();
+        let _ = fcntl_lock(reader, FlockOperation::NonBlockingLockShared);
+    }
+    assert_eq!(vault.verdict("usb")["verdict"], "repairable");
+    drop(readers);
+    vault.receiver("repair usb").ok();
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+    assert!(!set.dirs[0].join("writing.partial").exists());
 }

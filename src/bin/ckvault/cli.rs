@@ -130,6 +130,12 @@ enum PlacedLinks {
     Copy,
 }
 
+/// `--modes` of `import`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PlacedModes {
+    Exact,
+}
+
 /// Where a set is, and whom to trust.
 #[derive(Debug, Args)]
 struct Place {
@@ -208,6 +214,9 @@ pub struct Import {
     /// Restore symbolic links that leave DIR too, or place copies instead of all links [default: refuse links that leave DIR]
     #[arg(long, value_name = "HOW")]
     links: Option<PlacedLinks>,
+    /// Restore the modes that were recorded, whatever the umask [default: less the umask, as for any new file]
+    #[arg(long, value_name = "HOW")]
+    modes: Option<PlacedModes>,
     /// Go on with an import that was stopped; repeat its other options
     #[arg(long, conflicts_with = "discard")]
     resume: bool,
@@ -323,7 +332,6 @@ impl Export {
                 survive: self.survive_drives,
                 volume_bytes: self.volume_size,
                 compression: self.compress.unwrap_or_default(),
-                plan_only: self.dry_run,
                 may_go_on: false,
             },
             links: match self.links {
@@ -380,6 +388,7 @@ impl Import {
                 _ => Leftovers::Refuse,
             },
             salvage: self.salvage,
+            exact_modes: matches!(self.modes, Some(PlacedModes::Exact)),
         };
         (options, self.json)
     }

@@ -310,13 +310,14 @@ pub fn verify(report: &verify::Report, time: Duration) {
     for volume in report.volumes.iter().filter(|v| v.state != "ok") {
         let why = volume.diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
         match volume.state {
-            "missing" => say!("missing  {} (drive {})", volume.name, volume.drive),
+            "missing" => say!("missing  {} (drive {}){why}", volume.name, volume.drive),
             _ => say!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
         }
     }
     for file in &report.files {
         let program = file.state == "damaged" && file.path.ends_with("/ckvault");
-        say!("{:8} {}{}", file.state, file.path, if program { ": do not run it" } else { "" });
+        let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
+        say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
     }
     if !report.absent.is_empty() {
         say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));

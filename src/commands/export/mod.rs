@@ -10,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::format::hex;
 use crate::format::inventory::{self, Entry, Kind};
 use crate::format::signature::{SigningKey, public_line};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
-use crate::pipeline::plan::{PER_FILE, Plan, Request, plan};
+use crate::pipeline::plan::{PER_FILE, Plan, Request, cannot_hold, plan};
 use crate::pipeline::program;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::recipients::Recipients;
@@ -83,11 +84,12 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let key = sign::load(key_file, &ask)?;
     let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
-    check_destinations(&options.sources, &options.drives)?;
+    check_destinations(&options.disk, &options.sources, &options.drives)?;
     if !options.dry_run {
         resume::clear_the_way(options)?;
     }
-    let drives = options.drives.iter().map(|d| drive::examine(d)).collect::<Result<Vec<Drive>>>()?;
+    let held = options.drives.iter().map(|d| drive::open(&options.disk, d)).collect::<Result<Vec<Dir>>>()?;
+    let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
     let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
@@ -96,6 +98,10 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
     }
+    if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
+        return Err(cannot_hold(drive, plan.volume_bytes));
+    }
+    drop(held);
     let begun = begun(options, &plan, &recipients, &key, key_file, &walked)?;
     let state = State::create(&options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
@@ -148,6 +154,7 @@ fn begun(
         signing_key: absolute(&key_file.to_owned())?,
         sources: options.sources.iter().map(absolute).collect::<Result<_>>()?,
         drives: options.drives.iter().map(absolute).collect::<Result<_>>()?,
+        mounted: mounted(&options.disk, &options.drives),
         links: options.links,
         skip_special: options.skip_special,
         read_back: options.read_back,
@@ -155,6 +162,11 @@ fn begun(
         plan: plan.clone(),
         sources_were: snapshot(&walked.entries),
     })
+}
+
+/// Which of the drives are mount points.
+fn mounted(disk: &Disk, drives: &[PathBuf]) -> Vec<bool> {
+    drives.iter().map(|drive| Dir::given(disk, drive).is_ok_and(|dir| dir.is_mount_point())).collect()
 }
 
 fn check_label(label: Option<&str>) -> Result<()> {
@@ -168,21 +180,21 @@ fn check_label(label: Option<&str>) -> Result<()> {
 }
 
 /// A destination must not be given twice, nor lie in what is exported.
-fn check_destinations(sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
-    let resolve = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
+    let resolve = |path: &PathBuf| Dir::given(disk, path).map_or_else(|_| path.clone(), |dir| dir.real_path());
     let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
     let mut seen = Vec::new();
-    for drive in drives {
-        let resolved = resolve(drive);
+    for path in drives {
+        let resolved = resolve(path);
         if sources.iter().any(|s| resolved.starts_with(s)) {
             return Err(Error::usage(
-                format!("the destination {} lies in what is exported", drive.display()),
+                format!("the destination {} lies in what is exported", path.display()),
                 "export to a directory outside of the source, or name the sources",
             ));
         }
         if seen.contains(&resolved) {
             return Err(Error::usage(
-                format!("the destination {} is given twice", drive.display()),
+                format!("the destination {} is given twice", path.display()),
                 "give each drive once",
             ));
         }

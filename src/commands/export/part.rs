@@ -7,6 +7,7 @@ use crate::format::inventory::{self, Head};
 use crate::format::manifest::{Group, Listed, Manifest, set_dir_name};
 use crate::format::signature::{SigningKey, public_line};
 use crate::format::{FORMAT, names, parse_id, recovery};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
@@ -15,7 +16,7 @@ use crate::pipeline::known::Known;
 use crate::pipeline::readback::{self, Origin};
 use crate::pipeline::room::Room;
 use crate::pipeline::seal::SetRecipient;
-use crate::pipeline::setdirs::SetDirs;
+use crate::pipeline::setdirs::{self, SetDirs};
 use crate::pipeline::source::Source;
 use crate::pipeline::state::{Begun, State, Unfinished, Wrote};
 use crate::pipeline::{self, Packed, Packing, metadata, sign};
@@ -55,6 +56,19 @@ struct Position {
     previous: Option<Value>,
     /// Groups of it that are on the drives.
     known: Vec<Known>,
+}
+
+/// Why a drive will not do.
+struct Refusal {
+    why: String,
+    /// Something is mounted, and has to go.
+    is_there: bool,
+}
+
+impl Refusal {
+    fn there(why: String) -> Refusal {
+        Refusal { why, is_there: true }
+    }
 }
 
 /// A part that is on the drives.
@@ -102,6 +116,7 @@ impl Export {
     pub(super) fn write(&mut self, ask: &dyn Ask, progress: &dyn Progress) -> Result<Vec<WrittenPart>> {
         let mut parts = Vec::new();
         loop {
+            // Held until the part is finished: then the drives can be unmounted.
             let drives = self.drives(ask)?;
             let written = self.write_part(drives, progress)?;
             let last = written.manifest.last;
@@ -118,8 +133,10 @@ impl Export {
         if begun_well && !matches!(error, Error::Source { .. } | Error::Usage { .. }) {
             return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
         }
-        for dir in self.begun.drives.iter().map(|d| d.join(self.dir_name())).filter(|d| d.is_dir()) {
-            let _ = self.disk.remove_tree(&dir);
+        for drive in self.begun.drives.iter().filter_map(|d| Dir::given(&self.disk, d).ok()) {
+            if setdirs::is_on(&drive, &self.dir_name()) {
+                let _ = setdirs::remove_from(&drive, &self.dir_name());
+            }
         }
         let _ = self.state.remove();
         error
@@ -130,61 +147,74 @@ impl Export {
     }
 
     /// The drives for this part; asks for others as long as those that are here will not do.
-    fn drives(&self, ask: &dyn Ask) -> Result<Vec<Drive>> {
+    fn drives(&self, ask: &dyn Ask) -> Result<Vec<(Dir, Drive)>> {
         let places = self.begun.drives.iter().enumerate();
         places.map(|(position, place)| self.drive(position, place, ask)).collect()
     }
 
-    fn drive(&self, position: usize, place: &Path, ask: &dyn Ask) -> Result<Drive> {
+    fn drive(&self, position: usize, place: &Path, ask: &dyn Ask) -> Result<(Dir, Drive)> {
         let number = (self.at.part - 1) * self.begun.drives.len() as u32 + position as u32 + 1;
         let hint = "put in the drive and resume; or let --next-drive-command do it";
         let mut refusals = 0;
         loop {
-            let refusal = match self.suits(place, position) {
+            let Refusal { why, is_there } = match self.suits(place, position) {
                 Ok(drive) => return Ok(drive),
                 Err(refusal) => refusal,
             };
             // At the beginning nothing is written, and what is wrong with a drive is for the command line to mend.
             let nobody = self.at.part == 1 && self.at.known.is_empty() || !ask.can_change_drives();
             if nobody || refusals >= MOST_REFUSALS {
-                return Err(Error::drive(format!("drive {number} is needed: {refusal}"), hint));
+                return Err(Error::drive(format!("drive {number} is needed: {why}"), hint));
             }
             let empty = if self.at.known.is_empty() { "an empty drive as " } else { "" };
-            let message = format!("{refusal}: unmount it, and mount {empty}drive {number} at {}", place.display());
+            let first = if is_there { "unmount it, and " } else { "" };
+            let message = format!("{why}: {first}mount {empty}drive {number} at {}", place.display());
             if !ask.next_drive(&DriveWanted { place: place.to_owned(), number: Some(number), message }) {
-                return Err(Error::drive(format!("there is no drive {number}: {refusal}"), hint));
+                return Err(Error::drive(format!("there is no drive {number}: {why}"), hint));
             }
             refusals += 1;
         }
     }
 
     /// The drive at a place, if this part can be written to it; else why not.
-    fn suits(&self, place: &Path, position: usize) -> Result<Drive, String> {
-        let drive = drive::examine(place).map_err(|e| e.to_string())?;
-        let here = place.join(self.dir_name()).is_dir();
+    fn suits(&self, place: &Path, position: usize) -> Result<(Dir, Drive), Refusal> {
+        let dir = drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string()))?;
+        // Without a drive, what is there is a directory of this machine.
+        if self.begun.mounted.get(position) == Some(&true) && !dir.is_mount_point() {
+            let why = format!("nothing is mounted at {}", place.display());
+            return Err(Refusal { why, is_there: false });
+        }
+        let drive = drive::examine(&dir).map_err(|e| Refusal::there(e.to_string()))?;
+        self.suits_as(&dir, &drive, position).map_err(Refusal::there)?;
+        Ok((dir, drive))
+    }
+
+    fn suits_as(&self, dir: &Dir, drive: &Drive, position: usize) -> Result<(), String> {
+        let place = dir.path().display();
         if !self.at.known.is_empty() {
-            let wrong = || format!("{} does not hold part {} of this set", place.display(), self.at.part);
-            return if here { Ok(drive) } else { Err(wrong()) };
+            let wrong = || format!("{place} does not hold part {} of this set", self.at.part);
+            return if setdirs::is_on(dir, &self.dir_name()) { Ok(()) } else { Err(wrong()) };
         }
         let label = self.begun.label.as_deref();
-        let used = (1..self.at.part).find(|p| place.join(set_dir_name(label, &self.begun.set, *p)).is_dir());
-        if let Some(part) = used {
-            return Err(format!("{} holds part {part} of this set, which is complete", place.display()));
+        let used = |part: &u32| setdirs::is_on(dir, &set_dir_name(label, &self.begun.set, *part));
+        if let Some(part) = (1..self.at.part).find(used) {
+            return Err(format!("{place} holds part {part} of this set, which is complete"));
         }
-        if !drive.can_hold(self.begun.plan.volume_bytes, true) {
-            return Err(format!("the file system of {} cannot hold the volumes", place.display()));
+        if !drive.can_hold(self.begun.plan.volume_bytes, Some(dir)) {
+            return Err(format!("the file system of {place} cannot hold the volumes"));
         }
         let volumes = self.begun.plan.volumes_on(position) as u64;
         let least = volumes * (self.begun.plan.longest_frame() + (64 << 10)) + 2 * self.metadata;
         match self.begun.plan.in_parts && drive.free < least {
-            true => Err(format!("{} has only {} bytes free", place.display(), drive.free)),
-            false => Ok(drive),
+            true => Err(format!("{place} has only {} bytes free", drive.free)),
+            false => Ok(()),
         }
     }
 
-    fn write_part(&mut self, drives: Vec<Drive>, progress: &dyn Progress) -> Result<WrittenPart> {
-        let (dirs, mut files) = self.set_dirs()?;
-        let packed = self.pack(&dirs, progress)?;
+    fn write_part(&mut self, drives: Vec<(Dir, Drive)>, progress: &dyn Progress) -> Result<WrittenPart> {
+        let (held, drives): (Vec<Dir>, Vec<Drive>) = drives.into_iter().unzip();
+        let (dirs, mut files) = self.set_dirs(&held)?;
+        let packed = self.pack(&held, &dirs, progress)?;
         self.source.note(packed.page.finished.iter().copied());
         self.source.check_unchanged()?;
         let last = packed.end == self.source.segments();
@@ -203,30 +233,30 @@ impl Export {
         let page = Page { finished: Vec::new(), ..packed.page };
         self.at = Position { part: self.at.part + 1, first: packed.end, previous: Some(hash), page, known: Vec::new() };
         let origin = read.zip(origin).map(|(a, b)| a.and(b));
-        Ok(WrittenPart { manifest, drives, dirs: dirs.dirs.clone(), origin, signature })
+        let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
+        Ok(WrittenPart { manifest, drives, dirs, origin, signature })
     }
 
     /// The directories of this part with the key slot in them: made, or taken up.
-    fn set_dirs(&self) -> Result<(SetDirs, BTreeMap<String, Listed>)> {
-        let (places, name) = (&self.begun.drives, self.dir_name());
+    fn set_dirs(&self, drives: &[Dir]) -> Result<(SetDirs, BTreeMap<String, Listed>)> {
+        let name = self.dir_name();
         let dirs = match self.at.known.is_empty() {
-            false => SetDirs::take_up(&self.disk, places, &name)?,
+            false => SetDirs::take_up(drives, &name)?,
             true => {
                 // What an interruption left before any group was complete.
-                for dir in places.iter().map(|d| d.join(&name)).filter(|d| d.is_dir()) {
-                    self.disk.remove_tree(&dir).map_err(Error::on_drive("remove", &dir))?;
-                }
+                let left = drives.iter().filter(|drive| setdirs::is_on(drive, &name));
+                left.into_iter().try_for_each(|drive| setdirs::remove_from(drive, &name))?;
                 self.state.part(self.at.part)?;
-                SetDirs::create(&self.disk, places, &name)?
+                SetDirs::create(drives, &name)?
             }
         };
         let slot = metadata::ensure_everywhere(&dirs, names::KEYS, &self.slot)?;
         Ok((dirs, BTreeMap::from([(names::KEYS.into(), slot)])))
     }
 
-    fn pack(&self, dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
+    fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
         // Measured now, when what an interruption left is gone.
-        let drives = self.begun.drives.iter().map(|d| drive::examine(d)).collect::<Result<Vec<Drive>>>()?;
+        let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
         let room = Room::new(&self.begun.plan, &drives, self.metadata);
         let packing = Packing {
             source: &self.source,

@@ -2,14 +2,15 @@
 
 use super::part::Export;
 use super::report::{Report, Totals};
-use super::{Options, finish, metadata_estimate, survey};
+use super::{Options, finish, metadata_estimate, mounted, survey};
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
+use crate::media::dir::Dir;
 use crate::pipeline::source::Source;
 use crate::pipeline::state::{self, Begun, State, Unfinished};
-use crate::pipeline::{program, sign};
+use crate::pipeline::{program, setdirs, sign};
 use crate::progress::{Ask, Progress};
 use std::path::{Path, PathBuf};
 
@@ -41,37 +42,30 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
 }
 
 fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {
-    let mut found = state::unfinished(state_dir)?;
-    found.retain(|(path, _)| which.is_none_or(|w| id_of(path).starts_with(w)));
-    let busy = |path: &Path| {
-        Error::refused(
-            format!("the export {} is being written by another ckvault", id_of(path)),
-            "wait for it, or stop it",
-        )
+    let (dir, mut found) = state::unfinished(state_dir)?.unzip();
+    let mut found = found.take().unwrap_or_default();
+    found.retain(|(id, _)| which.is_none_or(|w| id.starts_with(w)));
+    let busy = |id: &str| {
+        Error::refused(format!("the export {id} is being written by another ckvault"), "wait for it, or stop it")
     };
-    match &found[..] {
-        [(path, Some(_))] => State::take_up(path)?.ok_or_else(|| busy(path)),
-        [(path, None)] => Err(busy(path)),
-        [] => Err(Error::usage(
+    match (&found[..], dir) {
+        ([(id, Some(_))], Some(dir)) => State::take_up(&dir, id)?.ok_or_else(|| busy(id)),
+        ([(id, None)], _) => Err(busy(id)),
+        ([], _) | (_, None) => Err(Error::usage(
             match which {
                 Some(which) => format!("no interrupted export has an id that begins with {which:?}"),
                 None => "there is no interrupted export".into(),
             },
             format!("what could be resumed is kept in {}", state_dir.display()),
         )),
-        several => {
-            let lines: String = several.iter().map(|(path, u)| format!("\n  {}", describe(path, u.as_ref()))).collect();
+        (several, _) => {
+            let lines: String = several.iter().map(|(id, u)| format!("\n  {}", describe(id, u.as_ref()))).collect();
             Err(Error::usage(format!("several exports were interrupted:{lines}"), "choose one: --resume ID"))
         }
     }
 }
 
-fn id_of(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn describe(path: &Path, unfinished: Option<&Unfinished>) -> String {
-    let id = id_of(path);
+fn describe(id: &str, unfinished: Option<&Unfinished>) -> String {
     match unfinished {
         None => format!("{id}, being written now"),
         Some(u) => {
@@ -92,6 +86,7 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
             ));
         }
         begun.drives = options.drives.iter().map(absolute).collect::<Result<_>>()?;
+        begun.mounted = mounted(&options.disk, &begun.drives);
     }
     if let Some(key) = &options.signing_key {
         begun.signing_key = key.clone();
@@ -130,33 +125,33 @@ fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
 
 /// An interrupted export on the drives of a new one: it is refused to begin, or what was left is removed if that is asked for.
 pub(super) fn clear_the_way(options: &Options) -> Result<()> {
-    for (path, unfinished) in state::unfinished(&options.state_dir)? {
+    let Some((dir, all)) = state::unfinished(&options.state_dir)? else { return Ok(()) };
+    for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.
         let Some(unfinished) = unfinished else { continue };
-        let left = left_on(&unfinished, &options.drives);
+        let left = left_on(options, &unfinished);
         if left.is_empty() {
             continue;
         }
         if !options.discard {
-            let id = &unfinished.begun.set[..8];
+            let short = &unfinished.begun.set[..8];
             return Err(Error::refused(
-                format!("an interrupted export is on these drives: {}", describe(&path, Some(&unfinished))),
-                format!("`ckvault export --resume {id}` goes on with it; --discard removes it and begins anew"),
+                format!("an interrupted export is on these drives: {}", describe(&id, Some(&unfinished))),
+                format!("`ckvault export --resume {short}` goes on with it; --discard removes it and begins anew"),
             ));
         }
-        let Some((state, _)) = State::take_up(&path)? else { continue };
-        for dir in left {
-            options.disk.remove_tree(&dir).map_err(Error::on_drive("remove", &dir))?;
-        }
+        let Some((state, _)) = State::take_up(&dir, &id)? else { continue };
+        left.iter().try_for_each(|(drive, name)| setdirs::remove_from(drive, name))?;
         state.remove()?;
     }
     Ok(())
 }
 
 /// The directories of all parts of an interrupted export that are on these drives.
-fn left_on(unfinished: &Unfinished, drives: &[PathBuf]) -> Vec<PathBuf> {
+fn left_on(options: &Options, unfinished: &Unfinished) -> Vec<(Dir, String)> {
     let begun = &unfinished.begun;
+    let drives: Vec<Dir> = options.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
     let names = (1..=unfinished.part()).map(|part| set_dir_name(begun.label.as_deref(), &begun.set, part));
-    let dirs = names.flat_map(|name| drives.iter().map(move |d| d.join(&name)));
-    dirs.filter(|dir| dir.is_dir()).collect()
+    let all = names.flat_map(|name| drives.iter().map(move |drive| (drive.clone(), name.clone())));
+    all.filter(|(drive, name)| setdirs::is_on(drive, name)).collect()
 }

@@ -1,189 +1,355 @@
 //! Claiming the staging directory of a target: one import at a time has it, and what an earlier one left there is found.
+//!
+//! The name of a new one cannot be known before it is there, and one that is there is taken up only if we have made it: a
+//! directory of this user's that nobody else can look into, with a journal that says that it is of this import. Anything else
+//! of such a name is told, and left as it is.
 
-use super::removal::remove_tree;
-use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging, name_inside};
+use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging};
 use crate::error::{Error, Result};
+use crate::media::dir::{Dir, private_name};
 use crate::media::disk::Disk;
-use rustix::fs::FlockOperation;
-use std::fs::{DirBuilder, File, Permissions};
+use crate::media::modes::Modes;
+use crate::text::printable;
+use rustix::fs::{Access, FileType, FlockOperation};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 /// The longest journal that is read.
 const LONGEST_JOURNAL: u64 = 1 << 30;
+/// Hexadecimal digits in a name that nobody can know.
+const RANDOM: usize = 16;
 
-/// Where the staging directory of a target is, locked if it is there already.
+/// Where a target is, and the staging directories of earlier imports to it.
 pub struct Claim {
-    disk: Disk,
-    target: PathBuf,
-    path: PathBuf,
-    inside: bool,
-    keeps_attributes: bool,
-    lock: Option<File>,
+    target: Target,
+    /// What the names of its staging directories begin with.
+    prefix: String,
+    earlier: Vec<Earlier>,
+}
+
+/// Where the files go.
+pub(super) struct Target {
+    /// Its path, without links as far as it exists.
+    pub path: PathBuf,
+    /// The directory that it is in.
+    pub parent: Dir,
+    /// Its name there.
+    pub name: OsString,
+    /// The directory itself, if it is there already.
+    pub there: Option<Dir>,
+    /// It stays, and only receives contents: staging is done inside of it.
+    pub inside: bool,
+    /// It is a mount point, whose mode and time are not for a set to decide.
+    pub keeps_attributes: bool,
+}
+
+/// A staging directory of an earlier import, locked.
+pub struct Earlier {
+    name: String,
+    dir: Dir,
 }
 
 impl Claim {
     /// For the set with this beginning of an id and a target that does not exist or is a directory. Makes nothing but the
     /// parents of the target.
     pub fn on(disk: &Disk, target: &Path, id: &str) -> Result<Claim> {
-        let target = std::path::absolute(target).map_err(Error::io("resolve", target))?;
-        let target = if target.file_name().is_some() {
-            target
-        } else {
-            target.canonicalize().map_err(Error::io("resolve", &target))?
+        let target = Target::find(disk, target)?;
+        let prefix = match target.inside {
+            true => format!("{PREFIX}{id}-"),
+            false => format!("{PREFIX}{id}-{}-", tag(&target.name)),
         };
-        let parent = target.parent().unwrap_or(&target).to_owned();
-        let (inside, keeps_attributes) = match std::fs::symlink_metadata(&target) {
-            Ok(_) => must_stay(&target, &parent)?,
-            Err(_) => {
-                std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-                (false, false)
-            }
-        };
-        let path = match inside {
-            true => target.join(name_inside(id)),
-            false => parent.join(format!("{PREFIX}{id}-{}{SUFFIX}", tag(&target))),
-        };
-        let lock = match File::open(&path) {
-            Ok(old) => Some(locked(old, &path)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::io("open", &path)(e)),
-        };
-        Ok(Claim { disk: disk.clone(), target, path, inside, keeps_attributes, lock })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let mut claim = Claim { target, prefix, earlier: Vec::new() };
+        claim.earlier = claim.look()?;
+        Ok(claim)
     }
 
     /// Where the files go.
     pub fn target(&self) -> &Path {
-        &self.target
+        &self.target.path
     }
 
-    /// The journal that is there; empty if there is none.
-    pub fn journal(&self) -> Result<Vec<u8>> {
-        let path = self.path.join(JOURNAL);
-        match self.disk.read(&path, LONGEST_JOURNAL) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.map_err(Error::io("read", &path)),
+    /// What earlier imports of this set to this target have left.
+    pub fn earlier(&self) -> &[Earlier] {
+        &self.earlier
+    }
+
+    fn look(&self) -> Result<Vec<Earlier>> {
+        let place = self.target.place();
+        let listed = match place.entries() {
+            // Where nothing can be listed, nothing is found; what is made has a name that is free.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+            other => other.map_err(Error::io("read", place.path()))?,
+        };
+        let mut earlier = Vec::new();
+        for (name, kind) in listed {
+            let Some(name) = name.to_str().filter(|n| is_named(n, &self.prefix)) else { continue };
+            if kind != FileType::Directory {
+                return Err(in_the_way(&place.show(name), &format!("it is {}", what(kind))));
+            }
+            earlier.push(taken_up(place, name)?);
         }
+        Ok(earlier)
     }
 
     /// The beginnings of the ids of other sets of which an unfinished import to the same target is there.
     pub fn others(&self) -> Vec<String> {
-        let dir = if self.inside { &*self.target } else { self.path.parent().unwrap_or(&self.path) };
-        let end = if self.inside { SUFFIX.to_owned() } else { format!("-{}{SUFFIX}", tag(&self.target)) };
-        let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
-        let others = names.filter(|p| *p != self.path).filter_map(|p| {
-            let name = p.file_name()?.to_str()?.to_owned();
-            let id = name.strip_prefix(PREFIX)?.strip_suffix(&end)?;
-            (!id.contains('-')).then(|| id.to_owned())
-        });
-        others.collect()
-    }
-
-    /// Removes what is there.
-    pub fn clear(&mut self) -> Result<()> {
-        match self.lock.take() {
-            None => Ok(()),
-            Some(_held) => remove_tree(&self.path).map_err(Error::io("remove", &self.path)),
-        }
-    }
-
-    /// Refuses a target that has anything in it but the staging directory, and what ext4 puts at its top.
-    pub fn require_empty_target(&self) -> Result<()> {
-        let entries = match std::fs::read_dir(&self.target) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(Error::io("read", &self.target))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(Error::io("read", &self.target))?.path();
-            let excused = self.inside && (path == self.path || path.ends_with("lost+found"));
-            if !excused {
-                return Err(Error::refused(
-                    format!("{} is not empty", self.target.display()),
-                    "import into a directory that is empty or does not exist",
-                ));
+        let own_tag = (!self.target.inside).then(|| tag(&self.target.name));
+        let other = |name: OsString| {
+            let name = name.into_string().ok().filter(|n| !n.starts_with(&self.prefix))?;
+            let parts: Vec<&str> = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split('-').collect();
+            match (&parts[..], &own_tag) {
+                ([id, tag, _], Some(own)) if tag == own => Some((*id).to_owned()),
+                ([id, _], None) => Some((*id).to_owned()),
+                _ => None,
             }
+        };
+        self.target.place().names().unwrap_or_default().into_iter().filter_map(other).collect()
+    }
+
+    /// Removes those of the earlier ones that are `unwanted`. The journal goes first: nobody can go on with what is left by
+    /// a removal that was stopped.
+    pub fn clear(&mut self, unwanted: impl Fn(&Earlier) -> bool) -> Result<()> {
+        let place = self.target.place().clone();
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.earlier).into_iter().partition(unwanted);
+        self.earlier = kept;
+        for earlier in gone {
+            remove(&place, &earlier.name, &earlier.dir).map_err(Error::io("remove", earlier.path()))?;
         }
         Ok(())
     }
 
-    /// Makes the staging directory, or goes on with the one that is there; if that is `finished`, nothing is placed in it.
-    pub fn begin(self, finished: bool) -> Result<Staging> {
-        let lock = match self.lock {
-            Some(held) => held,
-            None => make(&self.path)?,
+    /// Refuses a target that has anything in it but our staging directory, and what ext4 puts at its top.
+    pub fn require_empty_target(&self) -> Result<()> {
+        let Some(dir) = &self.target.there else { return Ok(()) };
+        let excused = |name: &OsString| {
+            self.target.inside
+                && (name == "lost+found" || self.earlier.iter().any(|e| name.as_bytes() == e.name.as_bytes()))
         };
-        let files = self.path.join(FILES);
+        match dir.names().map_err(Error::io("read", dir.path()))?.iter().all(excused) {
+            true => Ok(()),
+            false => Err(Error::refused(
+                format!("{} is not empty", self.target.path.display()),
+                "import into a directory that is empty or does not exist",
+            )),
+        }
+    }
+
+    /// Makes the staging directory, whose journal begins with `first_line`, or goes on with the one that is there; if that is
+    /// `finished`, nothing is placed in it. Files get the modes of the set as `modes` says.
+    pub fn begin(mut self, finished: bool, first_line: &[u8], modes: Modes) -> Result<Staging> {
+        let place = self.target.place().clone();
+        let Earlier { name, dir } = match self.earlier.pop() {
+            Some(there) => there,
+            None => make(&place, &self.prefix, first_line)?,
+        };
         // It is gone if an import was stopped between giving it its final name and tidying up.
-        let moved = files.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let moved = !dir.has(FILES);
         if !finished {
             // The mode of the set may have been given to it already.
-            let _ = std::fs::set_permissions(&files, Permissions::from_mode(0o700));
+            dir.permit(FILES);
         }
-        let opened = if finished { &self.path } else { &files };
-        let dir = File::open(opened).map_err(Error::io("open", opened))?;
+        let files = match finished && moved {
+            true => dir.clone(),
+            false => dir.dir(FILES).map_err(Error::io("open", dir.show(FILES)))?,
+        };
+        let disk = dir.disk().clone();
         Ok(Staging {
-            disk: self.disk,
-            dir,
-            path: self.path,
+            disk,
+            files,
+            own: dir,
+            name,
             target: self.target,
-            inside: self.inside,
-            keeps_attributes: self.keeps_attributes,
+            modes,
             moved,
             attributes_lost: AtomicU64::new(0),
-            _lock: lock,
         })
     }
 }
 
-/// Makes and locks an empty staging directory.
-fn make(path: &Path) -> Result<File> {
-    DirBuilder::new().mode(0o700).create(path).map_err(Error::io("create", path))?;
-    let made = File::open(path).map_err(Error::io("open", path))?;
-    let lock = locked(made, path)?;
-    let files = path.join(FILES);
-    match DirBuilder::new().mode(0o700).create(&files) {
-        Ok(()) => Ok(lock),
-        Err(e) => {
-            let _ = std::fs::remove_dir(path);
-            Err(Error::io("create", &files)(e))
+impl Target {
+    fn find(disk: &Disk, given: &Path) -> Result<Target> {
+        let path = std::path::absolute(given).map_err(Error::io("resolve", given))?;
+        match Dir::given(disk, &path) {
+            Ok(there) => Target::existing(disk, there),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Target::new(disk, path),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => Err(no_directory(&path)),
+            Err(e) => Err(Error::io("open", &path)(e)),
+        }
+    }
+
+    fn new(disk: &Disk, path: PathBuf) -> Result<Target> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_directory(&path)) };
+        let parent = Dir::given_or_made(disk, above).map_err(Error::io("create", above))?;
+        if parent.has(name) {
+            return Err(no_directory(&path));
+        }
+        let name = name.to_owned();
+        Ok(Target { path, parent, name, there: None, inside: false, keeps_attributes: false })
+    }
+
+    fn existing(disk: &Disk, there: Dir) -> Result<Target> {
+        let path = there.real_path();
+        let parent = there.above().map_err(Error::io("open", &path))?;
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let mount_point = there.is_mount_point();
+        // Another directory under the same name would leave who stands in this one in a directory that is gone.
+        let here = Dir::given(disk, Path::new(".")).and_then(|d| d.identity()).ok() == there.identity().ok();
+        let closed = parent.access(Access::WRITE_OK | Access::EXEC_OK).is_err();
+        // Its owner, its group and what it hands down would be gone with it.
+        let shared = there.metadata().is_ok_and(|stat| !is_as_we_make(&stat));
+        let inside = mount_point || here || closed || shared || !parent.has_dir(&name);
+        Ok(Target { path, parent, name, there: Some(there), inside, keeps_attributes: mount_point })
+    }
+
+    /// The directory that staging directories are made in.
+    pub(super) fn place(&self) -> &Dir {
+        match &self.there {
+            Some(there) if self.inside => there,
+            _ => &self.parent,
+        }
+    }
+
+    /// What the mode of the target may have at most: one that is there is not made more open than it is.
+    pub(super) fn most_open(&self) -> u32 {
+        let there = self.there.as_ref().and_then(|dir| dir.metadata().ok());
+        there.map_or(0o7777, |stat| stat.st_mode & 0o7777)
+    }
+}
+
+impl Earlier {
+    /// Where it is, to be shown.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its journal; empty if there is none.
+    pub fn journal(&self) -> Result<Vec<u8>> {
+        match self.dir.read(JOURNAL, LONGEST_JOURNAL) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(Error::io("read", self.dir.show(JOURNAL))),
+        }
+    }
+
+    /// Whether there is nothing in it that an import would have put there after the first line of its journal.
+    pub fn is_bare(&self) -> bool {
+        self.dir.names().is_ok_and(|names| names.iter().all(|name| name == JOURNAL))
+    }
+}
+
+/// What is there under a name that only we give, and is not what we make.
+pub fn in_the_way(path: &Path, why: &str) -> Error {
+    Error::refused(
+        format!(
+            "{} has the name of an unfinished import of ours, but {why}: nothing in it was touched",
+            printable(path.as_os_str().as_bytes())
+        ),
+        "look at what it is and who put it there, and move it away",
+    )
+}
+
+fn no_directory(path: &Path) -> Error {
+    Error::refused(format!("{} is not a directory", path.display()), "name a directory that is empty or does not exist")
+}
+
+fn what(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a fifo",
+        FileType::Socket => "a socket",
+        FileType::RegularFile => "a file",
+        _ => "no directory",
+    }
+}
+
+/// Whether a name is one that [`make`] gives.
+fn is_named(name: &str, prefix: &str) -> bool {
+    let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
+    random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Opens and locks a staging directory that is there, if it is one of ours.
+fn taken_up(place: &Dir, name: &str) -> Result<Earlier> {
+    let path = place.show(name);
+    let dir = place.dir(name).map_err(Error::io("open", &path))?;
+    let own = |stat: &rustix::fs::Stat| (stat.st_uid, stat.st_mode & 0o5777);
+    let is = own(&dir.metadata().map_err(Error::io("read", &path))?);
+    let ours = (rustix::process::geteuid().as_raw(), 0o700);
+    // Where there are no modes or owners, it is as everything there that we make.
+    if is != ours && Some(is) != freshly_made(place).as_ref().map(own).filter(|fresh| *fresh != ours) {
+        return Err(in_the_way(&path, "it belongs to somebody else, or others may look into it"));
+    }
+    lock(&dir)?;
+    Ok(Earlier { name: name.to_owned(), dir })
+}
+
+/// What a directory looks like that has just been made.
+fn freshly_made(place: &Dir) -> Option<rustix::fs::Stat> {
+    let name = private_name("probe").ok()?;
+    let stat = place.make_dir(&name, 0o700).and_then(|dir| dir.metadata());
+    let _ = place.remove_dir(&name);
+    stat.ok()
+}
+
+/// Makes and locks a staging directory with nothing in it but the beginning of its journal, and a directory for files.
+fn make(place: &Dir, prefix: &str, first_line: &[u8]) -> Result<Earlier> {
+    let kind = prefix.strip_prefix(PREFIX).unwrap_or(prefix).trim_end_matches('-');
+    let name = private_name(kind).map_err(Error::io("make a name in", place.path()))?;
+    let path = place.show(&name);
+    let dir = place.make_dir(&name, 0o700).map_err(Error::io("create", &path))?;
+    let stat = dir.metadata().map_err(Error::io("read", &path))?;
+    // A umask may have taken more away; where there are no modes, none is missing.
+    if stat.st_mode & 0o777 != 0o700 {
+        let _ = dir.set_own_mode(0o700 | stat.st_mode & 0o2000);
+    }
+    let begun = lock(&dir).and_then(|()| {
+        let journal = dir.create(JOURNAL, 0o600).map_err(Error::io("create", dir.show(JOURNAL)))?;
+        let disk = dir.disk();
+        disk.write_all_at(&journal, first_line, 0).map_err(Error::io("write", dir.show(JOURNAL)))?;
+        disk.sync(&journal, &dir.show(JOURNAL)).map_err(Error::io("sync", dir.show(JOURNAL)))?;
+        dir.make_dir(FILES, 0o700).map(drop).map_err(Error::io("create", dir.show(FILES)))
+    });
+    match begun {
+        Ok(()) => Ok(Earlier { name, dir }),
+        Err(error) => {
+            let _ = remove(place, &name, &dir);
+            Err(error)
         }
     }
 }
 
-/// What tells the staging directories of targets beside each other apart.
-fn tag(target: &Path) -> String {
-    blake3::hash(target.file_name().unwrap_or_default().as_bytes()).to_hex()[..8].to_owned()
-}
-
-fn locked(dir: File, path: &Path) -> Result<File> {
-    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Error::refused(format!("another import is writing to {}", path.display()), "wait for it, or stop it")
-    })?;
-    Ok(dir)
-}
-
-/// Whether a target that exists is one that stays and only receives contents, and whether it keeps its mode and time too.
-fn must_stay(target: &Path, parent: &Path) -> Result<(bool, bool)> {
-    let meta = std::fs::metadata(target).map_err(Error::io("read", target))?;
-    if !meta.is_dir() {
-        return Err(Error::refused(
-            format!("{} is not a directory", target.display()),
-            "name a directory that is empty or does not exist",
-        ));
+/// Removes a staging directory, its journal first.
+pub(super) fn remove(place: &Dir, name: &str, dir: &Dir) -> io::Result<()> {
+    let _ = dir.remove(JOURNAL);
+    // The name must still be that of the directory that is held.
+    match place.dir(name).and_then(|there| Ok(there.identity()? == dir.identity()?)) {
+        Ok(true) => place.remove_tree(name),
+        Ok(false) => Err(io::Error::other("another directory has taken its name")),
+        Err(e) => Err(e),
     }
-    let above = std::fs::metadata(parent).map_err(Error::io("read", parent))?;
-    let mount_point = meta.dev() != above.dev() || meta.ino() == above.ino();
-    let link = target.is_symlink();
-    // Another directory under the same name would leave who stands in this one in a directory that is gone.
-    let here = std::fs::metadata(".").is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino()));
-    let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
-    Ok((mount_point || link || here || !writable, mount_point))
+}
+
+/// Whether a directory has no other owner and group than what we make.
+fn is_as_we_make(stat: &rustix::fs::Stat) -> bool {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    (stat.st_uid, stat.st_gid, stat.st_mode & 0o7000) == (user.as_raw(), group.as_raw(), 0)
+}
+
+/// What tells the staging directories of targets beside each other apart.
+fn tag(name: &OsStr) -> String {
+    blake3::hash(name.as_bytes()).to_hex()[..8].to_owned()
+}
+
+/// Locks a staging directory for this process. File systems that have no locks are taken to be ours alone.
+fn lock(dir: &Dir) -> Result<()> {
+    match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Error::refused(
+            format!("another import is writing to {}", dir.path().display()),
+            "wait for it, or stop it",
+        )),
+        _ => Ok(()),
+    }
 }

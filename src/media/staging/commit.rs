@@ -1,16 +1,14 @@
 //! The end of an import: what was placed gets its final name, or is removed.
 
-use super::removal::remove_tree;
-use super::{FILES, Staging, os, timestamps};
+use super::claim::{Target, remove};
+use super::{FILES, SCRATCH, Staging, os, timestamps};
 use crate::error::{Error, Result};
-use crate::media::disk::Operation;
+use crate::media::dir::Dir;
 use crate::text::printable;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use std::fs::{File, Permissions};
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 /// What the target itself gets.
 #[derive(Debug, Clone, Copy)]
@@ -30,51 +28,62 @@ impl Default for Own {
 impl Staging {
     /// Makes everything that has been written durable.
     pub fn sync(&self) -> Result<()> {
-        self.disk.allow(Operation::Sync, &self.path).map_err(Error::io("sync", &self.path))?;
-        rustix::fs::syncfs(&self.dir).map_err(|e| Error::io("sync", &self.path)(e.into()))
+        let path = self.own.path();
+        let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
+        allowed.and_then(|()| Ok(rustix::fs::syncfs(&self.own)?)).map_err(Error::io("sync", path))
     }
 
     /// Gives everything its final name, after [`Staging::sync`]; goes on with that if it was stopped before. The target
     /// itself gets the mode and time `own`, if it is not a mount point.
     pub fn commit(&self, own: Own) -> Result<()> {
-        match (self.moved, self.inside) {
+        match (self.moved, &self.target.there) {
             (true, _) => {}
-            (false, true) => self.move_contents()?,
-            (false, false) => self.move_files()?,
+            (false, Some(there)) if self.target.inside => self.move_contents(there)?,
+            (false, _) => self.move_files()?,
         }
-        let parent = if self.inside { Some(&*self.target) } else { self.target.parent() };
-        let sync = |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir));
-        parent.map_or(Ok(()), sync)?;
+        let place = self.target.place();
+        place.sync().map_err(Error::io("sync", place.path()))?;
         // Everything has its name: what is left of the staging directory is litter, and no failure.
         self.tidy();
         // A directory that was renamed has them already, unless that was stopped in the middle.
-        match !self.keeps_attributes && (self.inside || self.moved) {
-            true => self.adopt(own),
-            false => Ok(()),
+        match &self.target.there {
+            Some(there) if !self.target.keeps_attributes && (self.target.inside || self.moved) => {
+                self.adopt(there, own)
+            }
+            _ => Ok(()),
         }
     }
 
     fn move_files(&self) -> Result<()> {
-        let files = self.path.join(FILES);
-        let allowed = self.disk.allow(Operation::Rename, &files);
-        allowed.and_then(|()| move_entry(&files, &self.target)).map_err(Error::io("rename to", &self.target))
+        let Target { parent, name, path, .. } = &self.target;
+        move_entry(&self.own, OsStr::new(FILES), parent, name).map_err(Error::io("rename to", path))
     }
 
     /// After [`Staging::commit`]: whether each of these paths is in the target with its length. There are file systems that
     /// lose what is in a directory when it is renamed.
     pub fn confirm<'a>(&self, paths: impl Iterator<Item = (&'a [u8], Option<u64>)>) -> Result<()> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let target = rustix::fs::open(&self.target, flags, Mode::empty());
-        let target = target.map_err(|e| Error::io("open", &self.target)(e.into()))?;
+        let Target { parent, name, path, there, inside, .. } = &self.target;
+        let target = match there {
+            Some(there) if *inside => there.clone(),
+            _ => parent.dir(name).map_err(Error::io("open", path))?,
+        };
+        let mut last = (&b""[..], Ok(target.clone()));
         for (path, len) in paths.filter(|(path, _)| !path.is_empty()) {
-            let there = match rustix::fs::statat(&target, os(path), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => len.is_none_or(|len| stat.st_size as u64 == len),
-                // In a directory that the set closes to this user nothing can be seen, and nothing is known to be missing.
-                Err(e) => e == Errno::ACCESS,
+            let (above, name) = match path.iter().rposition(|b| *b == b'/') {
+                Some(slash) => (&path[..slash], &path[slash + 1..]),
+                None => (&b""[..], path),
             };
-            if !there {
+            // Those in one directory follow each other.
+            if last.0 != above {
+                last = (above, if above.is_empty() { Ok(target.clone()) } else { target.dir(os(above)) });
+            }
+            if !is_there(&last.1, name, len) {
                 return Err(Error::refused(
-                    format!("the file system lost {} when it was moved to {}", printable(path), self.target.display()),
+                    format!(
+                        "the file system lost {} when it was moved to {}",
+                        printable(path),
+                        target.path().display()
+                    ),
                     "import to another file system",
                 ));
             }
@@ -83,42 +92,35 @@ impl Staging {
     }
 
     /// Moves the contents of the directory of files into the target, all or nothing.
-    fn move_contents(&self) -> Result<()> {
-        let files = self.path.join(FILES);
-        // The set's mode for it may forbid what has to be done now; where there are no modes, none does.
-        let _ = std::fs::set_permissions(&files, Permissions::from_mode(0o700));
-        let mut moves = Vec::new();
-        for entry in std::fs::read_dir(&files).map_err(Error::io("read", &files))? {
-            let entry = entry.map_err(Error::io("read", &files))?;
-            let to = self.target.join(entry.file_name());
-            if to.symlink_metadata().is_ok() {
-                return Err(Error::refused(
-                    format!("{} exists already", to.display()),
-                    "import into a directory that is empty or does not exist",
-                ));
-            }
-            moves.push((entry.path(), to));
+    fn move_contents(&self, there: &Dir) -> Result<()> {
+        // The set's mode for it may forbid what has to be done now.
+        self.own.permit(FILES);
+        let names = self.files.names().map_err(Error::io("read", self.files.path()))?;
+        if let Some(taken) = names.iter().find(|name| there.has(name)) {
+            return Err(Error::refused(
+                format!("{} exists already", there.show(taken).display()),
+                "import into a directory that is empty or does not exist",
+            ));
         }
-        for (done, (from, to)) in moves.iter().enumerate() {
-            let moved = self.disk.allow(Operation::Rename, from).and_then(|()| move_entry(from, to));
-            if let Err(e) = moved {
-                moves[..done].iter().for_each(|(from, to)| drop(move_entry(to, from)));
-                return Err(Error::io("rename to", to)(e));
+        for (done, name) in names.iter().enumerate() {
+            if let Err(e) = move_entry(&self.files, name, there, name) {
+                names[..done].iter().for_each(|name| drop(move_entry(there, name, &self.files, name)));
+                return Err(Error::io("rename to", there.show(name))(e));
             }
         }
         Ok(())
     }
 
     /// Gives a target that stays its mode and time, if it is ours to change and the file system has such.
-    fn adopt(&self, own: Own) -> Result<()> {
-        let changed = std::fs::set_permissions(&self.target, Permissions::from_mode(own.mode)).and_then(|()| {
+    fn adopt(&self, there: &Dir, own: Own) -> Result<()> {
+        let mode = self.own_mode(own.mode);
+        let changed = there.set_own_mode(mode).and_then(|()| {
             let Some(mtime) = own.mtime else { return Ok(()) };
-            rustix::fs::utimensat(rustix::fs::CWD, &self.target, &timestamps(mtime), AtFlags::empty())
-                .map_err(Into::into)
+            Ok(rustix::fs::futimens(there, &timestamps(mtime))?)
         });
         match changed {
             Err(e) if ![io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported].contains(&e.kind()) => {
-                Err(Error::io("set the mode of", &self.target)(e))
+                Err(Error::io("set the mode of", there.path())(e))
             }
             _ => Ok(()),
         }
@@ -126,7 +128,7 @@ impl Staging {
 
     /// Removes what was kept for repairs: an import that goes on does not know what it is.
     pub fn drop_scratch(&self) {
-        let _ = remove_tree(&self.scratch());
+        let _ = self.own.remove_tree(SCRATCH);
     }
 
     /// Removes everything that was placed.
@@ -139,21 +141,39 @@ impl Staging {
         // FUSE drivers keep a file that was removed, under another name, until they have heard that it was closed.
         for attempt in 0..ATTEMPTS {
             std::thread::sleep(std::time::Duration::from_millis(10) * attempt);
-            if remove_tree(&self.path).is_ok() || self.path.symlink_metadata().is_err() {
+            let place = self.target.place();
+            if remove(place, &self.name, &self.own).is_ok() || !place.has(&self.name) {
                 break;
             }
         }
     }
 }
 
-/// Renames; a directory that may not be written to cannot change its parent, so it may be for that moment.
-fn move_entry(from: &Path, to: &Path) -> io::Result<()> {
-    let meta = from.symlink_metadata()?;
-    if !meta.is_dir() || meta.mode() & 0o200 != 0 {
-        return std::fs::rename(from, to);
+/// Whether something of this name and length is in a directory.
+fn is_there(dir: &io::Result<Dir>, name: &[u8], len: Option<u64>) -> bool {
+    // In a directory that the set closes to this user nothing can be seen, and nothing is known to be missing.
+    let closed = |e: &io::Error| e.raw_os_error() == Some(Errno::ACCESS.raw_os_error());
+    match dir.as_ref().map(|dir| dir.stat(os(name))) {
+        Ok(Ok(Some(stat))) => len.is_none_or(|len| stat.st_size as u64 == len),
+        Ok(Ok(None)) => false,
+        Ok(Err(e)) => closed(&e),
+        Err(e) => closed(e),
     }
-    std::fs::set_permissions(from, Permissions::from_mode(0o700))?;
-    let renamed = std::fs::rename(from, to);
-    std::fs::set_permissions(if renamed.is_ok() { to } else { from }, meta.permissions())?;
+}
+
+/// Renames; a directory that may not be written to cannot change its parent, so it may be for that moment.
+fn move_entry(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    let Some(stat) = from.stat(name)? else { return Err(io::ErrorKind::NotFound.into()) };
+    let mode = stat.st_mode & 0o7777;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || mode & 0o200 != 0 {
+        return from.rename_to(name, to, new);
+    }
+    from.set_mode(name, mode | 0o700)?;
+    let renamed = from.rename_to(name, to, new);
+    if renamed.is_ok() {
+        to.set_mode(new, mode)?
+    } else {
+        from.set_mode(name, mode)?
+    }
     renamed
 }

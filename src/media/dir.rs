@@ -1,0 +1,623 @@
+//! Directories that are opened once and held. Everything in them is done through that descriptor: whatever somebody puts in
+//! the place of the directory, or of one in it, nothing outside is read, written or removed.
+//!
+//! A link is followed only on the way to a directory that the user has named, once. Inside of a held directory no link is
+//! ever followed, not even in the middle of a name: the kernel is told so (openat2(2), `RESOLVE_NO_SYMLINKS`), and where it
+//! does not know how, each component is opened by itself. Paths are kept to be shown, and not used again.
+
+use super::disk::{Disk, Opened, Operation};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory that is held. Clones share the descriptor; the last one closes it.
+#[derive(Clone)]
+pub struct Dir(Arc<Held>);
+
+struct Held {
+    disk: Disk,
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// A name in a held directory, which may have several components.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// The directory.
+    pub dir: Dir,
+    /// The name.
+    pub name: String,
+}
+
+/// By which a directory is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// How every directory is opened.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Dir {
+    /// Opens a directory that the user has named; if that is a link, it is followed.
+    pub fn given(disk: &Disk, path: &Path) -> io::Result<Dir> {
+        disk.allow(Operation::Open, path)?;
+        let open = |flags| rustix::fs::openat(CWD, path, flags, Mode::empty());
+        Ok(Dir::held(disk, or_unlisted(open)?, path.to_owned()))
+    }
+
+    /// The same for one that may not be there yet: it is made, and those above it.
+    pub fn given_or_made(disk: &Disk, path: &Path) -> io::Result<Dir> {
+        Dir::made_with(disk, path, 0o777)
+    }
+
+    /// The same for a directory that nobody else may look into if it is made.
+    pub fn given_or_made_private(disk: &Disk, path: &Path) -> io::Result<Dir> {
+        Dir::made_with(disk, path, 0o700)
+    }
+
+    fn made_with(disk: &Disk, path: &Path, mode: u32) -> io::Result<Dir> {
+        match (Dir::given(disk, path), path.parent(), path.file_name()) {
+            (Err(e), Some(parent), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                let made = Dir::made_with(disk, parent, mode)?.make_dir(name, mode)?;
+                Ok(Dir::held(disk, made.0.fd.try_clone()?, path.to_owned()))
+            }
+            (opened, ..) => opened,
+        }
+    }
+
+    fn held(disk: &Disk, fd: OwnedFd, path: PathBuf) -> Dir {
+        Dir(Arc::new(Held { disk: disk.clone(), fd, path }))
+    }
+
+    /// Where it was when it was opened: to be shown.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// What it is read and written through.
+    pub fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    /// Where it really is, without links, as far as the system tells.
+    pub fn real_path(&self) -> PathBuf {
+        let told = rustix::fs::readlinkat(CWD, proc_path(&self.0.fd), Vec::new());
+        told.map_or_else(|_| self.path().to_owned(), |path| PathBuf::from(OsString::from_vec(path.into_bytes())))
+    }
+
+    /// The last component of its path, also where that is `.` or `/`.
+    pub fn name(&self) -> OsString {
+        let named = self.path().file_name().map(OsStr::to_owned);
+        named.unwrap_or_else(|| self.real_path().file_name().map(OsStr::to_owned).unwrap_or_default())
+    }
+
+    /// A place in it.
+    pub fn at(&self, name: impl Into<String>) -> Location {
+        Location { dir: self.clone(), name: name.into() }
+    }
+
+    /// The path of something in it, to be shown.
+    pub fn show(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path().join(Path::new(name.as_ref()))
+    }
+
+    /// By which it is known again.
+    pub fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity::of(&rustix::fs::fstat(&self.0.fd)?))
+    }
+
+    /// Whether a file system is mounted here, as far as the system tells; a bind mount counts.
+    pub fn is_mount_point(&self) -> bool {
+        use rustix::fs::{StatxAttributes, StatxFlags, statx};
+        let told = statx(&self.0.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok();
+        let told = told.filter(|s| s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT));
+        match told {
+            Some(stat) => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+            None => self.is_on_another_device(),
+        }
+    }
+
+    /// What systems before Linux 5.8 can tell: the directory above is on another device, or is this one.
+    fn is_on_another_device(&self) -> bool {
+        let above = rustix::fs::statat(&self.0.fd, "..", AtFlags::empty());
+        let own = rustix::fs::fstat(&self.0.fd);
+        matches!((own, above), (Ok(own), Ok(above)) if own.st_dev != above.st_dev || own.st_ino == above.st_ino)
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&self.0.fd)?)
+    }
+
+    /// The directory above, without a name: for questions only.
+    pub fn above(&self) -> io::Result<Dir> {
+        let open = |flags| rustix::fs::openat(&self.0.fd, "..", flags, Mode::empty());
+        let fd = or_unlisted(open)?;
+        Ok(Dir::held(self.disk(), fd, self.path().join("..")))
+    }
+
+    /// Whether this user may do that in it.
+    pub fn access(&self, wanted: rustix::fs::Access) -> io::Result<()> {
+        Ok(rustix::fs::accessat(&self.0.fd, ".", wanted, AtFlags::empty())?)
+    }
+
+    /// A directory in it; never a link.
+    pub fn dir(&self, name: impl AsRef<OsStr>) -> io::Result<Dir> {
+        let path = self.show(&name);
+        self.disk().allow(Operation::Open, &path)?;
+        let open = |flags| dir_beneath(&self.0.fd, name.as_ref(), flags);
+        Ok(Dir::held(self.disk(), or_unlisted(open)?, path))
+    }
+
+    /// Makes a directory that must not exist, and opens it.
+    pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Dir> {
+        let (parent, last) = self.parent_of(name.as_ref())?;
+        self.disk().allow(Operation::Create, &self.show(&name))?;
+        rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode))?;
+        self.dir(name)
+    }
+
+    /// Opens a file for reading. What lies on a drive may be anything: only regular files are opened.
+    pub fn open(&self, name: impl AsRef<OsStr>) -> io::Result<Opened> {
+        self.open_with(name, OFlags::RDONLY, 0).map(|file| self.disk().opened(file))
+    }
+
+    /// Reads a small file whole, up to `limit` bytes.
+    pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> io::Result<Vec<u8>> {
+        super::take_all(self.open(name)?, limit)
+    }
+
+    /// Opens a file for writing.
+    pub fn open_to_write(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        self.open_with(name, OFlags::WRONLY, 0)
+    }
+
+    /// Makes a file that must not exist.
+    pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
+        self.disk().allow(Operation::Create, &self.show(&name))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        self.open_unasked(name.as_ref(), flags, mode)
+    }
+
+    /// Opens a file of ours for reading and writing; makes it if it is not there.
+    pub fn open_or_create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
+        self.disk().allow(Operation::Create, &self.show(&name))?;
+        self.open_unasked(name.as_ref(), OFlags::RDWR | OFlags::CREATE, mode)
+    }
+
+    /// Opens a file of ours for reading and for writing at its end.
+    pub fn open_to_append(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        self.open_with(name, OFlags::RDWR | OFlags::APPEND, 0)
+    }
+
+    fn open_with(&self, name: impl AsRef<OsStr>, flags: OFlags, mode: u32) -> io::Result<File> {
+        self.disk().allow(Operation::Open, &self.show(&name))?;
+        self.open_unasked(name.as_ref(), flags, mode)
+    }
+
+    fn open_unasked(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
+        // A fifo that nobody writes to must not keep us waiting.
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = beneath(&self.0.fd, name, flags, Mode::from_raw_mode(mode));
+        let file = File::from(opened.map_err(told)?);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
+        }
+    }
+
+    /// What has a name in it; `None` if nothing has.
+    pub fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<FileType>> {
+        Ok(self.stat(name)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+    }
+
+    /// The metadata of what has a name in it, be it a link; `None` if nothing has.
+    pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
+        let found = self
+            .parent_of(name.as_ref())
+            .and_then(|(parent, last)| Ok(rustix::fs::statat(parent.as_fd(), last, AtFlags::SYMLINK_NOFOLLOW)?));
+        match found {
+            Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Whether anything has this name.
+    pub fn has(&self, name: impl AsRef<OsStr>) -> bool {
+        !matches!(self.kind(name), Ok(None))
+    }
+
+    /// Whether a directory has this name.
+    pub fn has_dir(&self, name: impl AsRef<OsStr>) -> bool {
+        matches!(self.kind(name), Ok(Some(FileType::Directory)))
+    }
+
+    /// Whether a regular file has this name.
+    pub fn has_file(&self, name: impl AsRef<OsStr>) -> bool {
+        matches!(self.kind(name), Ok(Some(FileType::RegularFile)))
+    }
+
+    /// The names in it, in no order.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        Ok(self.entries()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The names in it and what has them, in no order.
+    pub fn entries(&self) -> io::Result<Vec<(OsString, FileType)>> {
+        self.disk().allow(Operation::Open, self.path())?;
+        // A descriptor of its own, which begins at the first name.
+        let listing = rustix::fs::openat(&self.0.fd, ".", DIRECTORY, Mode::empty())?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::new(listing)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => self.kind(&name)?.unwrap_or(FileType::Unknown),
+                known => known,
+            };
+            entries.push((name, kind));
+        }
+        Ok(entries)
+    }
+
+    /// Gives a file or directory in it another name.
+    pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
+        self.rename_to(from, self, to)
+    }
+
+    /// The same into another directory of the same file system.
+    pub fn rename_to(&self, from: impl AsRef<OsStr>, dir: &Dir, to: impl AsRef<OsStr>) -> io::Result<()> {
+        self.disk().allow(Operation::Rename, &self.show(&from))?;
+        let (old, from) = self.parent_of(from.as_ref())?;
+        let (new, to) = dir.parent_of(to.as_ref())?;
+        Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?)
+    }
+
+    /// Removes what is no directory: of a link the link itself.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        self.unlink(name.as_ref(), AtFlags::empty())
+    }
+
+    /// Removes a directory that is empty.
+    pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        self.unlink(name.as_ref(), AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, name: &OsStr, flags: AtFlags) -> io::Result<()> {
+        self.disk().allow(Operation::Remove, &self.show(name))?;
+        let (parent, last) = self.parent_of(name)?;
+        Ok(rustix::fs::unlinkat(parent.as_fd(), last, flags)?)
+    }
+
+    /// Removes a directory of ours and everything in it.
+    pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        super::removal::remove_tree(self, name.as_ref())
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, text: &OsStr, name: impl AsRef<OsStr>) -> io::Result<()> {
+        self.disk().allow(Operation::Change, &self.show(&name))?;
+        let (parent, last) = self.parent_of(name.as_ref())?;
+        Ok(rustix::fs::symlinkat(text, parent.as_fd(), last)?)
+    }
+
+    /// Makes a second name of a file in it.
+    pub fn hard_link(&self, file: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> io::Result<()> {
+        self.disk().allow(Operation::Change, &self.show(&name))?;
+        let (old, file) = self.parent_of(file.as_ref())?;
+        let (new, last) = self.parent_of(name.as_ref())?;
+        Ok(rustix::fs::linkat(old.as_fd(), file, new.as_fd(), last, AtFlags::empty())?)
+    }
+
+    /// Sets the times of a link itself.
+    pub fn set_link_times(&self, name: impl AsRef<OsStr>, times: &rustix::fs::Timestamps) -> io::Result<()> {
+        let (parent, last) = self.parent_of(name.as_ref())?;
+        Ok(rustix::fs::utimensat(parent.as_fd(), last, times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Sets the mode of a file or directory in it, also of one that may not be opened; never of what a link leads to.
+    pub fn set_mode(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = beneath(&self.0.fd, name.as_ref(), flags, Mode::empty())?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Symlink {
+            return Err(is_link());
+        }
+        // Before Linux 6.6 no call changes the mode of what is open without any permission, but for this name of it.
+        Ok(rustix::fs::chmodat(CWD, proc_path(&found), Mode::from_raw_mode(mode), AtFlags::empty())?)
+    }
+
+    /// Lets its owner do everything with a file or directory in it, where the file system has modes.
+    pub fn permit(&self, name: impl AsRef<OsStr>) {
+        if let Ok(Some(stat)) = self.stat(&name)
+            && stat.st_mode & 0o700 != 0o700
+        {
+            // Where there are no modes, none forbids anything.
+            let _ = self.set_mode(name, stat.st_mode & 0o7777 | 0o700);
+        }
+    }
+
+    /// Sets its own mode.
+    pub fn set_own_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.0.fd, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Makes the names in it durable. File systems that cannot (some FUSE ones) say so, and are excused.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk().allow(Operation::Sync, self.path())?;
+        match rustix::fs::fsync(&self.0.fd) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+            // A directory that may not be listed is held without the right to sync it.
+            Err(Errno::BADF) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The held directory that the last component of `name` lies in, and that component.
+    fn parent_of<'n>(&self, name: &'n OsStr) -> io::Result<(Parent<'_>, &'n OsStr)> {
+        let bytes = name.as_bytes();
+        let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
+            return Ok((Parent::Own(self.0.fd.as_fd()), plain(name)?));
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = dir_beneath(&self.0.fd, OsStr::from_bytes(&bytes[..slash]), flags).map_err(told)?;
+        Ok((Parent::Beneath(above), plain(OsStr::from_bytes(&bytes[slash + 1..]))?))
+    }
+}
+
+/// Where the last component of a name lies.
+enum Parent<'a> {
+    Own(BorrowedFd<'a>),
+    Beneath(OwnedFd),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Own(fd) => *fd,
+            Parent::Beneath(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+}
+
+/// A component that stays where it is.
+fn plain(name: &OsStr) -> io::Result<&OsStr> {
+    match Path::new(name).components().next() {
+        Some(Component::Normal(only)) if only == name => Ok(name),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain name")),
+    }
+}
+
+/// A directory that may be passed through, but not listed, is held all the same: what is in it is found by name.
+fn or_unlisted(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> io::Result<OwnedFd> {
+    match open(DIRECTORY) {
+        Err(Errno::ACCESS) => Ok(open(OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?),
+        other => other.map_err(told),
+    }
+}
+
+fn told(error: Errno) -> io::Error {
+    if error == Errno::LOOP { is_link() } else { error.into() }
+}
+
+fn is_link() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "is a symbolic link, which is not followed")
+}
+
+/// The name that a descriptor has while it is open.
+fn proc_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Opens a directory beneath another one. The system calls a link no directory; it is told apart.
+fn dir_beneath(dir: &OwnedFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    beneath(dir, name, flags, Mode::empty()).map_err(|error| {
+        let what = beneath(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let kind = what.and_then(|fd| rustix::fs::fstat(&fd)).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if error == Errno::NOTDIR && kind == Ok(FileType::Symlink) { Errno::LOOP } else { error }
+    })
+}
+
+/// Opens what lies beneath a directory, following no link and leaving it by no other way.
+fn beneath(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    loop {
+        return match rustix::fs::openat2(dir, name, flags | OFlags::NOFOLLOW, mode, resolve) {
+            // Something was renamed meanwhile, and the kernel could not tell whether that mattered.
+            Err(Errno::AGAIN) => continue,
+            // Older than Linux 5.6, or behind a filter that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => by_component(dir, name, flags, mode),
+            other => other,
+        };
+    }
+}
+
+/// The same one component after the other.
+fn by_component(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let mut above: Option<OwnedFd> = None;
+    let mut components = Path::new(name).components().peekable();
+    while let Some(component) = components.next() {
+        let Component::Normal(component) = component else { return Err(Errno::XDEV) };
+        let at = above.as_ref().unwrap_or(dir);
+        if components.peek().is_none() {
+            let opened = rustix::fs::openat(at, component, flags | OFlags::NOFOLLOW, mode)?;
+            // With O_PATH a link can be opened itself.
+            let link = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) == FileType::Symlink;
+            return if link && !flags.contains(OFlags::PATH) { Err(Errno::LOOP) } else { Ok(opened) };
+        }
+        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        above = Some(rustix::fs::openat(at, component, way, Mode::empty())?);
+    }
+    Err(Errno::NOENT)
+}
+
+/// A name of ours that nobody can know before it is there: 64 random bits between `.ckvault-KIND-` and `.partial`.
+pub fn private_name(kind: &str) -> io::Result<String> {
+    let random = getrandom::u64().map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(format!(".ckvault-{kind}-{random:016x}{}", super::durable::PARTIAL_SUFFIX))
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Identity {
+        Identity { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+impl Location {
+    /// Its path, to be shown.
+    pub fn path(&self) -> PathBuf {
+        self.dir.show(&self.name)
+    }
+
+    /// Opens the file.
+    pub fn open(&self) -> io::Result<Opened> {
+        self.dir.open(&self.name)
+    }
+
+    /// Whether anything has this name.
+    pub fn exists(&self) -> bool {
+        self.dir.has(&self.name)
+    }
+}
+
+impl fmt::Debug for Dir {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.path().fmt(f)
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.path().fmt(f)
+    }
+}
+
+// Directories are told apart by the path that they were opened by.
+impl PartialEq for Dir {
+    fn eq(&self, other: &Dir) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl Eq for Dir {}
+
+impl PartialOrd for Dir {
+    fn partial_cmp(&self, other: &Dir) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Dir {
+    fn cmp(&self, other: &Dir) -> std::cmp::Ordering {
+        self.path().cmp(other.path())
+    }
+}
+
+impl Hash for Dir {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path().hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    type Way = fn(&OwnedFd, &OsStr, OFlags, Mode) -> Result<OwnedFd, Errno>;
+
+    /// Both ways to open, the one of this kernel and the one of old ones, judge alike.
+    #[test]
+    fn no_link_is_followed_and_nothing_above_is_reached() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        fs::create_dir_all(at("held/real/deep")).unwrap();
+        fs::create_dir(at("outside")).unwrap();
+        for file in ["outside/secret", "held/real/file", "held/real/deep/file"] {
+            fs::write(at(file), file).unwrap();
+        }
+        symlink(at("outside"), at("held/link")).unwrap();
+        symlink("real", at("held/inside")).unwrap();
+        symlink(at("outside/secret"), at("held/real/alias")).unwrap();
+        let dir = File::open(at("held")).map(OwnedFd::from).unwrap();
+        let read = OFlags::RDONLY | OFlags::CLOEXEC;
+        for way in [beneath as Way, by_component as Way] {
+            let opens = |name: &str| way(&dir, OsStr::new(name), read, Mode::empty()).map(drop);
+            for good in ["real/file", "real/deep/file", "real/deep", "real"] {
+                assert_eq!(opens(good), Ok(()), "{good}");
+            }
+            let absolute = at("outside/secret");
+            for bad in [
+                "link",
+                "link/secret",
+                "inside/file",
+                "real/alias",
+                "../outside/secret",
+                "..",
+                absolute.to_str().unwrap(),
+            ] {
+                assert!(opens(bad).is_err(), "{bad}");
+            }
+            let missing = opens("real/nothing").unwrap_err();
+            assert_eq!(missing, Errno::NOENT);
+        }
+    }
+
+    #[test]
+    fn everything_is_done_through_the_descriptor_whatever_takes_the_place() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        fs::create_dir_all(at("held/sub")).unwrap();
+        fs::create_dir_all(at("victim/sub")).unwrap();
+        fs::write(at("victim/a"), "mine").unwrap();
+        let dir = Dir::given(&Disk::default(), &at("held")).unwrap();
+        fs::rename(at("held"), at("moved")).unwrap();
+        symlink(at("victim"), at("held")).unwrap();
+        dir.create("a", 0o600).unwrap();
+        dir.rename("a", "sub/b").unwrap();
+        dir.set_mode("sub/b", 0o640).unwrap();
+        dir.make_dir("sub/c", 0o700).unwrap();
+        dir.symlink(OsStr::new("b"), "sub/l").unwrap();
+        assert!(dir.set_mode("sub/l", 0o777).is_err());
+        let mut names = dir.dir("sub").unwrap().names().unwrap();
+        names.sort();
+        assert_eq!(names, ["b", "c", "l"]);
+        dir.remove("sub/l").unwrap();
+        dir.remove_dir("sub/c").unwrap();
+        assert!(at("moved/sub/b").exists() && !at("moved/a").exists());
+        assert_eq!(fs::read_to_string(at("victim/a")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(at("victim/sub")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened_and_does_not_hang() {
+        let temp = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(CWD, temp.path().join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        fs::create_dir(temp.path().join("dir")).unwrap();
+        let dir = Dir::given(&Disk::default(), temp.path()).unwrap();
+        for name in ["fifo", "dir"] {
+            assert!(dir.open(name).is_err() && dir.open_or_create(name, 0o600).is_err(), "{name}");
+            assert!(dir.create(name, 0o600).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Directories of sets that somebody is writing to. Who writes there keeps a file in it locked that only a writer can lock:
+//! a process that may merely read the drive cannot make a set look as if it were being written.
+
+use super::dir::Dir;
+use super::disk::is_failure;
+use super::durable::PARTIAL_SUFFIX;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use std::fs::File;
+use std::io;
+
+/// The beginning of the name of that file; its end says that it is nothing finished.
+const WRITING: &str = "writing";
+/// Another writer may remove the file between opening and locking it, but not so often.
+const ATTEMPTS: usize = 100;
+
+/// The name of the file that is kept locked.
+pub fn name() -> String {
+    format!("{WRITING}{PARTIAL_SUFFIX}")
+}
+
+/// A lock that is held; dropped, its file is removed.
+#[derive(Debug)]
+pub struct WriteLock {
+    dir: Dir,
+    /// `None` where nobody can write, or no file can be made.
+    file: Option<File>,
+}
+
+impl WriteLock {
+    /// Locks a directory; `None` if another process has it. File systems that have no locks are taken to be ours alone.
+    pub fn take(dir: &Dir) -> io::Result<Option<WriteLock>> {
+        for _ in 0..ATTEMPTS {
+            let file = match dir.open_or_create(name(), 0o600) {
+                Err(e) if cannot_be_made(&e) => return Ok(Some(WriteLock { dir: dir.clone(), file: None })),
+                other => other?,
+            };
+            match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
+                // What was removed meanwhile can be locked, but is not what others see.
+                _ if is_named(dir, &file)? => return Ok(Some(WriteLock { dir: dir.clone(), file: Some(file) })),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for WriteLock {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = self.dir.remove(name());
+        }
+    }
+}
+
+/// What is read only, full or failing is not written to by anybody, and may still have to be read.
+fn cannot_be_made(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    [PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&error.kind()) || is_failure(error)
+}
+
+fn is_named(dir: &Dir, file: &File) -> io::Result<bool> {
+    let own = rustix::fs::fstat(file)?;
+    Ok(dir.stat(name())?.is_some_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)))
+}
+
+/// Whether another process is writing to a directory right now, as far as this user can tell.
+pub fn is_being_written(dir: &Dir) -> bool {
+    let Ok(file) = dir.open(name()) else { return false };
+    matches!(fcntl_getlk(file.file(), &Flock::from(FlockType::ReadLock)), Ok(Some(_)))
+}
