@@ -303,11 +303,6 @@ impl Dir {
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, flags)?)
     }
 
-    /// Removes a directory of ours and everything in it.
-    pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        super::removal::remove_tree(self, name.as_ref())
-    }
-
     /// Makes a symbolic link.
     pub fn symlink(&self, text: &OsStr, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Change, &self.show(&name))?;
@@ -468,12 +463,6 @@ fn by_component(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: Mode) -> Resul
         above = Some(rustix::fs::openat(at, component, way, Mode::empty())?);
     }
     Err(Errno::NOENT)
-}
-
-/// A name of ours that nobody can know before it is there: 64 random bits between `.ckvault-KIND-` and `.partial`.
-pub fn private_name(kind: &str) -> io::Result<String> {
-    let random = getrandom::u64().map_err(|e| io::Error::other(e.to_string()))?;
-    Ok(format!(".ckvault-{kind}-{random:016x}{}", super::durable::PARTIAL_SUFFIX))
 }
 
 impl Identity {

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::media::cache;
-use crate::media::dir::{Dir, private_name};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::durable::private_name;
 use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

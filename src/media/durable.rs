@@ -10,6 +10,12 @@ use std::path::PathBuf;
 /// What the name of an unfinished file ends with.
 pub const PARTIAL_SUFFIX: &str = ".partial";
 
+/// A name of ours that nobody can know before it is there: 64 random bits between `.ckvault-KIND-` and `.partial`.
+pub fn private_name(kind: &str) -> std::io::Result<String> {
+    let random = getrandom::u64().map_err(|e| std::io::Error::other(e.to_string()))?;
+    Ok(format!(".ckvault-{kind}-{random:016x}{}", PARTIAL_SUFFIX))
+}
+
 /// A file in the making. Dropped without [`Partial::finish`], it keeps its `.partial` name.
 #[must_use = "an unfinished file keeps its .partial name"]
 pub struct Partial {

@@ -10,7 +10,7 @@ pub mod lock;
 pub mod modes;
 pub mod processor;
 pub mod program;
-mod removal;
+pub mod removal;
 pub mod sets;
 pub mod staging;
 pub mod statefile;

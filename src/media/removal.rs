@@ -10,7 +10,8 @@ const MOVED: &str = ".ckvault-";
 
 /// Removes a tree, whatever modes its directories have been given. What lies deep is moved up first: a set may nest as deep
 /// as the longest path, below which a descriptor for each level is not to be had.
-pub(super) fn remove_tree(place: &Dir, name: &OsStr) -> io::Result<()> {
+pub fn remove_tree(place: &Dir, name: impl AsRef<OsStr>) -> io::Result<()> {
+    let name = name.as_ref();
     let top = opened(place, name)?;
     let mut moved = 0u64;
     loop {

@@ -8,6 +8,7 @@ use crate::format::hashes::{BLOCK, blocks};
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::Operation;
+use crate::media::removal::remove_tree;
 use crate::media::staging::Staging;
 use crate::pipeline::bits::Bits;
 use crate::pipeline::blocks::At;
@@ -24,7 +25,7 @@ impl Scratch {
     pub fn begin(staging: &Staging) -> Result<Scratch> {
         let at = staging.scratch();
         if at.exists() {
-            at.dir.remove_tree(&at.name).map_err(Error::io("remove", at.path()))?;
+            remove_tree(&at.dir, &at.name).map_err(Error::io("remove", at.path()))?;
         }
         Ok(Scratch { at, kept: HashMap::new() })
     }

@@ -185,20 +185,21 @@ fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[PathBuf]) -> R
     let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
     let mut seen = Vec::new();
     for path in drives {
-        let resolved = resolve(path);
+        let (resolved, identity) = (resolve(path), Dir::given(disk, path).and_then(|dir| dir.identity()).ok());
         if sources.iter().any(|s| resolved.starts_with(s)) {
             return Err(Error::usage(
                 format!("the destination {} lies in what is exported", path.display()),
                 "export to a directory outside of the source, or name the sources",
             ));
         }
-        if seen.contains(&resolved) {
+        // One directory may have two paths, by bind mounts.
+        if identity.is_some() && seen.contains(&identity) {
             return Err(Error::usage(
                 format!("the destination {} is given twice", path.display()),
                 "give each drive once",
             ));
         }
-        seen.push(resolved);
+        seen.push(identity);
     }
     Ok(())
 }

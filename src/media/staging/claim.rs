@@ -6,9 +6,11 @@
 
 use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging};
 use crate::error::{Error, Result};
-use crate::media::dir::{Dir, private_name};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::durable::private_name;
 use crate::media::modes::Modes;
+use crate::media::removal::remove_tree;
 use crate::text::printable;
 use rustix::fs::{Access, FileType, FlockOperation};
 use rustix::io::Errno;
@@ -326,7 +328,7 @@ pub(super) fn remove(place: &Dir, name: &str, dir: &Dir) -> io::Result<()> {
     let _ = dir.remove(JOURNAL);
     // The name must still be that of the directory that is held.
     match place.dir(name).and_then(|there| Ok(there.identity()? == dir.identity()?)) {
-        Ok(true) => place.remove_tree(name),
+        Ok(true) => remove_tree(place, name),
         Ok(false) => Err(io::Error::other("another directory has taken its name")),
         Err(e) => Err(e),
     }

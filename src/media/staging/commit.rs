@@ -4,6 +4,7 @@ use super::claim::{Target, remove};
 use super::{FILES, SCRATCH, Staging, os, timestamps};
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
+use crate::media::removal::remove_tree;
 use crate::text::printable;
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -128,7 +129,7 @@ impl Staging {
 
     /// Removes what was kept for repairs: an import that goes on does not know what it is.
     pub fn drop_scratch(&self) {
-        let _ = self.own.remove_tree(SCRATCH);
+        let _ = remove_tree(&self.own, SCRATCH);
     }
 
     /// Removes everything that was placed.

@@ -9,8 +9,9 @@ mod commit;
 pub use commit::Own;
 
 use crate::error::{Error, Result};
-use crate::media::dir::{Dir, Location, private_name};
+use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Disk, Opened, Operation};
+use crate::media::durable::{PARTIAL_SUFFIX, private_name};
 use crate::media::modes::Modes;
 use crate::text::printable;
 use claim::Target;
@@ -51,7 +52,7 @@ pub struct Staging {
 
 /// The beginning of the name of every staging directory, and its end.
 const PREFIX: &str = ".ckvault-";
-const SUFFIX: &str = crate::media::durable::PARTIAL_SUFFIX;
+const SUFFIX: &str = PARTIAL_SUFFIX;
 /// What is in it.
 const FILES: &str = "files";
 const JOURNAL: &str = "journal";
