@@ -6,12 +6,13 @@ use ckvault::format::filter::Filter;
 use ckvault::format::hashes::{self, BLOCK};
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
 use ckvault::media::disk::Disk;
-use ckvault::pipeline::compress::{self, Compression, Compressor, Decompressor, StreamCompressor};
-use ckvault::pipeline::parity::{Codec, Found};
-use ckvault::pipeline::seal::SetIdentity;
-use ckvault::pipeline::source::Source;
-use ckvault::pipeline::walk::{Links, walk};
-use ckvault::pipeline::{tar, wanted};
+use ckvault::pack::source::Source;
+use ckvault::pack::walk::{Links, walk};
+use ckvault::restore::selection;
+use ckvault::stages::compress::{self, Compression, Compressor, Decompressor, StreamCompressor};
+use ckvault::stages::parity::{Codec, Found};
+use ckvault::stages::seal::SetIdentity;
+use ckvault::stages::tar;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use std::io::{Read, Write};
@@ -241,5 +242,5 @@ fn l_inventory_read(bencher: Bencher) {
 #[divan::bench]
 fn m_choice_of_entries(bencher: Bencher) {
     let entries = entries();
-    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| wanted::choose(black_box(&entries), |_| true));
+    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| selection::choose(black_box(&entries), |_| true));
 }

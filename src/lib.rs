@@ -16,7 +16,12 @@
 pub mod commands;
 pub mod error;
 pub mod format;
+pub mod heal;
 pub mod media;
-pub mod pipeline;
+pub mod pack;
 pub mod progress;
+pub mod restore;
+pub mod set;
+pub mod stages;
 pub mod text;
+pub mod threads;

@@ -7,20 +7,20 @@ use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::modes::Modes;
 use crate::media::staging::claim::Claim;
 use crate::media::staging::{self, Staging};
-use crate::pipeline::change::Changer;
-use crate::pipeline::contents::{self, Contents};
-use crate::pipeline::copies::{self, Copies};
-use crate::pipeline::gather::Gather;
-use crate::pipeline::journal::{self, Header, Leftovers, Said};
-use crate::pipeline::open::{self, Set, Where};
-use crate::pipeline::paths;
-use crate::pipeline::place::Placer;
-use crate::pipeline::restore::{self, Patience, Restore};
-use crate::pipeline::salvage::{Broken, Ending};
-use crate::pipeline::seal::identities::Identities;
-use crate::pipeline::tally::Tally;
-use crate::pipeline::wanted::{Fate, Placed, Wanted, choose};
 use crate::progress::{Ask, Progress};
+use crate::restore::journal::{self, Header, Leftovers, Said};
+use crate::restore::link_copies::{self, Copies};
+use crate::restore::missing::Gather;
+use crate::restore::next_drive::Changer;
+use crate::restore::paths;
+use crate::restore::place::Placer;
+use crate::restore::placed::Tally;
+use crate::restore::rounds::{self, Patience, Restore};
+use crate::restore::salvage::{Broken, Ending};
+use crate::restore::selection::{Fate, Placed, Wanted, choose};
+use crate::set::contents::{self, Contents};
+use crate::set::open::{self, Set, Where};
+use crate::stages::seal::identities::Identities;
 use crate::text::listing;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Serialize;
@@ -124,7 +124,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let segments = wanted.segments(&contents);
     let patience = Patience { ask: ask.can_change_drives(), salvage: options.salvage };
     if !patience.ask && !patience.salvage {
-        restore::require_enough(&set, &contents, &segments)?;
+        rounds::require_enough(&set, &contents, &segments)?;
     }
     let mut claim = Claim::on(&options.place.disk, &options.to, &set.manifest().set[..8])?;
     let header = header(options, &set, &contents, claim.target());
@@ -141,7 +141,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         true => job.conclude(&set, &contents, &wanted),
         false => job.fill(set, contents, wanted, &mut changer, patience, &mut resumable),
     };
-    done.map_err(|why| restore::end_early(staging, resumable, why))
+    done.map_err(|why| rounds::end_early(staging, resumable, why))
 }
 
 /// Which entries are placed, and how; refuses a set with paths or links that may not be.
@@ -157,7 +157,7 @@ fn choose_entries(options: &Options, set: &Set, contents: &Contents, only: Optio
         ));
     }
     let copies = match options.links {
-        Links::Copy => copies::plan(&contents.entries, &mut fate)?,
+        Links::Copy => link_copies::plan(&contents.entries, &mut fate)?,
         _ => Copies::default(),
     };
     Ok(Wanted { fate, copies })

@@ -2,8 +2,8 @@
 
 use super::export::ReportedProgram;
 use crate::error::Result;
-use crate::pipeline::open::{self, Where};
-use crate::pipeline::plan::survives_as_placed;
+use crate::pack::plan::survives_as_placed;
+use crate::set::open::{self, Where};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

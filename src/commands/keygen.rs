@@ -5,7 +5,7 @@ use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::{write_public, write_secret};
-use crate::pipeline::seal::SetIdentity;
+use crate::stages::seal::SetIdentity;
 use serde::Serialize;
 use std::path::PathBuf;
 

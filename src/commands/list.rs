@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::format::hash_hex;
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
-use crate::pipeline::contents;
-use crate::pipeline::open::{self, Where};
-use crate::pipeline::seal::identities::Identities;
 use crate::progress::Ask;
+use crate::set::contents;
+use crate::set::open::{self, Where};
+use crate::stages::seal::identities::Identities;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 

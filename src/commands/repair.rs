@@ -3,18 +3,18 @@
 
 use super::verify;
 use crate::error::{Error, Result};
+use crate::heal::audit::{Audit, audit};
+use crate::heal::repair::{self, Remedy};
+use crate::heal::verdict::Verdict;
+use crate::heal::volumes::Why;
 use crate::media::dir::Dir;
 use crate::media::drive;
 use crate::media::lock::WriteLock;
-use crate::pipeline::audit::{Audit, audit};
-use crate::pipeline::blocks::Blocks;
-use crate::pipeline::open::{self, Set, Where};
-use crate::pipeline::part::Part;
-use crate::pipeline::readback::Origin;
-use crate::pipeline::rebuild::Why;
-use crate::pipeline::remedy::{self, Remedy};
-use crate::pipeline::verdict::Verdict;
 use crate::progress::{Phase, Progress};
+use crate::set::blocks::Blocks;
+use crate::set::open::{self, Set, Where};
+use crate::set::part::Part;
+use crate::set::readback::Origin;
 use crate::text::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ impl Report {
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let set = open::open(&options.place)?;
     let locks = lock_all(&set)?;
-    set.parts.iter().for_each(remedy::sweep);
+    set.parts.iter().for_each(repair::sweep);
     set.share_slot();
     let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
     let judge = |blocks: &Blocks| audit(blocks.set(), blocks, false, progress);
@@ -115,7 +115,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     {
         return Err(refusal);
     }
-    let needs = remedy::needs(&set, &found);
+    let needs = repair::needs(&set, &found);
     let (given, unused) = assign(&set, &found, &needs, &options.to)?;
     let open = |(number, path): (u32, PathBuf)| Ok((number, drive::open(&options.place.disk, &path)?));
     let given: BTreeMap<u32, Dir> = given.into_iter().map(open).collect::<Result<_>>()?;
@@ -138,7 +138,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.
 fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
     let lock =
-        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| remedy::busy(dir));
+        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| repair::busy(dir));
     set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect()
 }
 
@@ -155,13 +155,13 @@ fn assign(set: &Set, found: &[Audit], needs: &[u32], to: &[PathBuf]) -> Result<(
         true => "give --to once for each of them".to_owned(),
         false => format!(
             "give --to once for each of them; {} can be repaired in place before, by the same command without --to",
-            crate::pipeline::part::name_drives(&here)
+            crate::set::part::name_drives(&here)
         ),
     };
     Err(Error::usage(
         format!(
             "{} of the set need{} a replacement, and --to names {}",
-            crate::pipeline::part::name_drives(needs),
+            crate::set::part::name_drives(needs),
             if needs.len() == 1 { "s" } else { "" },
             to.len()
         ),
@@ -237,7 +237,7 @@ fn incomplete(set: &Set, absent: &[u32]) -> Why {
     let wanted = if absent.is_empty() { set.absent() } else { absent.to_vec() };
     Error::drive(
         "what is here does not suffice to make the set whole",
-        format!("bring {} of the set, and name all drives in one command", crate::pipeline::part::name_drives(&wanted)),
+        format!("bring {} of the set, and name all drives in one command", crate::set::part::name_drives(&wanted)),
     )
     .into()
 }

@@ -1,13 +1,13 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::pipeline::audit::{Audit, FileState, State, VolumeState, audit};
-use crate::pipeline::blocks::Blocks;
-use crate::pipeline::open::{self, Set, Where};
-use crate::pipeline::part::Part;
-use crate::pipeline::plan::survives_as_placed;
-use crate::pipeline::verdict::Verdict;
+use crate::heal::audit::{Audit, FileState, State, VolumeState, audit};
+use crate::heal::verdict::Verdict;
+use crate::pack::plan::survives_as_placed;
 use crate::progress::Progress;
+use crate::set::blocks::Blocks;
+use crate::set::open::{self, Set, Where};
+use crate::set::part::Part;
 use crate::text::printable;
 use rustix::fs::FileType;
 use serde::Serialize;

@@ -3,9 +3,9 @@
 use ckvault::commands::{export, import, keygen, verify};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
-use ckvault::pipeline::open::Where;
-use ckvault::pipeline::plan::Request;
+use ckvault::pack::plan::Request;
 use ckvault::progress::{Nobody, Silent};
+use ckvault::set::open::Where;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,11 +4,11 @@ use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
 use ckvault::media::program::OWN;
-use ckvault::pipeline::compress::Compression;
-use ckvault::pipeline::journal::Leftovers;
-use ckvault::pipeline::open::Where;
-use ckvault::pipeline::plan::Request;
-use ckvault::pipeline::walk::Links;
+use ckvault::pack::plan::Request;
+use ckvault::pack::walk::Links;
+use ckvault::restore::journal::Leftovers;
+use ckvault::set::open::Where;
+use ckvault::stages::compress::Compression;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

@@ -11,16 +11,20 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
-use crate::pipeline::filehash::Page;
-use crate::pipeline::known::Known;
-use crate::pipeline::readback::{self, Origin};
-use crate::pipeline::room::Room;
-use crate::pipeline::seal::SetRecipient;
-use crate::pipeline::setdirs::{self, SetDirs};
-use crate::pipeline::source::Source;
-use crate::pipeline::state::{Begun, State, Unfinished, Wrote};
-use crate::pipeline::{self, Packed, Packing, metadata, sign};
+use crate::pack::Packed;
+use crate::pack::Packing;
+use crate::pack::capacity::Room;
+use crate::pack::directories::{self, SetDirs};
+use crate::pack::finished_groups::Known;
+use crate::pack::metadata;
+use crate::pack::pack;
+use crate::pack::sign;
+use crate::pack::source::Source;
+use crate::pack::state::{Begun, State, Unfinished, Wrote};
 use crate::progress::{Ask, DriveWanted, Progress};
+use crate::set::readback::{self, Origin};
+use crate::stages::filehash::Page;
+use crate::stages::seal::SetRecipient;
 use base64::Engine as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -134,8 +138,8 @@ impl Export {
             return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
         }
         for drive in self.begun.drives.iter().filter_map(|d| Dir::given(&self.disk, d).ok()) {
-            if setdirs::is_on(&drive, &self.dir_name()) {
-                let _ = setdirs::remove_from(&drive, &self.dir_name());
+            if directories::is_on(&drive, &self.dir_name()) {
+                let _ = directories::remove_from(&drive, &self.dir_name());
             }
         }
         let _ = self.state.remove();
@@ -193,10 +197,10 @@ impl Export {
         let place = dir.path().display();
         if !self.at.known.is_empty() {
             let wrong = || format!("{place} does not hold part {} of this set", self.at.part);
-            return if setdirs::is_on(dir, &self.dir_name()) { Ok(()) } else { Err(wrong()) };
+            return if directories::is_on(dir, &self.dir_name()) { Ok(()) } else { Err(wrong()) };
         }
         let label = self.begun.label.as_deref();
-        let used = |part: &u32| setdirs::is_on(dir, &set_dir_name(label, &self.begun.set, *part));
+        let used = |part: &u32| directories::is_on(dir, &set_dir_name(label, &self.begun.set, *part));
         if let Some(part) = (1..self.at.part).find(used) {
             return Err(format!("{place} holds part {part} of this set, which is complete"));
         }
@@ -244,8 +248,8 @@ impl Export {
             false => SetDirs::take_up(drives, &name)?,
             true => {
                 // What an interruption left before any group was complete.
-                let left = drives.iter().filter(|drive| setdirs::is_on(drive, &name));
-                left.into_iter().try_for_each(|drive| setdirs::remove_from(drive, &name))?;
+                let left = drives.iter().filter(|drive| directories::is_on(drive, &name));
+                left.into_iter().try_for_each(|drive| directories::remove_from(drive, &name))?;
                 self.state.part(self.at.part)?;
                 SetDirs::create(drives, &name)?
             }
@@ -270,7 +274,7 @@ impl Export {
             room: self.begun.plan.in_parts.then_some(&room),
             log: &self.state,
         };
-        let packed = pipeline::pack(&packing, progress)?;
+        let packed = pack(&packing, progress)?;
         match packed.frames.is_empty() {
             false => Ok(packed),
             true => Err(Error::drive("not one frame fits the drives at hand", "use larger drives")),

@@ -5,9 +5,9 @@ use crate::commands::export::part::WrittenPart;
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::drive::Drive;
-use crate::pipeline::plan::{Plan, survives, survives_as_placed};
-use crate::pipeline::readback::Origin;
-use crate::pipeline::walk::Walked;
+use crate::pack::plan::{Plan, survives, survives_as_placed};
+use crate::pack::walk::Walked;
+use crate::set::readback::Origin;
 use serde::Serialize;
 use std::path::PathBuf;
 

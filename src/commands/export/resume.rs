@@ -8,10 +8,12 @@ use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
 use crate::media::dir::Dir;
-use crate::pipeline::source::Source;
-use crate::pipeline::state::{self, Begun, State, Unfinished};
-use crate::pipeline::{program, setdirs, sign};
+use crate::pack::directories;
+use crate::pack::sign;
+use crate::pack::source::Source;
+use crate::pack::state::{self, Begun, State, Unfinished};
 use crate::progress::{Ask, Progress};
+use crate::set::program;
 use std::path::{Path, PathBuf};
 
 const MOST_SHOWN: usize = 20;
@@ -141,7 +143,7 @@ pub(super) fn clear_the_way(options: &Options) -> Result<()> {
             ));
         }
         let Some((state, _)) = State::take_up(&dir, &id)? else { continue };
-        left.iter().try_for_each(|(drive, name)| setdirs::remove_from(drive, name))?;
+        left.iter().try_for_each(|(drive, name)| directories::remove_from(drive, name))?;
         state.remove()?;
     }
     Ok(())
@@ -153,5 +155,5 @@ fn left_on(options: &Options, unfinished: &Unfinished) -> Vec<(Dir, String)> {
     let drives: Vec<Dir> = options.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
     let names = (1..=unfinished.part()).map(|part| set_dir_name(begun.label.as_deref(), &begun.set, part));
     let all = names.flat_map(|name| drives.iter().map(move |drive| (drive.clone(), name.clone())));
-    all.filter(|(drive, name)| setdirs::is_on(drive, name)).collect()
+    all.filter(|(drive, name)| directories::is_on(drive, name)).collect()
 }

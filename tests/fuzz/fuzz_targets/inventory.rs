@@ -4,8 +4,9 @@
 #![no_main]
 
 use ckvault::format::inventory::{Inventory, Kind, Reader, lines};
-use ckvault::pipeline::wanted::choose;
-use ckvault::pipeline::{paths, tar};
+use ckvault::restore::selection::choose;
+use ckvault::restore::paths;
+use ckvault::stages::tar;
 use libfuzzer_sys::fuzz_target;
 
 fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Option<Inventory> {

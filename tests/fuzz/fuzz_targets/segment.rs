@@ -4,7 +4,7 @@
 #![no_main]
 
 use ckvault::format::filter::Filter;
-use ckvault::pipeline::compress::{Compression, Compressor, Decompressor};
+use ckvault::stages::compress::{Compression, Compressor, Decompressor};
 use libfuzzer_sys::fuzz_target;
 use std::io::Read;
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use ckvault::pipeline::compress::{Compression, Compressor};
+use ckvault::stages::compress::{Compression, Compressor};
 use ckvault_fuzz::compose::{Keys, Recipe};
 use ckvault_fuzz::ustar::{Item, Kind, dir, file, hardlink, item, symlink};
 use std::cell::RefCell;

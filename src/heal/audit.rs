@@ -1,0 +1,373 @@
+//! The audit: every block of every volume and every metadata file that is here, read and compared, and the verdict that
+//! follows from K, M and what is bad.
+
+use crate::error::{Error, Result};
+use crate::format::hashes;
+use crate::format::manifest::volume_name;
+use crate::format::names;
+use crate::heal::verdict::NEEDED;
+use crate::media::dir::{Dir, Location};
+use crate::progress::{Phase, Progress};
+use crate::set::block_set::Bits;
+use crate::set::blocks::{At, Blocks, Seen};
+use crate::set::failing_drives::Source;
+use crate::set::part::Part;
+use crate::threads::FirstError;
+use crate::threads::lock;
+use crate::threads::workers;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Blocks that a worker reads at a time: 4 MiB.
+const RUN: u64 = 64;
+
+/// What was found out about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// All of it is as it was signed.
+    Ok,
+    /// Some of it is not.
+    Damaged,
+    /// It is not here.
+    Missing,
+}
+
+/// A volume.
+#[derive(Debug)]
+pub struct VolumeState {
+    /// Its file name.
+    pub name: String,
+    /// Its drive.
+    pub drive: u16,
+    /// The judgement.
+    pub state: State,
+    /// The blocks that no file of it has as signed, by number; all of a missing volume.
+    pub bad: Bits,
+    /// Those of them that no file of it has at all.
+    pub unread: Bits,
+    /// Its files; there should be one.
+    pub files: Vec<VolumeFile>,
+    /// Where a file of it should be: once for each copy of its drive.
+    pub homes: Vec<Location>,
+    /// What kind of damage it is, as far as that can be told.
+    pub diagnosis: Option<String>,
+}
+
+/// A file with the name of a volume.
+#[derive(Debug)]
+pub struct VolumeFile {
+    /// Where it is.
+    pub at: Location,
+    /// Its blocks that are not as signed.
+    pub bad: Bits,
+    /// Those of them that could not be read.
+    pub unread: Bits,
+    /// How many blocks it has at all, of those of the volume.
+    pub read: u64,
+    /// Whether it has the right length.
+    pub fits: bool,
+}
+
+/// A metadata file.
+#[derive(Debug)]
+pub struct FileState {
+    /// The directory of the set that it belongs in.
+    pub dir: Dir,
+    /// Its path in there.
+    pub name: String,
+    /// The judgement.
+    pub state: State,
+}
+
+impl FileState {
+    /// Whether it is a metadata file of this name, or the second copy of one.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.rsplit('/').next() == Some(name)
+    }
+}
+
+/// What the audit found.
+pub struct Audit {
+    /// Parity volumes in each group.
+    pub m: u16,
+    /// Volumes by group.
+    pub volumes: Vec<Vec<VolumeState>>,
+    /// By group, rows with more than M bad blocks that can be mended all the same.
+    pub mended: Vec<BTreeSet<u64>>,
+    /// Metadata files of the drives that are here.
+    pub files: Vec<FileState>,
+    /// Files that nothing can replace of which no copy is good, but all together give them.
+    pub combined: BTreeSet<&'static str>,
+    /// Drives that are here.
+    pub present: BTreeSet<u16>,
+    /// Drives that are not.
+    pub absent: BTreeSet<u16>,
+    /// Those of them that were here when the audit began.
+    pub gone: BTreeSet<u16>,
+    /// Only what the drives that are here should hold was judged.
+    pub this_drive: bool,
+}
+
+/// Reads and judges everything that is here.
+pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
+    let before = set.present();
+    let wanted = |drive: u16| !this_drive || before.contains(&drive);
+    let readings = read_volumes(set, blocks, &wanted, progress)?;
+    let files = judge_files(set);
+    set.look_again();
+    let absent = set.absent();
+    let judge = |group: Vec<Reading>| group.into_iter().map(|bad| bad.judge(set, blocks)).collect();
+    let mut found = Audit {
+        m: set.manifest.groups[0].m,
+        volumes: readings.into_iter().map(judge).collect(),
+        mended: Vec::new(),
+        combined: BTreeSet::new(),
+        files: files.into_iter().filter(|f| !set.is_gone(&f.dir)).collect(),
+        present: set.present(),
+        gone: before.intersection(&absent).copied().collect(),
+        absent,
+        this_drive,
+    };
+    let saved = |name: &&str| !found.has_good(name) && set.combined(name).is_some();
+    found.combined = NEEDED.into_iter().filter(saved).collect();
+    found.mended = mend_rows(blocks, &found, progress)?;
+    Ok(found)
+}
+
+/// A run of blocks of a file.
+#[derive(Clone)]
+struct Run {
+    at: At,
+    file: Location,
+    blocks: Range<u64>,
+}
+
+struct Reading {
+    at: At,
+    /// Not judged at all: the volume of an absent drive under `--this-drive`.
+    left_out: bool,
+    files: Vec<VolumeFile>,
+}
+
+fn read_volumes(
+    set: &Part,
+    blocks: &Blocks,
+    wanted: &dyn Fn(u16) -> bool,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<Reading>>> {
+    let mut readings: Vec<Vec<Reading>> = Vec::new();
+    let mut queues: Vec<Queue> = vec![Queue::default(); set.manifest.drives.into()];
+    let mut total = 0;
+    for (group, index, _, volume) in set.manifest.volumes() {
+        let (at, count) = (At { group, index }, hashes::blocks(volume.bytes));
+        let left_out = !wanted(volume.drive);
+        let sources = if left_out { Vec::new() } else { blocks.files(at) };
+        if index == 0 {
+            readings.push(Vec::new());
+        }
+        for source in &sources {
+            // Past the end of its file a volume may be said to be as long as somebody likes.
+            let real = source.file.metadata().map_or(volume.bytes, |m| m.len().min(volume.bytes));
+            total += real;
+            queues[usize::from(volume.drive) - 1].push(at, &source.at, hashes::blocks(real).min(count));
+        }
+        let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
+        readings[group].push(Reading { at, left_out, files });
+    }
+    let names: Vec<String> =
+        (1..=set.manifest.drives).map(|d| format!("drive {}", set.manifest.drive_number(d))).collect();
+    progress.begin(Phase::Verify, total, &names);
+    let mut found = check_all(blocks, &queues, progress)?;
+    for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
+        if let Some((bad, unread)) = found.remove(&file.at) {
+            (file.bad, file.unread) = (bad, unread);
+        }
+        file.bad.insert_from(file.read);
+        file.unread.insert_from(file.read);
+    }
+    progress.end();
+    Ok(readings)
+}
+
+impl VolumeFile {
+    fn new(source: &Source, bytes: u64) -> VolumeFile {
+        let none = || Bits::new(hashes::blocks(bytes), false);
+        let len = source.file.metadata().map_or(bytes, |m| m.len());
+        let read = hashes::blocks(len.min(bytes));
+        VolumeFile { at: source.at.clone(), bad: none(), unread: none(), read, fits: len == bytes }
+    }
+
+    /// Whether all of it is as signed.
+    pub fn is_whole(&self) -> bool {
+        self.fits && self.bad.is_empty()
+    }
+}
+
+/// By file, the blocks that are not good, and those of them that could not be read.
+type Bad = HashMap<Location, (Bits, Bits)>;
+
+/// What there is to read on a drive, file by file, in runs of blocks.
+#[derive(Clone, Default)]
+struct Queue {
+    files: Vec<(u64, At, Location, u64)>,
+    runs: u64,
+}
+
+impl Queue {
+    fn push(&mut self, at: At, file: &Location, blocks: u64) {
+        self.files.push((self.runs, at, file.clone(), blocks));
+        self.runs += blocks.div_ceil(RUN);
+    }
+
+    fn run(&self, number: u64) -> Option<Run> {
+        let after = self.files.partition_point(|(first, ..)| *first <= number);
+        let (first, at, file, blocks) = self.files.get(after.checked_sub(1)?).filter(|_| number < self.runs)?;
+        let start = (number - first) * RUN;
+        Some(Run { at: *at, file: file.clone(), blocks: start..(start + RUN).min(*blocks) })
+    }
+}
+
+/// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
+fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<Bad> {
+    let next: Vec<AtomicU64> = queues.iter().map(|_| AtomicU64::new(0)).collect();
+    let bad: Mutex<Bad> = Mutex::default();
+    let failure = FirstError::default();
+    let work = |worker: usize| -> Result<()> {
+        let mut buffer = Vec::new();
+        for turn in 0..queues.len() {
+            let q = (worker + turn) % queues.len();
+            while let Some(run) = queues[q].run(next[q].fetch_add(1, Ordering::Relaxed)) {
+                if progress.cancelled() {
+                    return Err(Error::Interrupted);
+                }
+                let sources: Vec<_> = blocks.files(run.at).into_iter().filter(|s| s.at == run.file).collect();
+                let seen = blocks.check_in(&sources, run.at, run.blocks.clone(), &mut buffer);
+                progress.drive(q, buffer.len() as u64);
+                progress.advance(buffer.len() as u64);
+                let found = run.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
+                let found: Vec<(u64, Seen)> = found.collect();
+                if !found.is_empty() {
+                    note(&mut lock(&bad), &run, blocks.count(run.at), &found);
+                }
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..workers().max(queues.len()) {
+            let (work, failure) = (&work, &failure);
+            scope.spawn(move || failure.keep(work(worker), || ()));
+        }
+    });
+    failure.check()?;
+    Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn note(bad: &mut Bad, run: &Run, count: u64, found: &[(u64, Seen)]) {
+    let none = || (Bits::new(count, false), Bits::new(count, false));
+    let (wrong, unread) = bad.entry(run.file.clone()).or_insert_with(none);
+    for (block, seen) in found {
+        wrong.insert(*block);
+        if *seen == Seen::Unread {
+            unread.insert(*block);
+        }
+    }
+}
+
+impl Reading {
+    fn judge(mut self, set: &Part, blocks: &Blocks) -> VolumeState {
+        let group = &set.manifest.groups[self.at.group];
+        let volume = &group.volumes[self.at.index];
+        let name = volume_name(self.at.group, self.at.index, group.k);
+        // What is on a drive that is gone by now is as absent as the drive.
+        self.files.retain(|file| !set.is_gone(&file.at.dir));
+        let homes = set.homes().filter(|(_, d)| *d == volume.drive).map(|(dir, _)| dir.at(&name)).collect();
+        let none = Bits::new(hashes::blocks(volume.bytes), false);
+        let (bad, unread) = (none.clone(), none);
+        let mut judged = VolumeState {
+            name,
+            drive: volume.drive,
+            state: State::Missing,
+            bad,
+            unread,
+            files: self.files,
+            homes,
+            diagnosis: None,
+        };
+        if !self.left_out {
+            judged.settle();
+            judged.diagnosis = judged.diagnosis(set, blocks, self.at);
+        }
+        judged
+    }
+}
+
+/// Tries to mend all rows that have more than M bad blocks; by group, those of which all blocks became good.
+fn mend_rows(blocks: &Blocks, found: &Audit, progress: &dyn Progress) -> Result<Vec<BTreeSet<u64>>> {
+    let m = usize::from(found.m);
+    let mut rows: Vec<(usize, u64)> = Vec::new();
+    for (g, group) in found.volumes.iter().enumerate() {
+        let hopeful = |run: &Range<u64>| {
+            let count = |of: fn(&VolumeState) -> &Bits| group.iter().filter(|v| of(v).contains(run.start)).count();
+            count(|v| &v.bad) > m && count(|v| &v.unread) + 2 <= m
+        };
+        rows.extend(found.runs(g).filter(hopeful).flatten().map(|row| (g, row)));
+    }
+    let (next, failure, mended) = (AtomicUsize::new(0), FirstError::default(), Mutex::new(Vec::new()));
+    mended.lock().unwrap_or_else(PoisonError::into_inner).resize(found.volumes.len(), BTreeSet::new());
+    let work = || -> Result<()> {
+        while let Some((group, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if progress.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if blocks.can_mend(*group, *row, found.bad_in(*group, *row)) {
+                lock(&mended)[*group].insert(*row);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(rows.len()) {
+            let (work, failure) = (&work, &failure);
+            scope.spawn(move || failure.keep(work(), || ()));
+        }
+    });
+    failure.check()?;
+    Ok(mended.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Judges every metadata file of every directory, and its second copy.
+fn judge_files(set: &Part) -> Vec<FileState> {
+    let mut states = Vec::new();
+    for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
+        for name in set.manifest.metadata() {
+            for name_in_dir in names::both(name) {
+                let state = judge_file(set, &dir.at(&name_in_dir), name, drives);
+                states.push(FileState { dir: dir.clone(), name: name_in_dir, state });
+            }
+        }
+    }
+    states
+}
+
+fn judge_file(set: &Part, at: &Location, name: &str, drives: &BTreeSet<u16>) -> State {
+    if !at.exists() {
+        return State::Missing;
+    }
+    let read = |limit: usize| set.read_whole(at, limit as u64);
+    let good = match name {
+        names::MANIFEST => read(set.bytes.len()).is_some_and(|b| b == set.bytes),
+        names::SIGNATURE => read(crate::format::signature::LONGEST as usize).is_some_and(|b| set.is_vouched_for_by(&b)),
+        names::B3SUMS => {
+            let candidates = if drives.is_empty() { (1..=set.manifest.drives).collect() } else { drives.clone() };
+            candidates.iter().map(|d| set.manifest.b3sums(*d)).any(|sums| read(sums.len()).is_some_and(|b| b == sums))
+        }
+        _ => {
+            let listed = set.manifest.files.get(name);
+            listed.is_some_and(|listed| set.hash_of(at, listed.bytes) == Some(listed.blake3))
+        }
+    };
+    if good { State::Ok } else { State::Damaged }
+}

@@ -1,0 +1,8 @@
+//! Audit, verdict, repair.
+
+pub mod audit;
+pub mod diagnose;
+pub mod metadata;
+pub mod repair;
+pub mod verdict;
+pub mod volumes;

@@ -1,0 +1,143 @@
+//! Room on the drives at hand: whether one more frame still fits, with the parity, hashes and metadata that it brings along.
+
+use crate::format::hashes::blocks;
+use crate::format::names;
+use crate::media::drive::Drive;
+use crate::pack::plan::{PER_FILE, PER_VOLUME, Plan};
+
+/// What the file systems of the drives can take.
+pub struct Room {
+    devices: Vec<Device>,
+    k: usize,
+    /// Metadata of a drive besides what grows with the volumes, once.
+    metadata: u64,
+}
+
+struct Device {
+    free: u64,
+    /// Volumes of each group that go to it.
+    volumes: Vec<usize>,
+    /// Drives on it: directories on one file system share its free space.
+    drives: u64,
+}
+
+/// Groups that are complete.
+#[derive(Debug, Clone, Default)]
+pub struct Closed {
+    groups: u64,
+    /// Bytes of each volume of a group, over all groups that were written since the room was measured.
+    bytes: Vec<u64>,
+    /// Blocks of all volumes of the part.
+    blocks: u64,
+    volumes: u64,
+}
+
+impl Closed {
+    /// Groups that were on the drives when the room was measured: only their hashes are still to be written.
+    pub fn before(lengths: impl IntoIterator<Item = u64>) -> Closed {
+        let mut closed = Closed::default();
+        for len in lengths {
+            closed.blocks += blocks(len);
+            closed.volumes += 1;
+        }
+        closed
+    }
+
+    /// One more group, with the lengths of all its volumes.
+    pub fn add(&mut self, lengths: &[u64]) {
+        self.groups += 1;
+        self.bytes.resize(lengths.len(), 0);
+        self.bytes.iter_mut().zip(lengths).for_each(|(all, len)| *all += len);
+        self.blocks += lengths.iter().map(|len| blocks(*len)).sum::<u64>();
+        self.volumes += lengths.len() as u64;
+    }
+}
+
+impl Room {
+    /// Of these drives, for volumes placed as planned, and metadata of at most `metadata` bytes besides the hashes.
+    pub fn new(plan: &Plan, drives: &[Drive], metadata: u64) -> Room {
+        let mut devices: Vec<(u64, Device)> = Vec::new();
+        for (position, drive) in drives.iter().enumerate() {
+            let own = (0..plan.placement.len()).filter(|v| plan.placement[*v] == position);
+            match devices.iter_mut().find(|(device, _)| *device == drive.device) {
+                Some((_, known)) => {
+                    known.volumes.extend(own);
+                    known.drives += 1;
+                }
+                None => devices.push((drive.device, Device { free: drive.free, volumes: own.collect(), drives: 1 })),
+            }
+        }
+        Room { devices: devices.into_iter().map(|(_, d)| d).collect(), k: plan.k.into(), metadata }
+    }
+
+    /// Whether there is room for the closed groups and one whose data volumes have these lengths.
+    pub fn fits(&self, closed: &Closed, data: &[u64]) -> bool {
+        let longest = data.iter().copied().max().unwrap_or(0);
+        let len = |volume: usize| data.get(volume).copied().filter(|_| volume < self.k).unwrap_or(longest);
+        let n = self.devices.iter().map(|d| d.volumes.len()).sum::<usize>();
+        let values = 32 * (closed.blocks + (0..n).map(|v| blocks(len(v))).sum::<u64>());
+        let listed = (closed.volumes + n as u64) * PER_VOLUME;
+        let each = 2 * (self.metadata + values + listed) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        self.devices.iter().all(|device| {
+            let volume =
+                |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v) + (closed.groups + 1) * PER_FILE;
+            device.volumes.iter().map(volume).sum::<u64>() + device.drives * each <= device.free
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drive(device: u64, free: u64) -> Drive {
+        Drive {
+            path: "/d".into(),
+            free,
+            device,
+            longest_file: u64::MAX >> 1,
+            fs_type: "ext4".into(),
+            source: "/dev/x".into(),
+        }
+    }
+
+    fn plan(placement: &[usize]) -> Plan {
+        Plan {
+            k: 2,
+            m: 1,
+            volume_bytes: 1 << 30,
+            segment_bytes: 1 << 20,
+            compression: Default::default(),
+            placement: placement.into(),
+            needed: vec![],
+            most_groups: 0,
+            in_parts: false,
+        }
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn parity_is_as_long_as_the_longest() {
+        let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0);
+        assert!(room.fits(&Closed::default(), &[8 * MIB, 7 * MIB]));
+        assert!(!room.fits(&Closed::default(), &[14 * MIB, MIB]));
+        let mut closed = Closed::default();
+        closed.add(&[4 * MIB, 4 * MIB, 4 * MIB]);
+        assert!(room.fits(&closed, &[4 * MIB, 4 * MIB]));
+        assert!(!room.fits(&closed, &[6 * MIB, 5 * MIB]));
+        let before = Closed::before([4 * MIB; 3]);
+        assert!(room.fits(&before, &[8 * MIB, 7 * MIB]));
+    }
+
+    #[test]
+    fn the_fullest_drive_counts_and_directories_of_one_share_it() {
+        let apart = Room::new(&plan(&[0, 1, 1]), &[drive(1, 100 * MIB), drive(2, 20 * MIB)], 0);
+        assert!(apart.fits(&Closed::default(), &[7 * MIB, 7 * MIB]));
+        assert!(!apart.fits(&Closed::default(), &[10 * MIB, 10 * MIB]));
+        let shared = Room::new(&plan(&[0, 1, 1]), &[drive(1, 20 * MIB), drive(1, 20 * MIB)], 0);
+        assert!(!shared.fits(&Closed::default(), &[7 * MIB, 7 * MIB]));
+        let metadata = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 20 * MIB);
+        assert!(!metadata.fits(&Closed::default(), &[MIB, MIB]));
+    }
+}

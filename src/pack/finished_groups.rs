@@ -1,0 +1,108 @@
+//! Groups that an interrupted export has completed: they count if what is on the drives is still what was written.
+
+use crate::error::{Error, Result};
+use crate::format::hashes::{self, BLOCK, Value, spans_and_root};
+use crate::format::manifest::{Group, Volume, volume_name};
+use crate::media::dir::Location;
+use crate::pack::capacity::Closed;
+use crate::pack::directories::SetDirs;
+use crate::pack::striper::Start;
+use crate::pack::writers::Drives;
+use crate::progress::{Phase, Progress};
+use crate::stages::filehash::{Ledger, Page};
+use serde::{Deserialize, Serialize};
+
+/// Bytes that are read at a time: 1 MiB.
+const RUN: usize = 16 * BLOCK;
+
+/// A group that was complete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Known {
+    /// Its volumes.
+    pub group: Group,
+    /// Bytes of the frame of each of its segments.
+    pub frames: Vec<u32>,
+    /// What is known of the hashes of files when it ends, beyond what was known when it began.
+    pub page: Page,
+}
+
+/// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not.
+/// Returns where to go on, for a part that begins at segment `first` with `page`.
+pub fn recheck(
+    known: &[Known],
+    dirs: &SetDirs,
+    sink: &Drives,
+    first: u64,
+    page: &Page,
+    progress: &dyn Progress,
+) -> Result<Start> {
+    let mut start = Start { segment: first, ledger: Ledger::from_page(page.clone()), ..Start::default() };
+    if known.is_empty() {
+        return Ok(start);
+    }
+    let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
+    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
+    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &names);
+    let mut lengths = Vec::new();
+    for (number, group) in known.iter().enumerate() {
+        let Some(values) = reread(number, &group.group, dirs, progress)? else { break };
+        sink.know(group, values)?;
+        lengths.extend(volumes(group));
+        start.segment += group.frames.len() as u64;
+        start.after = Some((number as u32, volumes(group)[..usize::from(group.group.k)].to_vec()));
+        start.ledger = Ledger::from_page(group.page.clone());
+        start.closed = Closed::before(lengths.iter().copied());
+    }
+    progress.end();
+    Ok(start)
+}
+
+/// The values of the blocks of a group as it is on the drives; `None` if it is not what was written.
+fn reread(number: usize, group: &Group, dirs: &SetDirs, progress: &dyn Progress) -> Result<Option<Vec<Vec<Value>>>> {
+    let on_drive = |drive: usize| {
+        let own = group.volumes.iter().enumerate().filter(move |(_, v)| usize::from(v.drive) == drive + 1);
+        own.map(|(i, v)| (i, dirs.dirs[drive].at(volume_name(number, i, group.k)), v)).collect::<Vec<_>>()
+    };
+    let read = |drive: usize| -> Result<Vec<(usize, Option<Vec<Value>>)>> {
+        let own = on_drive(drive).into_iter();
+        own.map(|(i, file, volume)| Ok((i, values_of(&file, volume, drive, progress)?))).collect()
+    };
+    let read = &read;
+    let all = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..dirs.dirs.len()).map(|drive| scope.spawn(move || read(drive))).collect();
+        let join = |t: std::thread::ScopedJoinHandle<Result<Vec<_>>>| {
+            t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())))
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.sort_by_key(|(index, _)| *index);
+    Ok(all.into_iter().map(|(_, values)| values).collect())
+}
+
+/// The values of a volume, if it has the hash that it was written with.
+fn values_of(file: &Location, volume: &Volume, drive: usize, progress: &dyn Progress) -> Result<Option<Vec<Value>>> {
+    let Ok(file) = file.open() else { return Ok(None) };
+    if file.metadata().is_ok_and(|m| m.len() != volume.bytes) {
+        return Ok(None);
+    }
+    crate::media::cache::evict(file.file());
+    let (mut values, mut buffer, mut at) = (Vec::new(), vec![0; RUN], 0u64);
+    while at < volume.bytes {
+        if progress.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let len = RUN.min((volume.bytes - at) as usize);
+        match file.read_up_to(&mut buffer[..len], at) {
+            Ok(n) if n == len => {}
+            _ => return Ok(None),
+        }
+        let blocks = buffer[..len].chunks(BLOCK).enumerate();
+        values.extend(blocks.map(|(i, b)| hashes::block(at / BLOCK as u64 + i as u64, b, volume.bytes)));
+        progress.drive(drive, len as u64);
+        progress.advance(len as u64);
+        at += len as u64;
+    }
+    let (_, root) = spans_and_root(&values, volume.bytes);
+    Ok((root == volume.blake3).then_some(values))
+}

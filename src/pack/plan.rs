@@ -1,0 +1,431 @@
+//! The plan: K+M, the sizes of segments and volumes, which volume goes to which drive, and whether there is room. All of it
+//! is decided before the first byte is written.
+
+use crate::error::{Error, Result};
+use crate::format::hashes::{BLOCK, SPAN, blocks};
+use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
+use crate::format::{frame, names};
+use crate::media::drive::{Drive, UNTOLD};
+use crate::stages::compress::{self, Compression};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the tar stream in the smallest and the largest segment.
+const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
+const DEFAULT_VOLUME: u64 = 1 << 30;
+/// The most bytes of block values of one group.
+const VALUES: u64 = 64 << 20;
+const DEFAULT_PARITY: (u16, u16) = (16, 2);
+/// The most volumes in a group that `--survive-drives` makes.
+const SURVIVING_GROUP: usize = 24;
+/// The most that the header of an age file to one native recipient takes, and the tags of its chunks.
+const SEAL: u64 = 512;
+/// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
+pub const PER_FILE: u64 = 128 << 10;
+/// What the manifest and `B3SUMS` say of a volume, without its spans.
+pub(crate) const PER_VOLUME: u64 = 200;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `--parity K+M`.
+    pub parity: Option<(u16, u16)>,
+    /// `--survive-drives N`.
+    pub survive: Option<u16>,
+    /// `--volume-size`, in bytes.
+    pub volume_bytes: Option<u64>,
+    /// `--compress`.
+    pub compression: Compression,
+    /// Whether there is somebody who can put in the next drives.
+    pub may_go_on: bool,
+}
+
+/// How a set will be written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// Data volumes in a group.
+    pub k: u16,
+    /// Parity volumes in a group.
+    pub m: u16,
+    /// No volume will be longer.
+    pub volume_bytes: u64,
+    /// Bytes of the tar stream in a segment.
+    pub segment_bytes: u32,
+    /// How segments are compressed.
+    pub compression: Compression,
+    /// For each volume of a group, the position of its drive.
+    pub placement: Vec<usize>,
+    /// For each drive, the most bytes that it will have to hold.
+    pub needed: Vec<u64>,
+    /// The most groups there will be.
+    pub most_groups: u64,
+    /// It may not fit, and goes on on the next drives where these end.
+    pub in_parts: bool,
+}
+
+/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides the hashes.
+pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) -> Result<Plan> {
+    crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
+        .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
+    let (k, m) = parity(request, drives.len())?;
+    let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
+    let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
+    let placement = place(k, m, request.survive, drives)?;
+    let mut plan = Plan {
+        k,
+        m,
+        volume_bytes,
+        segment_bytes,
+        compression: request.compression,
+        placement,
+        needed: Vec::new(),
+        most_groups: 0,
+        in_parts: false,
+    };
+    plan.measure(drives.len(), tar_bytes, metadata)?;
+    match plan.require_room(drives) {
+        Err(_) if request.may_go_on => plan.in_parts = true,
+        other => other?,
+    }
+    Ok(plan)
+}
+
+fn parity(request: &Request, drives: usize) -> Result<(u16, u16)> {
+    let (k, m) = match (request.parity, request.survive) {
+        (Some(parity), _) => parity,
+        (None, None) => DEFAULT_PARITY,
+        (None, Some(lost)) => surviving_parity(drives, lost.into())?,
+    };
+    let fits = k >= 1 && m >= 1 && u32::from(k) + u32::from(m) <= 255;
+    match fits {
+        true => Ok((k, m)),
+        false => Err(Error::usage(
+            format!("{k}+{m} volumes are not possible"),
+            "K and M are at least 1, and K+M at most 255",
+        )),
+    }
+}
+
+/// The smallest M with which all of N drives may vanish and one more volume be bad, at the largest group of equal shares.
+fn surviving_parity(drives: usize, lost: usize) -> Result<(u16, u16)> {
+    let n = (SURVIVING_GROUP / drives).max(1) * drives;
+    let m = lost * (n / drives) + 1;
+    match n.checked_sub(m) {
+        Some(k) if k >= 1 && lost < drives && n <= 255 => Ok((k as u16, m as u16)),
+        _ => Err(cannot_survive(drives, lost)),
+    }
+}
+
+fn cannot_survive(drives: usize, lost: usize) -> Error {
+    Error::usage(
+        format!("no parity survives the loss of {lost} of {drives} drives and one volume more"),
+        "use more drives, or survive fewer losses",
+    )
+}
+
+fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64> {
+    // The values of a group's blocks are in memory until it is complete.
+    let most = VALUES / 32 / volumes * BLOCK as u64;
+    let Some(asked) = request.volume_bytes else {
+        let least = drives.iter().map(|d| d.longest_file).min().unwrap_or(u64::MAX);
+        return Ok(DEFAULT_VOLUME.min(least).min(most));
+    };
+    crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
+        Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
+    })?;
+    match drives.iter().find(|d| !d.can_hold(asked, None)) {
+        None => Ok(asked),
+        Some(drive) => Err(cannot_hold(drive, asked)),
+    }
+}
+
+/// The refusal of volumes that are too long for a file system.
+pub fn cannot_hold(drive: &Drive, bytes: u64) -> Error {
+    Error::usage(
+        format!("the file system of {} ({}) cannot hold files of {bytes} bytes", drive.path.display(), drive.fs_type),
+        "leave --volume-size out, or choose one below 4 GiB",
+    )
+}
+
+/// The largest power of two with K·S ≤ 128 MiB, S ≤ volume size / 16 and 8·K·S ≤ length of the tar stream.
+fn segment_bytes(k: u16, volume_bytes: u64, tar_bytes: u64) -> u32 {
+    let k = u64::from(k);
+    let fits = |s: u64| k * s <= 128 << 20 && s * 16 <= volume_bytes && 8 * k * s <= tar_bytes;
+    let (mut size, least) = (SEGMENT.1, SEGMENT.0);
+    while size > least && !fits(size.into()) {
+        size /= 2;
+    }
+    size
+}
+
+/// Deals the volumes of a group to drives so that the fullest N never hold more than M − 1 of them: in proportion to free
+/// space if that can be, else with the same limit for each.
+fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<usize>> {
+    let (n, lost) = (usize::from(k + m), usize::from(survive.unwrap_or(0)));
+    if lost == 0 {
+        return Ok(deal(n, drives, |_| true).unwrap_or_default());
+    }
+    if lost >= drives.len() {
+        return Err(cannot_survive(drives.len(), lost));
+    }
+    let spare = usize::from(m - 1);
+    let proportional = deal(n, drives, |counts| most(counts, lost) <= spare);
+    let placed = proportional.or_else(|| deal(n, drives, |counts| counts.iter().all(|c| *c <= spare / lost)));
+    placed.ok_or_else(|| {
+        Error::usage(
+            format!(
+                "{k}+{m} volumes on {} drives do not survive the loss of {lost} of them and one volume more",
+                drives.len()
+            ),
+            "leave --parity out, or give more parity or more drives",
+        )
+    })
+}
+
+/// Gives each of `n` volumes to the drive that is then the least full for its free space (highest averages), among those that
+/// may take it.
+fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Vec<usize>> {
+    let mut counts = vec![0usize; drives.len()];
+    let mut placement = Vec::with_capacity(n);
+    // A drive that does not tell its room gets as much as the emptiest that does.
+    let emptiest = drives.iter().map(|d| d.free).filter(|f| *f != UNTOLD).max().unwrap_or(1);
+    for _ in 0..n {
+        let open = (0..drives.len()).filter(|d| {
+            let mut then = counts.clone();
+            then[*d] += 1;
+            may(&then)
+        });
+        let fullness = |d: &usize| {
+            (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.min(emptiest).max(1))
+        };
+        let drive = open.min_by_key(fullness)?;
+        counts[drive] += 1;
+        placement.push(drive);
+    }
+    Some(placement)
+}
+
+impl Plan {
+    /// The longest frame that a segment can become.
+    pub fn longest_frame(&self) -> u64 {
+        let packed = compress::longest(self.segment_bytes as usize) as u64;
+        frame::HEADER as u64 + packed + SEAL + packed.div_ceil(64 << 10) * 16
+    }
+
+    fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
+        let segments = tar_bytes.div_ceil(self.segment_bytes.into());
+        let header = BLOCK as u64;
+        let in_volume = (self.volume_bytes - header) / self.longest_frame();
+        let in_group = in_volume * u64::from(self.k);
+        self.most_groups = segments.div_ceil(in_group);
+        let volumes = self.most_groups * self.placement.len() as u64;
+        if volumes > MOST_VOLUMES
+            || volumes * PER_VOLUME + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64
+                > LONGEST
+        {
+            return Err(Error::usage(
+                format!("the set would have up to {volumes} volumes"),
+                "choose a larger --volume-size",
+            ));
+        }
+        let last = segments - (self.most_groups - 1) * in_group;
+        let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
+        let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
+        let values = blocks(per_volume) * self.placement.len() as u64 * 32;
+        let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
+        self.needed = (0..drives).map(on_drive).collect();
+        Ok(())
+    }
+
+    /// How many volumes of each group a drive holds.
+    pub fn volumes_on(&self, drive: usize) -> usize {
+        self.placement.iter().filter(|d| **d == drive).count()
+    }
+
+    /// Directories on one file system share its free space.
+    fn require_room(&self, drives: &[Drive]) -> Result<()> {
+        for drive in drives {
+            let together = drives.iter().zip(&self.needed).filter(|(d, _)| d.device == drive.device);
+            let needed: u64 = together.map(|(_, n)| n).sum();
+            if needed > drive.free {
+                return Err(Error::drive(
+                    format!(
+                        "{} has {} bytes free, and the set may need {needed} there",
+                        drive.path.display(),
+                        drive.free
+                    ),
+                    "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One sentence that says what a set survives, derived from K, M and how many volumes of each group each drive holds.
+pub fn survives(k: u16, m: u16, groups: &[Vec<usize>]) -> String {
+    let (n, m) = (usize::from(k + m), usize::from(m));
+    let any = format!(
+        "any {m} of the {n} volumes of {} lost or damaged",
+        if groups.len() == 1 { "the set" } else { "each group" }
+    );
+    let drives = groups.first().map_or(0, Vec::len);
+    if drives == 1 {
+        return format!(
+            "survives {any}, or damage anywhere that leaves {k} of {n} blocks in every row; not the loss of the drive"
+        );
+    }
+    // Volumes lost with the N drives that hold the most of a group, at worst.
+    let worst = |lost: usize| groups.iter().map(|g| most(g, lost)).max().unwrap_or(0);
+    match (1..drives).rev().find(|lost| worst(*lost) <= m) {
+        Some(lost) => {
+            let spare = m - worst(lost);
+            let then = match spare {
+                0 => "nothing more".to_owned(),
+                1 => "1 more bad volume or block in every row".to_owned(),
+                _ => format!("{spare} more bad volumes or blocks in every row"),
+            };
+            format!("survives the loss of any {lost} of {drives} drives and {then}; or {any}")
+        }
+        None => format!("survives {any}; not the loss of any one of the {drives} drives"),
+    }
+}
+
+/// The same sentence for a set as its manifest says it was placed.
+pub fn survives_as_placed(manifest: &Manifest) -> String {
+    let count = |group: &Group| {
+        let mut counts = vec![0; manifest.drives.into()];
+        group.volumes.iter().for_each(|v| counts[usize::from(v.drive) - 1] += 1);
+        counts
+    };
+    let groups: Vec<Vec<usize>> = manifest.groups.iter().map(count).collect();
+    let (k, m) = manifest.groups.first().map_or((1, 1), |g| (g.k, g.m));
+    let sentence = survives(k, m, &groups);
+    match manifest.part == 1 && manifest.last {
+        true => sentence,
+        // Parity does not reach from part to part.
+        false => {
+            let sentence = sentence
+                .replace(" of the set lost", " of the part lost")
+                .replace("the loss of the drive", "the loss of its drive");
+            format!("consists of parts, each of which {sentence}; all parts are needed")
+        }
+    }
+}
+
+/// How many volumes the `lost` fullest drives hold together.
+fn most(counts: &[usize], lost: usize) -> usize {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    sorted.iter().take(lost).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drives(free: &[u64]) -> Vec<Drive> {
+        let drive = |(i, free): (usize, &u64)| Drive {
+            path: format!("/d{i}").into(),
+            free: *free,
+            device: i as u64,
+            longest_file: u64::MAX >> 1,
+            fs_type: "ext4".into(),
+            source: "/dev/x".into(),
+        };
+        free.iter().enumerate().map(drive).collect()
+    }
+
+    const GIB: u64 = 1 << 30;
+
+    fn counts(plan: &Plan, drives: usize) -> Vec<usize> {
+        (0..drives).map(|d| plan.volumes_on(d)).collect()
+    }
+
+    #[test]
+    fn one_drive_gets_sixteen_and_two() {
+        let plan = plan(&Request::default(), &drives(&[100 * GIB]), 10 * GIB, 0).unwrap();
+        assert_eq!((plan.k, plan.m, plan.segment_bytes, plan.volume_bytes), (16, 2, 1 << 20, GIB));
+    }
+
+    #[test]
+    fn unequal_drives_get_unequal_numbers() {
+        let plan = plan(&Request::default(), &drives(&[100 * GIB, 50 * GIB]), 10 * GIB, 0).unwrap();
+        assert_eq!(counts(&plan, 2), [12, 6]);
+    }
+
+    #[test]
+    fn a_drive_that_does_not_tell_its_room_gets_no_more_than_others() {
+        let plan = plan(&Request::default(), &drives(&[100 * GIB, UNTOLD]), 10 * GIB, 0).unwrap();
+        assert_eq!(counts(&plan, 2), [9, 9]);
+    }
+
+    #[test]
+    fn surviving_one_of_three_drives() {
+        let request = Request { survive: Some(1), ..Request::default() };
+        let plan = plan(&request, &drives(&[100 * GIB, 70 * GIB, 60 * GIB]), 10 * GIB, 0).unwrap();
+        assert_eq!((plan.k, plan.m), (15, 9));
+        assert_eq!(counts(&plan, 3), [8, 8, 8]);
+        let sentence = survives(15, 9, &[vec![8, 8, 8]]);
+        assert_eq!(
+            sentence,
+            "survives the loss of any 1 of 3 drives and 1 more bad volume or block in every row; or any 9 of the 24 volumes of the set lost or damaged"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_survived_is_a_mistake_of_usage() {
+        for (lost, n) in [(1, 1), (2, 2), (3, 3), (5, 3)] {
+            let request = Request { survive: Some(lost), ..Request::default() };
+            assert_eq!(
+                plan(&request, &drives(&vec![99 * GIB; n]), GIB, 0).unwrap_err().exit_code(),
+                2,
+                "{lost} of {n}"
+            );
+        }
+        let weak = Request { survive: Some(1), parity: Some((16, 2)), ..Request::default() };
+        assert_eq!(plan(&weak, &drives(&[GIB; 3]), GIB, 0).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_full_drive_is_found_before_the_first_byte() {
+        let request = Request { survive: Some(1), ..Request::default() };
+        assert_eq!(plan(&request, &drives(&[99 * GIB, 99 * GIB, GIB]), 30 * GIB, 0).unwrap_err().exit_code(), 7);
+        let mut same = drives(&[3 * GIB, 3 * GIB]);
+        same[1].device = same[0].device;
+        assert_eq!(plan(&Request::default(), &same, 4 * GIB, 0).unwrap_err().exit_code(), 7);
+    }
+
+    #[test]
+    fn segments_shrink_with_the_set() {
+        assert_eq!(segment_bytes(16, GIB, 128 << 20), 1 << 20);
+        assert_eq!(segment_bytes(16, GIB, (128 << 20) - 1), 1 << 19);
+        assert_eq!(segment_bytes(254, GIB, 1 << 40), 1 << 19);
+        assert_eq!(segment_bytes(16, 2 << 20, 1 << 40), 1 << 17);
+        assert_eq!(segment_bytes(16, GIB, 1), 1 << 16);
+    }
+
+    #[test]
+    fn sentences() {
+        assert!(survives(16, 2, &[vec![18]]).contains("not the loss of the drive"));
+        assert!(survives(16, 2, &[vec![9, 9]]).contains("not the loss of any one"));
+        assert!(
+            survives(4, 4, &[vec![4, 4], vec![4, 4]])
+                .starts_with("survives the loss of any 1 of 2 drives and nothing more")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_fullest_drives_never_hold_too_much(free in prop::collection::vec(1u64..1000, 2..9), lost in 1u16..4) {
+            let drives = drives(&free.iter().map(|f| f * GIB).collect::<Vec<_>>());
+            if let Ok((k, m)) = surviving_parity(drives.len(), lost.into()) {
+                let placement = place(k, m, Some(lost), &drives).unwrap();
+                let mut counts = vec![0; drives.len()];
+                placement.iter().for_each(|d| counts[*d] += 1);
+                prop_assert!(most(&counts, lost.into()) < usize::from(m));
+            }
+        }
+    }
+}

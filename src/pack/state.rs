@@ -1,0 +1,289 @@
+//! What an export remembers, so that it can go on after whatever interrupts it: how it was begun, and what is safe on the
+//! drives. It lies with the user, not on a drive, where a thief could edit it; nothing in it is secret.
+
+use crate::error::{Error, Result};
+use crate::format::hashes::Value;
+use crate::format::inventory::{Entry, Name};
+use crate::format::manifest::Group;
+use crate::media::dir::Dir;
+use crate::media::statefile::{self, StateFile};
+use crate::pack::finished_groups::Known;
+use crate::pack::plan::Plan;
+use crate::pack::stripe::GroupEnd;
+use crate::pack::walk::Links;
+use crate::pack::writers::Log;
+use crate::set::entry_key::fixed;
+use crate::stages::filehash::Page;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 2");
+
+/// How an export was begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Begun {
+    /// The program, since another version might seal the same bytes to others.
+    pub tool: String,
+    /// The id of the set.
+    pub set: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// When it was begun.
+    pub created: String,
+    /// The set's own recipient.
+    pub recipient: String,
+    /// The key slot, in base64.
+    pub slot: String,
+    /// The public key of who signs.
+    pub signer: String,
+    /// The file of that key.
+    pub signing_key: PathBuf,
+    /// What is exported.
+    pub sources: Vec<PathBuf>,
+    /// Where to.
+    pub drives: Vec<PathBuf>,
+    /// Which of these were mount points.
+    #[serde(default)]
+    pub mounted: Vec<bool>,
+    /// How links were treated.
+    pub links: Links,
+    /// Whether special files were left out.
+    pub skip_special: bool,
+    /// Whether everything is read back.
+    pub read_back: bool,
+    /// The program that travels with it, if one does.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
+    /// How it is laid out.
+    pub plan: Plan,
+    /// What the sources were like, see [`snapshot`].
+    pub sources_were: String,
+}
+
+/// A part that was finished, and that others follow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Wrote {
+    /// The first segment after it.
+    pub end: u64,
+    /// The hash of its manifest.
+    pub manifest: Value,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Begun(Box<Begun>),
+    Part(u32),
+    Group(u32, Known),
+    Wrote(Wrote),
+}
+
+/// The state of an export that is running.
+#[derive(Debug)]
+pub struct State {
+    file: StateFile,
+    groups: AtomicBool,
+}
+
+/// An export that was interrupted.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// How it was begun.
+    pub begun: Begun,
+    /// The parts that were finished.
+    pub wrote: Vec<Wrote>,
+    /// Whether the part after these was begun.
+    pub part_begun: bool,
+    /// Its groups that were complete.
+    pub known: Vec<Known>,
+    /// What is known of the hashes of files where that part begins.
+    pub page: Page,
+}
+
+impl State {
+    /// A new export begins.
+    pub fn create(dir: &Path, begun: &Begun) -> Result<State> {
+        let file = StateFile::create(dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
+        Ok(State { file, groups: AtomicBool::new(false) })
+    }
+
+    fn append(&self, line: &Line) -> Result<()> {
+        self.file.append(&text(line)?)
+    }
+
+    /// A part begins.
+    pub fn part(&self, part: u32) -> Result<()> {
+        self.append(&Line::Part(part))
+    }
+
+    /// Whether a group has ever been completed.
+    pub fn has_groups(&self) -> bool {
+        self.groups.load(Ordering::Relaxed)
+    }
+
+    /// A part is finished, and it is not the last.
+    pub fn wrote(&self, wrote: Wrote) -> Result<()> {
+        self.append(&Line::Wrote(wrote))
+    }
+
+    /// The export is finished, or given up.
+    pub fn remove(self) -> Result<()> {
+        self.file.remove()
+    }
+
+    /// Takes up an interrupted export; `None` if another process is writing it.
+    pub fn take_up(dir: &Dir, name: &str) -> Result<Option<(State, Unfinished)>> {
+        let Some(mut file) = StateFile::open(dir, name)? else { return Ok(None) };
+        let broken = |why: String| {
+            Error::refused(
+                format!("{} cannot be read: {why}", dir.show(name).display()),
+                "remove it, and export again; what lies on the drives of that export can be removed too",
+            )
+        };
+        let lines = file.lines()?.into_iter().map(|l| serde_json::from_str(&l).map_err(|e| broken(e.to_string())));
+        let unfinished = collect(lines)?.ok_or_else(|| broken("it has no beginning".into()))?;
+        if unfinished.begun.tool != VERSION {
+            return Err(Error::refused(
+                format!("the export {} was begun by {:?}", unfinished.begun.set, unfinished.begun.tool),
+                "resume it with that version, or begin anew with --discard",
+            ));
+        }
+        let groups = AtomicBool::new(unfinished.has_progress());
+        Ok(Some((State { file, groups }, unfinished)))
+    }
+}
+
+fn text(line: &Line) -> Result<String> {
+    serde_json::to_string(line).map_err(|e| Error::Internal(e.to_string()))
+}
+
+impl Log for State {
+    fn group(&self, group: &Group, end: &GroupEnd) -> Result<()> {
+        let known = Known { group: group.clone(), frames: end.frames.clone(), page: end.page.clone() };
+        self.append(&Line::Group(end.group, known))?;
+        self.groups.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinished>> {
+    let mut unfinished: Option<Unfinished> = None;
+    for line in lines {
+        match (line?, &mut unfinished) {
+            (Line::Begun(begun), slot @ None) => {
+                let page = Page::default();
+                *slot =
+                    Some(Unfinished { begun: *begun, wrote: Vec::new(), part_begun: false, known: Vec::new(), page });
+            }
+            (Line::Part(_), Some(all)) => all.part_begun = true,
+            // A group that is written again replaces itself and what came after it.
+            (Line::Group(number, known), Some(all)) => {
+                all.known.truncate(number as usize);
+                all.known.push(known);
+            }
+            (Line::Wrote(wrote), Some(all)) => {
+                for known in std::mem::take(&mut all.known) {
+                    all.page.finished.extend(known.page.finished);
+                    all.page.open = known.page.open;
+                }
+                all.wrote.push(wrote);
+                all.part_begun = false;
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(unfinished)
+}
+
+impl Begun {
+    /// The version that begins an export now.
+    pub fn version() -> String {
+        VERSION.to_owned()
+    }
+}
+
+impl Unfinished {
+    /// The number of the part that is to be written next, or to its end.
+    pub fn part(&self) -> u32 {
+        self.wrote.len() as u32 + 1
+    }
+
+    /// Whether anything would be lost if it were begun anew.
+    pub fn has_progress(&self) -> bool {
+        !self.wrote.is_empty() || !self.known.is_empty()
+    }
+}
+
+/// Where the state of exports is kept, and those that are there by their ids; those that another process is writing are
+/// `None`.
+pub type Kept = (Dir, Vec<(String, Option<Unfinished>)>);
+
+/// The exports whose state is in `dir`; `None` if there is no such directory.
+pub fn unfinished(dir: &Path) -> Result<Option<Kept>> {
+    let Some((dir, names)) = statefile::all(dir)? else { return Ok(None) };
+    let look = |name: String| {
+        let unfinished = State::take_up(&dir, &name)?.map(|(_, unfinished)| unfinished);
+        Ok((name, unfinished))
+    };
+    let all = names.into_iter().map(look).collect::<Result<_>>()?;
+    Ok(Some((dir, all)))
+}
+
+/// A short text from which [`changed`] tells what has changed: 16 bytes an entry, one half for its path, one for all of it.
+pub fn snapshot(entries: &[Entry]) -> String {
+    use base64::Engine as _;
+    let mut bytes = Vec::with_capacity(entries.len() * 16);
+    let mut buffer = Vec::new();
+    for entry in entries {
+        bytes.extend_from_slice(&short(&entry.path.0));
+        bytes.extend_from_slice(&shorter(entry, &mut buffer));
+    }
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn short(bytes: &[u8]) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+    short
+}
+
+/// The same of all that must not change of an entry.
+fn shorter(entry: &Entry, buffer: &mut Vec<u8>) -> [u8; 8] {
+    buffer.clear();
+    fixed(entry, buffer);
+    short(buffer)
+}
+
+/// What is not as it was: entries that are new or different, and how many are gone.
+pub fn changed<'a>(entries: &'a [Entry], were: &str) -> (Vec<&'a Name>, usize) {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(were).unwrap_or_default();
+    let mut before: HashMap<&[u8], &[u8]> = bytes.as_chunks::<16>().0.iter().map(|c| c.split_at(8)).collect();
+    let mut buffer = Vec::new();
+    let mut same = |e: &&Entry| before.remove(&short(&e.path.0)[..]).is_some_and(|was| was == shorter(e, &mut buffer));
+    let different = entries.iter().filter(|e| !same(e)).map(|e| &e.path).collect();
+    (different, before.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::inventory::Kind;
+
+    fn file(path: &str, size: u64) -> Entry {
+        let kind = Kind::File { size, extents: None, blake3: None };
+        Entry { path: Name::new(path.as_bytes()), kind, mode: 0o644, mtime: (1, 2), xattrs: vec![], offset: 512 }
+    }
+
+    #[test]
+    fn changes_are_named() {
+        let were = snapshot(&[file("a", 1), file("b", 2), file("c", 3)]);
+        let now = [Entry { offset: 0, ..file("a", 1) }, file("b", 7), file("d", 3)];
+        let (different, gone) = changed(&now, &were);
+        assert_eq!((different, gone), (vec![&now[1].path, &now[2].path], 1));
+        let (different, gone) = changed(&now[..1], &snapshot(&now[..1]));
+        assert_eq!((different.len(), gone), (0, 0));
+    }
+}

@@ -1,0 +1,567 @@
+//! Frames into stripes: dealing in segment order, rows that complete, parity over them, the values of their blocks. Whoever
+//! completes a stripe encodes and hashes it, so the work spreads over all workers and memory stays bounded.
+
+use crate::error::{Error, Result};
+use crate::format::deal::{Dealer, Place};
+use crate::format::frame;
+use crate::format::hashes::{self, BLOCK, Value};
+use crate::pack::capacity::{Closed, Room};
+use crate::pack::plan::Plan;
+use crate::pack::stripe::{GroupEnd, Order, Pool, Sink, Stripe};
+use crate::stages::filehash::{Ledger, Page, Stretch};
+use crate::stages::parity::Codec;
+use crate::threads::lock;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a stripe over all volumes, about: few enough to be in the cache still when its parity is computed and it is written.
+const STRIPE: usize = 4 << 20;
+
+/// Turns frames into stripes.
+pub struct Striper<'a> {
+    codec: Codec,
+    k: usize,
+    n: usize,
+    stripe_bytes: usize,
+    window: u64,
+    /// After a group that was complete before: the first segment, and the least bytes of its frame.
+    resumed: Option<(u64, u64)>,
+    pool: Arc<Pool>,
+    dealing: Mutex<Dealing>,
+    turn: Condvar,
+    passing: Mutex<Passing>,
+    room: Option<&'a Room>,
+    sink: &'a dyn Sink,
+}
+
+/// Where the frames of a part, or what is left of them, begin.
+#[derive(Default)]
+pub struct Start {
+    /// The first segment.
+    pub segment: u64,
+    /// The group before it in the same part, and the lengths of its data volumes.
+    pub after: Option<(u32, Vec<u64>)>,
+    /// What is known of the hashes of files.
+    pub ledger: Ledger,
+    /// Groups of the part that are on the drives already.
+    pub closed: Closed,
+}
+
+struct Dealing {
+    dealer: Dealer,
+    /// The dealer stands at the end of a group that is complete.
+    after_group: bool,
+    ledger: Ledger,
+    closed: Closed,
+    /// The next frame does not fit the drives any more.
+    full: bool,
+    next: u64,
+    waiting: BTreeMap<u64, Sealed>,
+    open: VecDeque<Arc<Stripe>>,
+    /// Where the next stripe of this group begins.
+    reached: u64,
+    stripes: u64,
+    frames: Vec<u32>,
+    stopped: bool,
+}
+
+/// A frame, and what its segment tells of the hashes of files.
+struct Sealed {
+    frame: Vec<u8>,
+    stretches: Vec<Stretch>,
+}
+
+/// Finished stripes on their way to the sink, brought back into order.
+#[derive(Default)]
+struct Passing {
+    next: u64,
+    waiting: BTreeMap<u64, Finished>,
+    ends: VecDeque<Ending>,
+    values: Vec<Vec<Value>>,
+    group: Option<u32>,
+}
+
+struct Finished {
+    stripe: Arc<Stripe>,
+    values: Vec<Vec<Value>>,
+}
+
+/// A group whose last stripe is the one before `before`.
+struct Ending {
+    before: u64,
+    group: u32,
+    lengths: Vec<u64>,
+    frames: Vec<u32>,
+    page: Page,
+}
+
+struct Copy {
+    place: Place,
+    frame: Vec<u8>,
+    stripes: Vec<Arc<Stripe>>,
+}
+
+impl<'a> Striper<'a> {
+    /// For a plan and `workers` workers, as far as there is room.
+    pub fn new(
+        plan: &Plan,
+        workers: usize,
+        start: Start,
+        room: Option<&'a Room>,
+        sink: &'a dyn Sink,
+    ) -> Result<Striper<'a>> {
+        let n = plan.placement.len();
+        let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
+        // The shortest and the longest volume of a group are never further apart than a frame.
+        let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
+        let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
+        let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
+        let dealing = Dealing {
+            after_group: start.after.is_some(),
+            dealer: match start.after {
+                Some((group, lengths)) => Dealer::after(plan.volume_bytes, group, lengths),
+                None => Dealer::new(plan.k, plan.volume_bytes),
+            },
+            ledger: start.ledger,
+            closed: start.closed,
+            full: false,
+            next: start.segment,
+            waiting: BTreeMap::new(),
+            open: VecDeque::new(),
+            reached: BLOCK as u64,
+            stripes: 0,
+            frames: Vec::new(),
+            stopped: false,
+        };
+        Ok(Striper {
+            codec: Codec::new(plan.k, plan.m)?,
+            k: plan.k.into(),
+            n,
+            stripe_bytes,
+            window: 3 * workers as u64,
+            resumed,
+            pool: Arc::new(Pool::new(open + 3)),
+            dealing: Mutex::new(dealing),
+            turn: Condvar::new(),
+            passing: Mutex::default(),
+            room,
+            sink,
+        })
+    }
+
+    /// Waits until segment `segment` is near enough to those that have been placed; false if all has been stopped, or the
+    /// drives are full.
+    pub fn wait_turn(&self, segment: u64) -> bool {
+        let mut dealing = lock(&self.dealing);
+        while !dealing.stopped && !dealing.full && segment >= dealing.next + self.window {
+            dealing = self.turn.wait(dealing).unwrap_or_else(PoisonError::into_inner);
+        }
+        !dealing.stopped && !dealing.full
+    }
+
+    /// Whether a frame of `bytes` bytes may be that of a segment: the one that ended a group before must still not fit it.
+    pub fn accepts(&self, segment: u64, bytes: usize) -> bool {
+        self.resumed.is_none_or(|(first, least)| segment != first || bytes as u64 >= least)
+    }
+
+    /// Ends all waiting.
+    pub fn stop(&self) {
+        // The pool first: who waits for it holds the dealing.
+        self.pool.stop();
+        lock(&self.dealing).stopped = true;
+        self.turn.notify_all();
+    }
+
+    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it, and what the segment tells of files.
+    pub fn place(&self, segment: u64, mut frame: Vec<u8>, stretches: Vec<Stretch>) -> Result<()> {
+        let len = (frame.len() - frame::HEADER) as u32;
+        frame[..frame::HEADER].copy_from_slice(&frame::header(segment, len));
+        lock(&self.dealing).waiting.insert(segment, Sealed { frame, stretches });
+        // One frame at a time: who waits for the pool must hold no frame that others need in order to finish a stripe.
+        loop {
+            let mut closed = Vec::new();
+            let copy = {
+                let mut dealing = lock(&self.dealing);
+                let next = dealing.next;
+                if !dealing.full && dealing.waiting.get(&next).is_some_and(|s| !self.has_room(&dealing, &s.frame)) {
+                    // What was sealed ahead is dropped: it is read again for the next drives.
+                    dealing.full = true;
+                    dealing.waiting.clear();
+                    self.turn.notify_all();
+                }
+                let Some(sealed) = dealing.waiting.remove(&next).filter(|_| !dealing.full) else { return Ok(()) };
+                dealing.next += 1;
+                self.deal(&mut dealing, sealed, &mut closed)?
+            };
+            self.turn.notify_all();
+            self.copy(copy)?;
+            closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
+        }
+    }
+
+    /// Ends the last group; returns the first segment that was not placed. Called when nobody places any more.
+    pub fn finish(&self) -> Result<u64> {
+        let mut dealing = lock(&self.dealing);
+        let mut closed = Vec::new();
+        if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > BLOCK as u64) {
+            self.close_group(&mut dealing, &mut closed)?;
+        }
+        closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
+        Ok(dealing.next)
+    }
+
+    fn has_room(&self, dealing: &Dealing, frame: &[u8]) -> bool {
+        let Some(room) = self.room else { return true };
+        let (mut dealer, mut closed) = (dealing.dealer.clone(), dealing.closed.clone());
+        if !dealing.after_group && dealer.ends_group(frame.len() as u32) {
+            closed.add(&self.all_lengths(dealer.lengths()));
+        }
+        dealer.deal(frame.len() as u32);
+        room.fits(&closed, dealer.lengths())
+    }
+
+    /// The lengths of all volumes of a group from those of its data volumes.
+    fn all_lengths(&self, data: &[u64]) -> Vec<u64> {
+        let mut lengths = data.to_vec();
+        lengths.resize(self.n, data.iter().copied().max().unwrap_or(0));
+        lengths
+    }
+
+    fn deal(&self, dealing: &mut Dealing, sealed: Sealed, closed: &mut Vec<Arc<Stripe>>) -> Result<Copy> {
+        let frame = sealed.frame;
+        let bytes = frame.len() as u32;
+        match (dealing.after_group, dealing.dealer.ends_group(bytes)) {
+            // Sealed until it is long enough, see `accepts`: if it never is, it is not what ended the group before.
+            (true, false) => return Err(not_as_before()),
+            (true, true) => dealing.after_group = false,
+            (false, true) => self.close_group(dealing, closed)?,
+            (false, false) => {}
+        }
+        let place = dealing.dealer.deal(bytes);
+        dealing.frames.push(bytes);
+        dealing.ledger.absorb(sealed.stretches);
+        let (from, to) = (place.offset, place.offset + u64::from(bytes));
+        self.open_until(dealing, place.group, to)?;
+        let mut stripes = Vec::new();
+        for stripe in &dealing.open {
+            let (begin, end) = (stripe.offset, stripe.offset + self.stripe_bytes as u64);
+            if from < end && begin < to {
+                lock(&stripe.tally).assigned += (to.min(end) - from.max(begin)) as usize;
+                stripes.push(stripe.clone());
+            }
+        }
+        // A stripe that the shortest volume has passed is closed. This frame, which moved the shortest, lies in it, so
+        // whoever copies it will find it complete.
+        let shortest = dealing.dealer.lengths().iter().copied().min().unwrap_or(0);
+        while let Some(first) = dealing.open.front() {
+            if shortest < first.offset + self.stripe_bytes as u64 {
+                break;
+            }
+            lock(&first.tally).used = Some(vec![self.stripe_bytes; self.n]);
+            dealing.open.pop_front();
+        }
+        Ok(Copy { place, frame, stripes })
+    }
+
+    fn open_until(&self, dealing: &mut Dealing, group: u32, end: u64) -> Result<()> {
+        while dealing.reached < end {
+            let columns = self.pool.take(self.n, self.stripe_bytes)?;
+            let (offset, sequence) = (dealing.reached, dealing.stripes);
+            let stripe = Stripe::new(group, offset, sequence, columns, self.pool.clone());
+            dealing.open.push_back(Arc::new(stripe));
+            dealing.reached += self.stripe_bytes as u64;
+            dealing.stripes += 1;
+        }
+        Ok(())
+    }
+
+    /// Closes the stripes that are open at the end of a group.
+    fn close_group(&self, dealing: &mut Dealing, closed: &mut Vec<Arc<Stripe>>) -> Result<()> {
+        let lengths = self.all_lengths(dealing.dealer.lengths());
+        dealing.closed.add(&lengths);
+        let group = dealing.dealer.group();
+        for stripe in std::mem::take(&mut dealing.open) {
+            let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
+            lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
+            closed.push(stripe);
+        }
+        dealing.reached = BLOCK as u64;
+        let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
+        let mut passing = lock(&self.passing);
+        passing.ends.push_back(Ending { before: dealing.stripes, group, lengths, frames, page });
+        self.pass_waiting(&mut passing)
+    }
+
+    fn copy(&self, copy: Copy) -> Result<()> {
+        let (from, to) = (copy.place.offset, copy.place.offset + u64::from(copy.place.bytes));
+        for stripe in copy.stripes {
+            let (begin, end) = (from.max(stripe.offset), to.min(stripe.offset + self.stripe_bytes as u64));
+            let source = &copy.frame[(begin - from) as usize..(end - from) as usize];
+            let at = (begin - stripe.offset) as usize;
+            stripe.column(copy.place.volume.into())[at..at + source.len()].copy_from_slice(source);
+            lock(&stripe.tally).copied += source.len();
+            self.finish_if_whole(&stripe)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes and passes on a stripe that is closed and full; only one caller finds it so.
+    fn finish_if_whole(&self, stripe: &Arc<Stripe>) -> Result<()> {
+        let used = {
+            let mut tally = lock(&stripe.tally);
+            if tally.encoded || tally.copied < tally.assigned {
+                return Ok(());
+            }
+            let Some(used) = tally.used.clone() else { return Ok(()) };
+            tally.encoded = true;
+            used
+        };
+        let values = self.encode(stripe, &used)?;
+        let mut passing = lock(&self.passing);
+        passing.waiting.insert(stripe.sequence, Finished { stripe: stripe.clone(), values });
+        self.pass_waiting(&mut passing)
+    }
+
+    fn encode(&self, stripe: &Stripe, used: &[usize]) -> Result<Vec<Vec<Value>>> {
+        let mut columns: Vec<MutexGuard<Vec<u8>>> = (0..self.n).map(|v| stripe.column(v)).collect();
+        let longest = used.iter().copied().max().unwrap_or(0);
+        for (column, used) in columns.iter_mut().zip(&used[..self.k]) {
+            column[*used..longest].fill(0);
+        }
+        let (data, parity) = columns.split_at_mut(self.k);
+        // Row by row, so that a row is still in the cache when its last parity block is computed.
+        for from in (0..longest).step_by(BLOCK) {
+            let row = from..(from + BLOCK).min(longest);
+            let data: Vec<&[u8]> = data.iter().map(|c| &c[row.clone()]).collect();
+            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[row.clone()]).collect();
+            self.codec.encode(&data, &mut parity)?;
+        }
+        let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
+            let blocks = column[..*used].chunks(BLOCK).enumerate();
+            blocks.map(|(i, b)| hashes::subtree(stripe.offset + (i * BLOCK) as u64, b)).collect()
+        };
+        Ok(columns.iter().zip(used).map(values).collect())
+    }
+
+    fn pass_waiting(&self, passing: &mut Passing) -> Result<()> {
+        loop {
+            let next = passing.next;
+            if let Some(end) = passing.ends.pop_front_if(|end| end.before == next) {
+                self.sink.order(Order::End(Arc::new(self.end(passing, end))))?;
+                continue;
+            }
+            let Some(finished) = passing.waiting.remove(&next) else { return Ok(()) };
+            passing.next += 1;
+            if passing.group != Some(finished.stripe.group) {
+                passing.group = Some(finished.stripe.group);
+                passing.values = vec![Vec::new(); self.n];
+                self.sink.order(Order::Begin(finished.stripe.group))?;
+            }
+            for (all, new) in passing.values.iter_mut().zip(finished.values) {
+                all.extend(new);
+            }
+            self.sink.order(Order::Rows(finished.stripe))?;
+        }
+    }
+
+    fn end(&self, passing: &mut Passing, end: Ending) -> GroupEnd {
+        let mut values = std::mem::take(&mut passing.values);
+        for (volume, (values, len)) in values.iter_mut().zip(&end.lengths).enumerate() {
+            let header = self.sink.header(end.group, volume);
+            values.insert(0, hashes::block(0, &header, *len));
+        }
+        GroupEnd { group: end.group, lengths: end.lengths, values, frames: end.frames, page: end.page }
+    }
+}
+
+fn not_as_before() -> Error {
+    Error::source(
+        "the source does not seal to what it did before the interruption",
+        "something changed it without changing its time, or another version of ckvault began this export: begin anew with --discard",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::hashes::spans_and_root;
+    use crate::stages::compress::Compression;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Keeps volumes in memory.
+    #[derive(Default)]
+    struct Memory {
+        volumes: Mutex<HashMap<(u32, usize), Vec<u8>>>,
+        ends: Mutex<Vec<Arc<GroupEnd>>>,
+        n: usize,
+    }
+
+    impl Sink for Memory {
+        fn order(&self, order: Order) -> Result<()> {
+            let mut volumes = lock(&self.volumes);
+            match order {
+                Order::Begin(group) => {
+                    for v in 0..self.n {
+                        volumes.insert((group, v), self.header(group, v));
+                    }
+                }
+                Order::Rows(stripe) => {
+                    for v in 0..self.n {
+                        let volume = volumes.get_mut(&(stripe.group, v)).unwrap();
+                        assert!(volume.len() as u64 <= stripe.offset);
+                        stripe.with_column(v, |bytes| volume.extend_from_slice(bytes));
+                    }
+                }
+                Order::End(end) => lock(&self.ends).push(end),
+                Order::Known(_) => panic!("nothing is known here"),
+            }
+            Ok(())
+        }
+
+        fn header(&self, group: u32, volume: usize) -> Vec<u8> {
+            let mut page = vec![0; BLOCK];
+            page[..2].copy_from_slice(&[group as u8, volume as u8]);
+            page
+        }
+    }
+
+    fn plan(k: u16, m: u16, volume_bytes: u64) -> Plan {
+        let placement = vec![0; usize::from(k + m)];
+        Plan {
+            k,
+            m,
+            volume_bytes,
+            segment_bytes: 1 << 16,
+            compression: Compression::Auto,
+            placement,
+            needed: vec![],
+            most_groups: 0,
+            in_parts: false,
+        }
+    }
+
+    fn frame(segment: u64, len: usize) -> Vec<u8> {
+        (0..len + frame::HEADER).map(|i| (i as u64 * 31 + segment * 7) as u8).collect()
+    }
+
+    fn run(plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
+        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let frames = {
+            let striper = Striper::new(plan, workers, Start::default(), None, &memory).unwrap();
+            let next = std::sync::atomic::AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..workers {
+                    scope.spawn(|| {
+                        loop {
+                            let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            if n >= lens.len() {
+                                break;
+                            }
+                            assert!(striper.wait_turn(n as u64));
+                            striper.place(n as u64, frame(n as u64, lens[n]), Vec::new()).unwrap();
+                        }
+                    });
+                }
+            });
+            assert_eq!(striper.finish().unwrap(), lens.len() as u64);
+            lock(&memory.ends).iter().flat_map(|end| end.frames.clone()).collect()
+        };
+        (memory, frames)
+    }
+
+    fn check(plan: &Plan, lens: &[usize], workers: usize) {
+        let (memory, frames) = run(plan, lens, workers);
+        let volumes = lock(&memory.volumes);
+        let mut dealer = Dealer::new(plan.k, plan.volume_bytes);
+        for (n, bytes) in frames.iter().enumerate() {
+            let place = dealer.deal(*bytes);
+            let volume = &volumes[&(place.group, usize::from(place.volume))];
+            let stored = &volume[place.offset as usize..][..*bytes as usize];
+            assert_eq!(frame::payload(stored, n as u64).unwrap(), &frame(n as u64, lens[n])[frame::HEADER..]);
+        }
+        assert_eq!(frames.len(), lens.len());
+        for end in lock(&memory.ends).iter() {
+            for v in 0..memory.n {
+                let bytes = &volumes[&(end.group, v)];
+                assert_eq!(bytes.len() as u64, end.lengths[v]);
+                assert_eq!(&spans_and_root(&end.values[v], end.lengths[v]).1, blake3::hash(bytes).as_bytes());
+            }
+            check_parity(plan, &volumes, end);
+        }
+    }
+
+    fn check_parity(plan: &Plan, volumes: &HashMap<(u32, usize), Vec<u8>>, end: &GroupEnd) {
+        let (k, longest) = (usize::from(plan.k), *end.lengths.iter().max().unwrap() as usize);
+        let mut padded: Vec<Vec<u8>> =
+            (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][BLOCK..].to_vec()).collect();
+        padded.iter_mut().for_each(|v| v.resize(longest - BLOCK, 0));
+        let (data, parity) = padded.split_at(k);
+        let data: Vec<&[u8]> = data.iter().map(|d| &d[..]).collect();
+        let mut expected = vec![vec![0; longest - BLOCK]; parity.len()];
+        let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
+        Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
+        assert!(parity == expected);
+    }
+
+    /// Sealing the same bytes again gives another length: a frame that would have fitted the group before is no successor.
+    #[test]
+    fn the_first_frame_after_a_complete_group_must_not_fit_it() {
+        let plan = plan(2, 1, 300_000);
+        let lengths = vec![250_000, 240_000];
+        for (len, accepted) in [(59_000, false), (60_000, false), (60_001, true)] {
+            let memory = Memory { n: 3, ..Memory::default() };
+            let start = Start { segment: 7, after: Some((4, lengths.clone())), ..Start::default() };
+            let striper = Striper::new(&plan, 1, start, None, &memory).unwrap();
+            assert_eq!(striper.accepts(7, len), accepted, "{len}");
+            assert!(striper.accepts(8, len));
+            assert_eq!(striper.place(7, frame(7, len - frame::HEADER), Vec::new()).is_ok(), accepted, "{len}");
+        }
+    }
+
+    /// One late segment holds back all others; that many frames must not need more stripes than there are.
+    #[test]
+    fn a_late_segment_with_far_more_parity_than_data() {
+        let plan = Plan { segment_bytes: 1 << 20, ..plan(1, 127, 8 << 20) };
+        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let striper = Striper::new(&plan, 2, Start::default(), None, &memory).unwrap();
+        for n in (0..6u64).rev() {
+            striper.place(n, frame(n, 1_040_000), Vec::new()).unwrap();
+        }
+        assert_eq!(striper.finish().unwrap(), 6);
+    }
+
+    #[test]
+    fn one_small_frame() {
+        check(&plan(16, 2, 2 << 20), &[100], 1);
+    }
+
+    #[test]
+    fn several_groups_with_many_workers() {
+        let lens: Vec<usize> = (0..400).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(3, 2, 2 << 20), &lens, 4);
+    }
+
+    /// As on a large machine: many frames wait for one that is late.
+    #[test]
+    fn far_more_workers_than_stripes() {
+        let lens: Vec<usize> = (0..600).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(2, 100, 2 << 20), &lens, 48);
+        check(&plan(16, 2, 2 << 20), &lens, 48);
+    }
+
+    #[test]
+    fn stripes_of_one_row() {
+        let lens: Vec<usize> = (0..300).map(|i| 1000 + (i * 7919) % 65_000).collect();
+        check(&plan(250, 5, 2 << 20), &lens, 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_frames_at_any_shape(k in 1u16..20, m in 1u16..5, workers in 1usize..4,
+                                   lens in prop::collection::vec(1usize..65_000, 1..200)) {
+            check(&plan(k, m, 2 << 20), &lens, workers);
+        }
+    }
+}

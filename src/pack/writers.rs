@@ -1,0 +1,220 @@
+//! Writing to drives: one thread each behind a queue that the stripe pool bounds. A volume gets its name when its group is
+//! complete and durable.
+
+use crate::error::{Error, Result};
+use crate::format::hashes::{BLOCK, Value, spans_and_root};
+use crate::format::header::Header;
+use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
+use crate::format::names;
+use crate::media::dir::Dir;
+use crate::media::durable::Partial;
+use crate::pack::Packed;
+use crate::pack::finished_groups::Known;
+use crate::pack::plan::Plan;
+use crate::pack::stripe::{GroupEnd, Order, Sink};
+use crate::progress::Progress;
+use crate::stages::filehash::Page;
+use crate::threads::lock;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Who takes down what is safe.
+pub trait Log: Sync {
+    /// A group is complete and durable on all drives.
+    fn group(&self, group: &Group, end: &GroupEnd) -> Result<()>;
+}
+
+/// Passes orders to the writers of all drives, and keeps the record for the manifest.
+pub struct Drives<'a> {
+    /// `None` once there are no more orders.
+    writers: Mutex<Option<Vec<Sender<Order>>>>,
+    /// How many drives there are.
+    drives: usize,
+    template: Header,
+    placement: Vec<usize>,
+    record: Mutex<Record>,
+    log: &'a dyn Log,
+}
+
+#[derive(Default)]
+struct Record {
+    groups: Vec<Group>,
+    frames: Vec<u32>,
+    page: Page,
+    hashes: blake3::Hasher,
+    values: u64,
+    /// Groups that are not on all drives yet, and on how many.
+    underway: BTreeMap<u32, (usize, Arc<GroupEnd>)>,
+}
+
+impl<'a> Drives<'a> {
+    /// The passing side, and the queue of each of the `drives` drives.
+    pub fn new(plan: &Plan, template: Header, drives: usize, log: &'a dyn Log) -> (Drives<'a>, Vec<Receiver<Order>>) {
+        let (writers, queues): (Vec<_>, Vec<_>) = (0..drives).map(|_| channel()).unzip();
+        let drives = Drives {
+            writers: Mutex::new(Some(writers)),
+            drives: queues.len(),
+            template,
+            placement: plan.placement.clone(),
+            record: Mutex::default(),
+            log,
+        };
+        (drives, queues)
+    }
+
+    /// Ends the queues.
+    pub fn close(&self) {
+        *lock(&self.writers) = None;
+    }
+
+    /// What has been written, of which `end` is the first segment that has not.
+    pub fn finish(self, end: u64) -> Packed {
+        let record = self.record.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let hashes = Listed { bytes: record.values * 32, blake3: *record.hashes.finalize().as_bytes() };
+        Packed { groups: record.groups, frames: record.frames, page: record.page, hashes, end }
+    }
+
+    /// A group that is on the drives already, with the values of its blocks.
+    pub fn know(&self, known: &Known, values: Vec<Vec<Value>>) -> Result<()> {
+        let mut record = lock(&self.record);
+        values.iter().for_each(|values| record.count(values));
+        record.groups.push(known.group.clone());
+        record.learn(&known.frames, &known.page);
+        drop(record);
+        self.send(Order::Known(Arc::new(values)))
+    }
+
+    fn keep(&self, end: &Arc<GroupEnd>) {
+        let mut record = lock(&self.record);
+        record.underway.insert(end.group, (0, end.clone()));
+        let mut volumes = Vec::new();
+        for (v, values) in end.values.iter().enumerate() {
+            let (spans, root) = spans_and_root(values, end.lengths[v]);
+            let spans = if spans.len() > 1 { spans.into_iter().map(Span).collect() } else { Vec::new() };
+            volumes.push(Volume { drive: self.placement[v] as u16 + 1, bytes: end.lengths[v], blake3: root, spans });
+            record.count(values);
+        }
+        record.groups.push(Group { k: self.template.k, m: self.template.m, volumes });
+        record.learn(&end.frames, &end.page);
+    }
+
+    /// A writer has made its volumes of a group durable; the last one has it taken down.
+    fn wrote(&self, group: u32) -> Result<()> {
+        let mut record = lock(&self.record);
+        let Some((on_drives, end)) = record.underway.get_mut(&group) else { return Ok(()) };
+        *on_drives += 1;
+        if *on_drives < self.drives {
+            return Ok(());
+        }
+        let end = end.clone();
+        record.underway.remove(&group);
+        match record.groups.get(group as usize) {
+            Some(done) => self.log.group(done, &end),
+            None => Err(Error::Internal("a group is on the drives, but not in the record".into())),
+        }
+    }
+
+    fn send(&self, order: Order) -> Result<()> {
+        let writers = lock(&self.writers);
+        for writer in writers.iter().flatten() {
+            // A writer that has ended has left its error; the workers are being stopped.
+            writer.send(order.clone()).map_err(|_| Error::Interrupted)?;
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    fn learn(&mut self, frames: &[u32], page: &Page) {
+        self.frames.extend(frames);
+        self.page.finished.extend(&page.finished);
+        self.page.open = page.open.clone();
+    }
+
+    fn count(&mut self, values: &[Value]) {
+        self.hashes.update(values.as_flattened());
+        self.values += values.len() as u64;
+    }
+}
+
+impl Sink for Drives<'_> {
+    fn order(&self, order: Order) -> Result<()> {
+        if let Order::End(end) = &order {
+            self.keep(end);
+        }
+        self.send(order)
+    }
+
+    fn header(&self, group: u32, volume: usize) -> Vec<u8> {
+        self.template.at(group, volume as u16).encode()
+    }
+}
+
+/// The writer of one drive.
+pub struct Writer<'a> {
+    /// Its position among the drives.
+    pub drive: usize,
+    /// The directory for second copies on it, and the set's directory.
+    pub places: [&'a Dir; 2],
+    /// Which volumes of a group are its own.
+    pub volumes: Vec<usize>,
+    /// Header pages of volumes.
+    pub template: Header,
+    /// Where to report.
+    pub progress: &'a dyn Progress,
+    /// Who gave the orders.
+    pub drives: &'a Drives<'a>,
+}
+
+impl Writer<'_> {
+    /// Carries out orders until there are no more.
+    pub fn run(&self, queue: &Receiver<Order>) -> Result<()> {
+        let [copy, dir] = self.places;
+        let hashes = [Partial::create(dir, names::HASHES)?, Partial::create(copy, names::HASHES)?];
+        let (mut open, mut written) = (Vec::new(), 0u64);
+        for order in queue {
+            match order {
+                Order::Begin(group) => open = self.begin(group)?,
+                Order::Rows(stripe) => {
+                    for (volume, file) in &open {
+                        let wrote = stripe
+                            .with_column(*volume, |bytes| file.write_at(bytes, stripe.offset).map(|()| bytes.len()));
+                        self.progress.drive(self.drive, wrote? as u64);
+                    }
+                }
+                Order::End(end) => {
+                    for (_, file) in open.drain(..) {
+                        file.finish()?;
+                    }
+                    written = write_values(&hashes, &end.values, written)?;
+                    self.drives.wrote(end.group)?;
+                }
+                Order::Known(values) => written = write_values(&hashes, &values, written)?,
+            }
+        }
+        match open.is_empty() {
+            true => hashes.into_iter().try_for_each(Partial::finish),
+            false => Err(Error::Interrupted),
+        }
+    }
+
+    fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
+        let create = |volume: &usize| {
+            let file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
+            file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
+            self.progress.drive(self.drive, BLOCK as u64);
+            Ok((*volume, file))
+        };
+        self.volumes.iter().map(create).collect()
+    }
+}
+
+/// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have.
+fn write_values(copies: &[Partial], values: &[Vec<Value>], mut at: u64) -> Result<u64> {
+    for bytes in values.iter().map(|v| v.as_flattened()) {
+        copies.iter().try_for_each(|file| file.write_at(bytes, at))?;
+        at += bytes.len() as u64;
+    }
+    Ok(at)
+}

@@ -1,0 +1,126 @@
+//! Which segments of an import have been placed, and which of them durably.
+
+use crate::error::Result;
+use crate::media::staging::Staging;
+use crate::restore::journal::{Header, Journal, Said, bits};
+use crate::set::block_set::Bits;
+use crate::set::contents::Contents;
+use crate::threads::lock;
+use std::sync::{Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
+/// Segments after which they are recorded for the first time; then after twice as many, and so on.
+const FIRST: usize = 4;
+/// Bytes of segments after which they are recorded in any case.
+const MOST: usize = 512 << 20;
+/// How long a segment that has been placed waits for being recorded, if others follow.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Segments placed, and the journal that knows of them. Recording syncs the file system, so it is done now and then.
+pub struct Tally<'a> {
+    staging: &'a Staging,
+    journal: Mutex<Journal>,
+    state: Mutex<State>,
+    most: usize,
+}
+
+struct State {
+    done: Bits,
+    /// Placed, but not recorded.
+    pending: Vec<u64>,
+    due: usize,
+    last: Instant,
+    recorded: bool,
+}
+
+impl<'a> Tally<'a> {
+    /// Of the segments of a set, what a journal says has been placed.
+    pub fn begin(staging: &'a Staging, header: &Header, said: &Said, contents: &Contents) -> Result<Tally<'a>> {
+        let done = bits(said, contents.segments());
+        let recorded = !done.is_empty();
+        Ok(Tally {
+            staging,
+            journal: Mutex::new(Journal::begin(staging, header, said)?),
+            state: Mutex::new(State { done, pending: Vec::new(), due: FIRST, last: Instant::now(), recorded }),
+            most: (MOST / contents.segment_bytes as usize).max(FIRST),
+        })
+    }
+
+    /// Whether a segment has been placed.
+    pub fn is_done(&self, segment: u64) -> bool {
+        lock(&self.state).done.contains(segment)
+    }
+
+    /// Those of `segments` that have not been placed.
+    pub fn undone(&self, segments: &[u64]) -> Vec<u64> {
+        let state = lock(&self.state);
+        segments.iter().copied().filter(|s| !state.done.contains(*s)).collect()
+    }
+
+    /// Takes note of a segment that has been placed. Now and then whoever calls this is the one who records all.
+    pub fn placed(&self, segment: u64) -> Result<()> {
+        let due = {
+            let mut state = lock(&self.state);
+            state.done.insert(segment);
+            state.pending.push(segment);
+            state.pending.len() >= state.due || state.last.elapsed() >= LONGEST
+        };
+        if !due {
+            return Ok(());
+        }
+        match self.journal.try_lock() {
+            Ok(mut journal) => self.record_in(&mut journal),
+            // Somebody is at it; what was placed in the meantime goes into the next record.
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Poisoned(journal)) => self.record_in(&mut journal.into_inner()),
+        }
+    }
+
+    /// Makes everything that has been placed durable, and says so.
+    pub fn record(&self) -> Result<()> {
+        self.record_in(&mut lock(&self.journal))
+    }
+
+    fn record_in(&self, journal: &mut Journal) -> Result<()> {
+        // Only what was placed before the file system is synced is durable after it.
+        let mut pending = std::mem::take(&mut lock(&self.state).pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        pending.sort_unstable();
+        let recorded = self.staging.sync().and_then(|()| journal.placed(&pending));
+        let mut state = lock(&self.state);
+        state.last = Instant::now();
+        match recorded {
+            Ok(()) => {
+                state.due = (state.due * 2).min(self.most);
+                state.recorded = true;
+            }
+            Err(_) => state.pending.extend(pending),
+        }
+        recorded
+    }
+
+    /// Whether an import that ends now can be resumed.
+    pub fn is_resumable(&self) -> bool {
+        lock(&self.state).recorded
+    }
+
+    /// These segments have to be placed again.
+    pub fn take_off(&self, segments: &[u64]) -> Result<()> {
+        self.record()?;
+        lock(&self.journal).again(segments)?;
+        let mut state = lock(&self.state);
+        segments.iter().for_each(|s| state.done.remove(*s));
+        Ok(())
+    }
+
+    /// Everything is placed and proven: makes it durable, and says so.
+    pub fn conclude(&self) -> Result<()> {
+        self.record()?;
+        self.staging.sync()?;
+        lock(&self.journal).concluded()?;
+        lock(&self.state).recorded = true;
+        Ok(())
+    }
+}

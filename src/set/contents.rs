@@ -1,0 +1,259 @@
+//! What is inside a set: the key slot opened, the inventory read, bounded and compared with the manifest.
+
+use crate::error::{Error, Result};
+use crate::format::FormatError;
+use crate::format::deal::Place;
+use crate::format::hashes::BLOCK;
+use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
+use crate::format::names;
+use crate::media::dir::Location;
+use crate::media::disk::Opened;
+use crate::set::open::Set;
+use crate::set::part::Part;
+use crate::set::refusal::breaks;
+use crate::stages::compress;
+use crate::stages::seal::SetIdentity;
+use crate::stages::seal::identities::Identities;
+use crate::stages::tar;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Read};
+
+/// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
+pub struct Contents {
+    /// What is in it, in the order of the tar stream. All parts say the same, but for hashes that an early one cannot know.
+    pub entries: Vec<Entry>,
+    /// Bytes of the whole tar stream.
+    pub tar_bytes: u64,
+    /// Bytes of the tar stream in a segment.
+    pub segment_bytes: u32,
+    /// What opens its frames.
+    pub identity: SetIdentity,
+    /// The segments of each part that has been seen, by the number of the part.
+    pub tables: BTreeMap<u32, Table>,
+}
+
+/// Where the segments of a part are.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The first of them.
+    pub first: u64,
+    /// Where the frame of each lies.
+    pub places: Vec<Place>,
+}
+
+impl Table {
+    /// The number of the first segment after them.
+    pub fn end(&self) -> u64 {
+        self.first + self.places.len() as u64
+    }
+
+    /// Where the frame of a segment lies, if it is one of them.
+    pub fn place(&self, segment: u64) -> Option<Place> {
+        self.places.get(segment.checked_sub(self.first)? as usize).copied()
+    }
+}
+
+/// Opens the key slot and reads the inventory of each part that is here.
+pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
+    let identity = open_slot(set, identities)?;
+    let mut contents: Option<Contents> = None;
+    for part in &set.parts {
+        let inventory = read_inventory(part, &identity)?;
+        match &mut contents {
+            None => contents = Some(Contents::begin(part, inventory, identity.clone())?),
+            Some(contents) => contents.add(part, inventory)?,
+        }
+    }
+    contents.ok_or_else(|| Error::Internal("a set without parts".into()))
+}
+
+fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
+    let slot = set.parts.iter().find_map(|part| part.proven(names::KEYS));
+    let slot = slot.ok_or_else(|| set.parts[0].without(names::KEYS))?;
+    SetIdentity::from_slot(&slot, identities, &set.manifest().recipient)
+}
+
+impl Contents {
+    fn begin(part: &Part, inventory: Inventory, identity: SetIdentity) -> Result<Contents> {
+        let (first, places) = check(part, &inventory)?;
+        Ok(Contents {
+            tar_bytes: inventory.head.tar_bytes,
+            segment_bytes: part.manifest.segment_bytes,
+            entries: inventory.entries,
+            identity,
+            tables: BTreeMap::from([(part.manifest.part, Table { first, places })]),
+        })
+    }
+
+    /// Reads what a part of the set says, if that is not known yet; returns whether it was not.
+    pub fn learn(&mut self, part: &Part) -> Result<bool> {
+        if self.tables.contains_key(&part.manifest.part) {
+            return Ok(false);
+        }
+        let inventory = read_inventory(part, &self.identity)?;
+        self.add(part, inventory).map(|()| true)
+    }
+
+    /// Takes in what another part of the set, or the same again, says.
+    pub fn add(&mut self, part: &Part, inventory: Inventory) -> Result<()> {
+        let (first, places) = check(part, &inventory)?;
+        let number = part.manifest.part;
+        self.merge(number, Table { first, places }, inventory)
+            .map_err(breaks(format!("{} of part {number}", names::INVENTORY)))
+    }
+
+    fn merge(&mut self, number: u32, table: Table, inventory: Inventory) -> Result<(), FormatError> {
+        let wrong = |what: String| Err(FormatError::Contradiction(what));
+        if inventory.head.tar_bytes != self.tar_bytes || inventory.entries.len() != self.entries.len() {
+            return wrong("it is not of the same files as that of another part".into());
+        }
+        for (known, said) in self.entries.iter_mut().zip(inventory.entries) {
+            if !known.agree(said) {
+                return wrong(format!("{} is not the same as in another part", known.path.printable()));
+            }
+        }
+        let before = self.tables.range(..number).next_back().map(|(n, t)| (*n, t.end()));
+        let after = self.tables.range(number + 1..).next().map(|(n, t)| (*n, t.first));
+        let follows = before.is_none_or(|(n, end)| end <= table.first && (n + 1 < number || end == table.first));
+        let leads = after.is_none_or(|(n, first)| table.end() <= first && (number + 1 < n || table.end() == first));
+        match follows && leads && self.tables.get(&number).is_none_or(|known| *known == table) {
+            true => {
+                self.tables.insert(number, table);
+                Ok(())
+            }
+            false => wrong("its segments do not fit those of another part".into()),
+        }
+    }
+
+    /// Segments of the whole set.
+    pub fn segments(&self) -> u64 {
+        self.tar_bytes.div_ceil(self.segment_bytes.into())
+    }
+}
+
+/// Reads the inventory from a good copy, or from another one if the drive fails meanwhile.
+fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
+    let mut failed = None;
+    for copy in set.good_copies(names::INVENTORY) {
+        match read_copy(set, identity, &copy) {
+            Err(error @ Error::Drive { .. }) => failed = Some(error),
+            other => return other,
+        }
+    }
+    match set.combined(names::INVENTORY) {
+        Some(bytes) => read_lines(set, identity, bytes.as_slice()),
+        None => Err(failed.unwrap_or_else(|| set.without(names::INVENTORY))),
+    }
+}
+
+/// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
+fn read_copy(set: &Part, identity: &SetIdentity, copy: &Location) -> Result<Inventory> {
+    let path = &copy.path();
+    let file = copy.open().map_err(Error::on_drive("read", path))?;
+    let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
+    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
+    if let Some(error) = hashing.failed.take() {
+        return Err(Error::on_drive("read", path)(error));
+    }
+    std::io::copy(&mut hashing, &mut std::io::sink()).map_err(Error::on_drive("read", path))?;
+    let hash = *hashing.hasher.finalize().as_bytes();
+    match set.manifest.files.get(names::INVENTORY).is_some_and(|listed| listed.blake3 == hash) {
+        true => read,
+        false => Err(Error::drive(
+            format!("{} changed between two readings", path.display()),
+            "do not trust this drive: bring another one of the set",
+        )),
+    }
+}
+
+fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {
+    let unreadable = |e: std::io::Error| breaks(names::INVENTORY)(FormatError::Syntax(e.to_string()));
+    let plain = identity.reader(sealed).map_err(unreadable)?;
+    let mut lines = compress::reader(plain).map_err(unreadable)?;
+    let mut reader = Reader::new(set.manifest.groups[0].k, set.manifest.volume_bytes);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        lines.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line).map_err(unreadable)?;
+        if line.is_empty() {
+            break;
+        }
+        crate::format::within("length of a line", line.len() as u64, 1, LONGEST_LINE)
+            .and_then(|()| reader.line(&line))
+            .map_err(breaks(names::INVENTORY))?;
+    }
+    reader.finish().map_err(breaks(names::INVENTORY))
+}
+
+/// Hashes what is read, and keeps the error of a failing drive apart from those of the layers above.
+struct Hashing {
+    file: Opened,
+    hasher: blake3::Hasher,
+    failed: Option<std::io::Error>,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.file.read(buffer) {
+            Ok(n) => {
+                self.hasher.update(&buffer[..n]);
+                Ok(n)
+            }
+            Err(error) => {
+                let again = std::io::Error::from(error.kind());
+                self.failed = Some(error);
+                Err(again)
+            }
+        }
+    }
+}
+
+/// Set, signer, segments, tar stream and volumes must agree to the byte. Returns the first segment and where all lie.
+fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
+    let head = &inventory.head;
+    if head.set != part.manifest.set || head.signer != part.signer.key || head.part != part.manifest.part {
+        return Err(Error::untrusted(
+            "the inventory names another set, another part or another signer: somebody signed what is not theirs",
+            "do not use this set; tell the sender and whoever is named as its signer",
+        ));
+    }
+    let places: Vec<Place> = places(&inventory.frames, part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
+    check_volumes(part, &places).and_then(|()| check_segments(part, inventory)).map_err(breaks(names::INVENTORY))?;
+    Ok((head.first, places))
+}
+
+fn check_segments(part: &Part, inventory: &Inventory) -> Result<(), FormatError> {
+    let (head, manifest) = (&inventory.head, &part.manifest);
+    tar::check_layout(&inventory.entries, head.tar_bytes)?;
+    let (end, all) = (head.first + head.segments, head.tar_bytes.div_ceil(manifest.segment_bytes.into()));
+    if (head.first == 0) != (manifest.part == 1) || end > all || (end == all) != manifest.last {
+        return Err(FormatError::Contradiction("the segments do not fit the tar stream".into()));
+    }
+    let known_until = end * u64::from(manifest.segment_bytes);
+    for entry in &inventory.entries {
+        let ends = entry.offset + tar::header_len(entry) + entry.stored();
+        if let Kind::File { blake3, .. } = &entry.kind
+            && blake3.is_some() != (entry.stored() == 0 || ends <= known_until)
+        {
+            let what = format!("the hash of {} is missing or cannot be known", entry.path.printable());
+            return Err(FormatError::Contradiction(what));
+        }
+    }
+    Ok(())
+}
+
+fn check_volumes(part: &Part, places: &[Place]) -> Result<(), FormatError> {
+    let manifest = &part.manifest;
+    let mut lengths: HashMap<(u32, u16), u64> = HashMap::new();
+    for place in places {
+        *lengths.entry((place.group, place.volume)).or_insert(BLOCK as u64) += u64::from(place.bytes);
+    }
+    let groups = places.last().map_or(0, |p| p.group as usize + 1);
+    let dealt = |g: usize, i: usize| lengths.get(&(g as u32, i as u16)).copied().unwrap_or(BLOCK as u64);
+    let data = manifest.volumes().filter(|(g, i, _, _)| *i < usize::from(manifest.groups[*g].k));
+    let mut agree = data.map(|(g, i, _, v)| v.bytes == dealt(g, i));
+    match groups == manifest.groups.len() && agree.all(|a| a) {
+        true => Ok(()),
+        false => Err(FormatError::Contradiction("the frames do not fill the volumes that the manifest names".into())),
+    }
+}

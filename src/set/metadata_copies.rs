@@ -1,0 +1,99 @@
+//! Metadata files that every drive has twice: whichever copy is good, and, where none is, what they say together.
+
+use crate::error::Error;
+use crate::format::manifest::LONGEST_SLOT;
+use crate::format::names;
+use crate::media::dir::Location;
+use crate::set::part::{Part, name_drives};
+use crate::stages::seal;
+
+/// Copies longer than this are not combined.
+const LONGEST_COMBINED: u64 = 64 << 20;
+/// Combinations of doubtful bytes that are tried, and the bytes that may be hashed for that.
+const MOST_COMBINATIONS: usize = 1 << 12;
+const MOST_HASHED: u64 = 8 << 30;
+
+impl Part {
+    fn places(&self, name: &str) -> Vec<Location> {
+        self.dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name))).collect()
+    }
+
+    /// The copies of a listed metadata file that have the hash that the manifest says, one after the other.
+    pub fn good_copies(&self, name: &str) -> impl Iterator<Item = Location> {
+        let listed = self.manifest.files.get(name).cloned();
+        let places = if listed.is_some() { self.places(name) } else { Vec::new() };
+        places.into_iter().filter(move |p| listed.as_ref().is_some_and(|l| self.hash_of(p, l.bytes) == Some(l.blake3)))
+    }
+
+    /// A listed metadata file in memory: what is used is what was compared with the signed hash.
+    pub fn proven(&self, name: &str) -> Option<Vec<u8>> {
+        let listed = self.manifest.files.get(name)?;
+        let mut copies = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
+        let whole = copies.find(|bytes| blake3::hash(bytes) == listed.blake3);
+        whole.or_else(|| self.combined(name))
+    }
+
+    /// A listed metadata file of which every copy is damaged by a few flips: where the copies differ, all combinations of what
+    /// they say are tried until the signed hash fits.
+    pub fn combined(&self, name: &str) -> Option<Vec<u8>> {
+        let listed = self.manifest.files.get(name).filter(|l| l.bytes <= LONGEST_COMBINED)?;
+        let slot = self.slot.get().filter(|slot| name == names::KEYS && blake3::hash(slot) == listed.blake3);
+        if let Some(slot) = slot {
+            return Some(slot.clone());
+        }
+        let read = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
+        let mut copies: Vec<Vec<u8>> = read.filter(|bytes| bytes.len() as u64 == listed.bytes).collect();
+        copies.dedup();
+        let mut bytes = copies.first()?.clone();
+        let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
+        for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {
+            let mut said: Vec<u8> = copies.iter().map(|copy| copy[at]).collect();
+            said.sort_unstable();
+            said.dedup();
+            combinations = combinations.saturating_mul(said.len());
+            if combinations > MOST_COMBINATIONS || combinations as u64 * listed.bytes > MOST_HASHED {
+                return None;
+            }
+            doubtful.push((at, said));
+        }
+        (0..combinations).find_map(|mut number| {
+            for (at, said) in &doubtful {
+                bytes[*at] = said[number % said.len()];
+                number /= said.len();
+            }
+            (blake3::hash(&bytes) == listed.blake3).then(|| bytes.clone())
+        })
+    }
+
+    /// What there is to say when a metadata file that nothing can replace cannot be had from any copy.
+    pub fn without(&self, name: &str) -> Error {
+        self.look_again();
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        let what = format!("every copy of {name} that is here is damaged or missing");
+        let absent = self.absent_numbers();
+        match absent.is_empty() {
+            true => Error::lost(what, "ask the sender for a new export"),
+            false => Error::drive(what, format!("bring {} of the set", name_drives(&absent))),
+        }
+    }
+
+    /// Why what cannot be restored is not lost, but not to be trusted: volumes or a key slot of another set are here.
+    pub fn refusal(&self) -> Option<Error> {
+        self.foreign_volumes().or_else(|| self.foreign_slot())
+    }
+
+    fn foreign_slot(&self) -> Option<Error> {
+        if self.proven(names::KEYS).is_some() {
+            return None;
+        }
+        let mut copies = self.places(names::KEYS).into_iter().filter_map(|at| self.read_whole(&at, LONGEST_SLOT));
+        copies.any(|bytes| seal::is_age_file(&bytes)).then(|| {
+            Error::untrusted(
+                "no keys.age here is the one that the signed manifest names, but one is a whole key slot: that of another set, or one that somebody changed",
+                "bring another drive of the set, or ask the sender for a new export",
+            )
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! A set as it lies on its drives.
+
+pub mod block_set;
+pub mod blocks;
+pub mod contents;
+pub mod entry_key;
+pub mod failing_drives;
+pub mod mended;
+pub mod metadata_copies;
+pub mod open;
+pub mod pages;
+pub mod part;
+pub mod program;
+pub mod readback;
+pub mod refusal;
+pub mod rows;

@@ -1,0 +1,49 @@
+//! Work in several threads: how many, and what becomes of their errors.
+
+use crate::error::{Error, Result};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many workers to use.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Locks; a thread that panicked while it held the lock has ended the whole verb anyway.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the first error of many threads: those after it are its echo.
+#[derive(Default)]
+pub struct FirstError(Mutex<Option<Error>>);
+
+impl FirstError {
+    /// Takes the result of a thread; `stop` is called if it is an error.
+    pub fn keep(&self, result: Result<()>, stop: impl FnOnce()) {
+        if let Err(error) = result {
+            let mut first = lock(&self.0);
+            match &*first {
+                // Threads that were stopped say so; a real cause says more.
+                Some(kept) if !matches!(kept, Error::Interrupted) || matches!(error, Error::Interrupted) => {}
+                _ => *first = Some(error),
+            }
+            drop(first);
+            stop();
+        }
+    }
+
+    /// Whether all went well so far.
+    pub fn is_none(&self) -> bool {
+        lock(&self.0).is_none()
+    }
+
+    /// The first error, if there is one.
+    pub fn take(self) -> Option<Error> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same as a result.
+    pub fn check(self) -> Result<()> {
+        self.take().map_or(Ok(()), Err)
+    }
+}
