@@ -85,6 +85,79 @@ fn rooms_depend_downwards_only() {
     assert!(broken.is_empty(), "upwards or sideways:\n  {}", broken.join("\n  "));
 }
 
+/// The file of the library that a path leads to: the longest beginning of it that is one.
+fn file_of(path: &str, files: &BTreeMap<String, String>) -> Option<String> {
+    let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    while !parts.is_empty() {
+        let stem = parts.join("/");
+        let found = [format!("{stem}.rs"), format!("{stem}/mod.rs")].into_iter().find(|name| files.contains_key(name));
+        if found.is_some() {
+            return found;
+        }
+        parts.pop();
+    }
+    None
+}
+
+/// The paths that a list of imports stands for: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn spread(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some((before, list)) = tree.split_once('{') else { return vec![tree.to_owned()] };
+    let list = list.trim_end().strip_suffix('}').unwrap_or(list);
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            ',' if depth == 0 => items.push(String::new()),
+            c => {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                items.last_mut().unwrap().push(c);
+            }
+        }
+    }
+    items.iter().filter(|i| !i.trim().is_empty()).flat_map(|i| spread(&format!("{before}{}", i.trim()))).collect()
+}
+
+/// The files that a file names, by `crate::` or `super::`.
+fn imports(path: &str, code: &str, files: &BTreeMap<String, String>) -> Vec<String> {
+    let own: Vec<&str> = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+    let mut named = Vec::new();
+    for (word, base) in [("crate::", &[][..]), ("super::", &own[..own.len() - 1])] {
+        for (at, _) in code.match_indices(word) {
+            if code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let in_use = code[..at].trim_end().ends_with("use");
+            let end = |c: char| if in_use { c == ';' } else { !(c.is_ascii_alphanumeric() || c == '_' || c == ':') };
+            let tree = code[at + word.len()..].split(end).next().unwrap_or_default();
+            named.extend(spread(tree).iter().map(|rest| format!("{}::{rest}", base.join("::"))));
+        }
+    }
+    let mut found: Vec<String> = named.iter().filter_map(|path| file_of(path, files)).filter(|f| f != path).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What is read from top to bottom has no circle in it.
+#[test]
+fn no_two_files_name_each_other_directly_or_through_others() {
+    let files = library();
+    let mut named: BTreeMap<String, Vec<String>> =
+        files.iter().map(|(path, code)| (path.clone(), imports(path, code, &files))).collect();
+    assert!(named["set/open.rs"].contains(&"set/part.rs".to_owned()), "imports are not understood: {named:?}");
+    // Files that name no other that is left are not in a circle.
+    loop {
+        let free: Vec<String> = named.iter().filter(|(_, all)| all.is_empty()).map(|(path, _)| path.clone()).collect();
+        if free.is_empty() {
+            break;
+        }
+        named.retain(|path, _| !free.contains(path));
+        named.values_mut().for_each(|all| all.retain(|path| !free.contains(path)));
+    }
+    let circle: Vec<String> = named.iter().map(|(path, all)| format!("{path} names {}", all.join(", "))).collect();
+    assert!(circle.is_empty(), "in a circle, or above one:\n  {}", circle.join("\n  "));
+}
+
 #[test]
 fn the_library_does_not_know_its_program() {
     let broken: Vec<String> = library()

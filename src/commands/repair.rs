@@ -3,7 +3,8 @@
 
 use super::verify;
 use crate::error::{Error, Result};
-use crate::heal::audit::{Audit, audit};
+use crate::heal::audit::audit;
+use crate::heal::findings::Audit;
 use crate::heal::repair::{self, Remedy};
 use crate::heal::verdict::Verdict;
 use crate::heal::volumes::Why;

@@ -1,7 +1,8 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::heal::audit::{Audit, FileState, State, VolumeState, audit};
+use crate::heal::audit::audit;
+use crate::heal::findings::{Audit, FileState, State, VolumeState};
 use crate::heal::verdict::Verdict;
 use crate::pack::plan::survives_as_placed;
 use crate::progress::Progress;

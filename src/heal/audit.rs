@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::format::hashes;
 use crate::format::manifest::volume_name;
 use crate::format::names;
-use crate::heal::verdict::NEEDED;
-use crate::media::dir::{Dir, Location};
+use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
+use crate::media::dir::Location;
 use crate::progress::{Phase, Progress};
 use crate::set::block_set::Bits;
-use crate::set::blocks::{At, Blocks, Seen};
-use crate::set::failing_drives::Source;
+use crate::set::blocks::{Blocks, Seen};
+use crate::set::part::At;
 use crate::set::part::Part;
+use crate::set::reading::Source;
 use crate::threads::FirstError;
 use crate::threads::lock;
 use crate::threads::workers;
@@ -22,93 +23,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Blocks that a worker reads at a time: 4 MiB.
 const RUN: u64 = 64;
-
-/// What was found out about a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// All of it is as it was signed.
-    Ok,
-    /// Some of it is not.
-    Damaged,
-    /// It is not here.
-    Missing,
-}
-
-/// A volume.
-#[derive(Debug)]
-pub struct VolumeState {
-    /// Its file name.
-    pub name: String,
-    /// Its drive.
-    pub drive: u16,
-    /// The judgement.
-    pub state: State,
-    /// The blocks that no file of it has as signed, by number; all of a missing volume.
-    pub bad: Bits,
-    /// Those of them that no file of it has at all.
-    pub unread: Bits,
-    /// Its files; there should be one.
-    pub files: Vec<VolumeFile>,
-    /// Where a file of it should be: once for each copy of its drive.
-    pub homes: Vec<Location>,
-    /// What kind of damage it is, as far as that can be told.
-    pub diagnosis: Option<String>,
-}
-
-/// A file with the name of a volume.
-#[derive(Debug)]
-pub struct VolumeFile {
-    /// Where it is.
-    pub at: Location,
-    /// Its blocks that are not as signed.
-    pub bad: Bits,
-    /// Those of them that could not be read.
-    pub unread: Bits,
-    /// How many blocks it has at all, of those of the volume.
-    pub read: u64,
-    /// Whether it has the right length.
-    pub fits: bool,
-}
-
-/// A metadata file.
-#[derive(Debug)]
-pub struct FileState {
-    /// The directory of the set that it belongs in.
-    pub dir: Dir,
-    /// Its path in there.
-    pub name: String,
-    /// The judgement.
-    pub state: State,
-}
-
-impl FileState {
-    /// Whether it is a metadata file of this name, or the second copy of one.
-    pub fn is(&self, name: &str) -> bool {
-        self.name.rsplit('/').next() == Some(name)
-    }
-}
-
-/// What the audit found.
-pub struct Audit {
-    /// Parity volumes in each group.
-    pub m: u16,
-    /// Volumes by group.
-    pub volumes: Vec<Vec<VolumeState>>,
-    /// By group, rows with more than M bad blocks that can be mended all the same.
-    pub mended: Vec<BTreeSet<u64>>,
-    /// Metadata files of the drives that are here.
-    pub files: Vec<FileState>,
-    /// Files that nothing can replace of which no copy is good, but all together give them.
-    pub combined: BTreeSet<&'static str>,
-    /// Drives that are here.
-    pub present: BTreeSet<u16>,
-    /// Drives that are not.
-    pub absent: BTreeSet<u16>,
-    /// Those of them that were here when the audit began.
-    pub gone: BTreeSet<u16>,
-    /// Only what the drives that are here should hold was judged.
-    pub this_drive: bool,
-}
 
 /// Reads and judges everything that is here.
 pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {

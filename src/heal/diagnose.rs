@@ -6,9 +6,10 @@ use crate::format::header::Header;
 use crate::format::hex;
 use crate::format::manifest::volume_name;
 use crate::set::block_set::Bits;
-use crate::set::blocks::{At, Blocks};
-use crate::set::failing_drives::Source;
+use crate::set::blocks::Blocks;
+use crate::set::part::At;
 use crate::set::part::Part;
+use crate::set::reading::Source;
 
 /// Up to so many bad blocks of a volume are examined for having been swapped.
 const MOST_EXAMINED: usize = 64;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod diagnose;
+pub mod findings;
 pub mod metadata;
 pub mod repair;
 pub mod verdict;

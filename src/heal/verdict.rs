@@ -1,18 +1,15 @@
 //! What follows from what the audit found: the verdict on a volume and on the set, and what changes with each repair.
 
-use crate::format::names;
-use crate::heal::audit::{Audit, FileState, State, VolumeFile, VolumeState};
 use crate::heal::diagnose::diagnose;
+use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
 use crate::set::block_set::Bits;
-use crate::set::blocks::{At, Blocks};
+use crate::set::blocks::Blocks;
+use crate::set::part::At;
 use crate::set::part::Part;
 use crate::set::rows::could_help;
 use rustix::fs::FileType;
 use std::ops::Range;
-
-/// Files that nothing can replace.
-pub(crate) const NEEDED: [&str; 2] = [names::KEYS, names::INVENTORY];
 
 /// The verdict on a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

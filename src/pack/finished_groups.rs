@@ -7,24 +7,12 @@ use crate::media::dir::Location;
 use crate::pack::capacity::Closed;
 use crate::pack::directories::SetDirs;
 use crate::pack::striper::Start;
-use crate::pack::writers::Drives;
+use crate::pack::writers::{Drives, Known};
 use crate::progress::{Phase, Progress};
 use crate::stages::filehash::{Ledger, Page};
-use serde::{Deserialize, Serialize};
 
 /// Bytes that are read at a time: 1 MiB.
 const RUN: usize = 16 * BLOCK;
-
-/// A group that was complete.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Known {
-    /// Its volumes.
-    pub group: Group,
-    /// Bytes of the frame of each of its segments.
-    pub frames: Vec<u32>,
-    /// What is known of the hashes of files when it ends, beyond what was known when it began.
-    pub page: Page,
-}
 
 /// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not.
 /// Returns where to go on, for a part that begins at segment `first` with `page`.

@@ -5,6 +5,7 @@ pub mod directories;
 pub mod finished_groups;
 pub mod metadata;
 pub mod plan;
+pub mod read_back;
 pub mod sign;
 pub mod source;
 pub mod state;
@@ -24,12 +25,11 @@ use crate::stages::seal::SetRecipient;
 use crate::threads::{FirstError, workers};
 use capacity::Room;
 use directories::SetDirs;
-use finished_groups::Known;
 use plan::Plan;
 use source::Source;
 use std::sync::atomic::{AtomicU64, Ordering};
 use striper::Striper;
-use writers::{Drives, Log, Writer};
+use writers::{Drives, Known, Log, Writer};
 
 /// What [`pack`] leaves behind for inventory and manifest.
 pub struct Packed {

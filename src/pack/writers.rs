@@ -9,12 +9,12 @@ use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::durable::Partial;
 use crate::pack::Packed;
-use crate::pack::finished_groups::Known;
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
 use crate::stages::filehash::Page;
 use crate::threads::lock;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub trait Log: Sync {
     /// A group is complete and durable on all drives.
     fn group(&self, group: &Group, end: &GroupEnd) -> Result<()>;
+}
+
+/// A group that is complete and durable, as an export remembers it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Known {
+    /// Its volumes.
+    pub group: Group,
+    /// Bytes of the frame of each of its segments.
+    pub frames: Vec<u32>,
+    /// What is known of the hashes of files when it ends, beyond what was known when it began.
+    pub page: Page,
 }
 
 /// Passes orders to the writers of all drives, and keeps the record for the manifest.

@@ -11,7 +11,7 @@ use crate::media::disk::Operation;
 use crate::media::removal::remove_tree;
 use crate::media::staging::Staging;
 use crate::set::block_set::Bits;
-use crate::set::blocks::At;
+use crate::set::part::At;
 use std::collections::HashMap;
 
 /// What has been kept in this run.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, LONGEST_PATH, Name};
-use crate::restore::selection::Fate;
+use crate::restore::selection::{Copies, Copy, Fate};
 use crate::text::listing;
 use std::collections::{HashMap, VecDeque};
 
@@ -12,24 +12,6 @@ const MOST_HOPS: usize = 40;
 const MOST_STEPS: usize = 4096;
 /// The most copies; a few links within each other can ask for any number.
 const MOST_COPIES: usize = 1 << 22;
-
-/// A file or directory that is placed once more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// Under which name.
-    pub path: Name,
-    /// The entry that it is like.
-    pub of: usize,
-}
-
-/// All of them; directories before what is in them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Copies {
-    /// Directories.
-    pub dirs: Vec<Copy>,
-    /// Files.
-    pub files: Vec<Copy>,
-}
 
 /// Makes copies of all wanted links. A link that cannot be one is an error that lists all such.
 pub fn plan(entries: &[Entry], fate: &mut [Fate]) -> Result<Copies> {

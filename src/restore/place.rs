@@ -4,9 +4,9 @@
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::{Attributes, Staging};
-use crate::restore::link_copies::Copy;
-use crate::restore::salvage::{Broken, Ending};
-use crate::restore::selection::{Fate, Placed, Wanted, segments_of, within_one_segment};
+use crate::restore::salvage::{Broken, Ending, Placed};
+use crate::restore::selection::Copy;
+use crate::restore::selection::{Fate, Wanted, segments_of, within_one_segment};
 use crate::set::block_set::Bits;
 use crate::set::contents::Contents;
 use crate::stages::filehash::FileHashes;

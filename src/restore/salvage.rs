@@ -1,8 +1,7 @@
 //! What becomes of files of which some segments could not be had.
 
 use crate::format::inventory::{Entry, Kind, Name};
-use crate::restore::link_copies::Copies;
-use crate::restore::selection::{Fate, Wanted};
+use crate::restore::selection::{Copies, Fate, Wanted};
 use crate::set::contents::Contents;
 use crate::stages::tar::{self, Piece};
 use std::collections::{BTreeMap, HashSet};
@@ -132,6 +131,42 @@ impl Ending {
     }
 }
 
+/// What was placed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Placed {
+    /// Regular files that are whole, each name of a hard-linked one and each copy counted.
+    pub files: u64,
+    /// Bytes of data.
+    pub bytes: u64,
+}
+
+impl Wanted {
+    /// What has been placed when everything is.
+    pub fn whole(&self, contents: &Contents, ending: &Ending) -> Placed {
+        let mut placed = Placed::default();
+        for (index, entry) in self.entries(&contents.entries) {
+            let is_file = matches!(entry.kind, Kind::File { .. } | Kind::Hardlink { .. });
+            if is_file && ending.of(self.name(&contents.entries, index)).is_none() {
+                placed.files += 1;
+                placed.bytes += entry.stored();
+            }
+        }
+        placed.files += self.copies.files.iter().filter(|c| ending.of(&c.path).is_none()).count() as u64;
+        placed
+    }
+
+    /// What must be in the target in the end: paths, and the lengths of files.
+    pub fn expected<'e>(&'e self, entries: &'e [Entry], ending: &'e Ending) -> Vec<(&'e [u8], Option<u64>)> {
+        let len = |entry: &Entry| match &entry.kind {
+            Kind::File { size, .. } => Some(*size),
+            _ => None,
+        };
+        let made = self.entries(entries).map(|(i, e)| (self.name(entries, i), len(e)));
+        let copies = self.copies.files.iter().chain(&self.copies.dirs).map(|c| (&c.path, len(&entries[c.of])));
+        made.chain(copies).filter_map(|(name, len)| Some((&ending.name(name)?.0[..], len))).collect()
+    }
+}
+
 /// Names that are taken, as a file system sees them that does not tell upper from lower case.
 struct Names(HashSet<String>);
 
@@ -170,7 +205,7 @@ pub fn affected<'c>(contents: &'c Contents, fate: &[Fate], segments: &[u64]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::restore::link_copies::Copy;
+    use crate::restore::selection::Copy;
     use crate::stages::seal::SetIdentity;
 
     const SEGMENT: u32 = 1 << 16;

@@ -2,8 +2,6 @@
 
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::Own;
-use crate::restore::link_copies::Copies;
-use crate::restore::salvage::Ending;
 use crate::set::contents::Contents;
 use crate::stages::tar;
 
@@ -14,6 +12,24 @@ pub struct Wanted {
     pub fate: Vec<Fate>,
     /// What is placed once more instead of links.
     pub copies: Copies,
+}
+
+/// A file or directory that is placed once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// Under which name.
+    pub path: Name,
+    /// The entry that it is like.
+    pub of: usize,
+}
+
+/// All of them; directories before what is in them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// Directories.
+    pub dirs: Vec<Copy>,
+    /// Files.
+    pub files: Vec<Copy>,
 }
 
 /// What becomes of an entry.
@@ -69,31 +85,6 @@ impl Wanted {
     pub fn stored(&self, contents: &Contents) -> u64 {
         self.entries(&contents.entries).map(|(_, e)| e.stored()).sum()
     }
-
-    /// What has been placed when everything is.
-    pub fn whole(&self, contents: &Contents, ending: &Ending) -> Placed {
-        let mut placed = Placed::default();
-        for (index, entry) in self.entries(&contents.entries) {
-            let is_file = matches!(entry.kind, Kind::File { .. } | Kind::Hardlink { .. });
-            if is_file && ending.of(self.name(&contents.entries, index)).is_none() {
-                placed.files += 1;
-                placed.bytes += entry.stored();
-            }
-        }
-        placed.files += self.copies.files.iter().filter(|c| ending.of(&c.path).is_none()).count() as u64;
-        placed
-    }
-
-    /// What must be in the target in the end: paths, and the lengths of files.
-    pub fn expected<'e>(&'e self, entries: &'e [Entry], ending: &'e Ending) -> Vec<(&'e [u8], Option<u64>)> {
-        let len = |entry: &Entry| match &entry.kind {
-            Kind::File { size, .. } => Some(*size),
-            _ => None,
-        };
-        let made = self.entries(entries).map(|(i, e)| (self.name(entries, i), len(e)));
-        let copies = self.copies.files.iter().chain(&self.copies.dirs).map(|c| (&c.path, len(&entries[c.of])));
-        made.chain(copies).filter_map(|(name, len)| Some((&ending.name(name)?.0[..], len))).collect()
-    }
 }
 
 /// The segments in which the data of an entry lies.
@@ -105,15 +96,6 @@ pub(crate) fn segments_of(contents: &Contents, entry: &Entry) -> std::ops::Range
 
 pub(crate) fn within_one_segment(contents: &Contents, entry: &Entry) -> bool {
     segments_of(contents, entry).count() == 1
-}
-
-/// What was placed.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Placed {
-    /// Regular files that are whole, each name of a hard-linked one and each copy counted.
-    pub files: u64,
-    /// Bytes of data.
-    pub bytes: u64,
 }
 
 /// Decides what becomes of each entry when only those that `wanted` names are placed.

@@ -6,10 +6,10 @@ use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks};
 use crate::format::manifest::{Volume, volume_name};
 use crate::format::names;
 use crate::set::block_set::Bits;
-use crate::set::failing_drives::Source;
 use crate::set::mended::Recent;
 use crate::set::pages::Pages;
-use crate::set::part::{Part, name_drives};
+use crate::set::part::{At, Part, name_drives};
+use crate::set::reading::Source;
 use crate::stages::parity::Codec;
 use crate::threads::lock;
 use std::collections::HashMap;
@@ -32,15 +32,6 @@ pub struct Blocks<'a> {
     pub(crate) pages: Pages,
     pub(crate) recent: Recent,
     repaired: Mutex<HashMap<At, Bits>>,
-}
-
-/// One volume of one group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct At {
-    /// The group.
-    pub group: usize,
-    /// The index in the group.
-    pub index: usize,
 }
 
 /// What was found of a block, the best first.

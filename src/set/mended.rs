@@ -1,6 +1,6 @@
 //! Blocks that were mended a moment ago. A row is mended as a whole, and each of its blocks is wanted by itself soon after.
 
-use crate::set::blocks::At;
+use crate::set::part::At;
 use crate::threads::lock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;

@@ -11,7 +11,7 @@ use crate::media::lock::is_being_written;
 use crate::media::read_text;
 use crate::media::sets::{self, FoundPart, Layout};
 use crate::set::failing_drives::Failing;
-use crate::set::part::Part;
+use crate::set::part::{Part, Signer};
 use crate::set::refusal::breaks;
 use crate::text::printable;
 use std::collections::BTreeMap;
@@ -39,17 +39,6 @@ pub struct Where {
     pub signers: PathBuf,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
-}
-
-/// Who signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// The name under which the key is trusted.
-    pub name: String,
-    /// The public key in one line.
-    pub key: String,
-    /// Its fingerprint.
-    pub fingerprint: String,
 }
 
 /// A set of which each part that is here has a manifest that is signed by somebody trusted.

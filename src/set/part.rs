@@ -3,14 +3,32 @@
 use crate::format::manifest::{self, Manifest};
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
-use crate::format::{header, names};
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
-use crate::set::open::Signer;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+/// Who signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The name under which the key is trusted.
+    pub name: String,
+    /// The public key in one line.
+    pub key: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
+/// One volume of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct At {
+    /// The group.
+    pub group: usize,
+    /// The index in the group.
+    pub index: usize,
+}
 
 /// A part of a set, whose manifest is signed by somebody trusted.
 #[derive(Debug)]
@@ -65,18 +83,6 @@ impl Part {
         self.dirs = std::mem::take(&mut self.let_go).into_iter().filter_map(same).collect();
     }
 
-    /// Directories that are not there any more belong to drives that went away; returns whether there are any.
-    pub fn forget_vanished(&mut self) -> bool {
-        let before = self.dirs.len();
-        self.look_again();
-        let gone: Vec<Dir> = self.dirs.iter().filter(|dir| self.is_gone(dir)).cloned().collect();
-        self.dirs.retain(|dir| !gone.contains(dir));
-        if self.dirs.len() < before {
-            self.holdings = OnceLock::new();
-        }
-        self.dirs.len() < before
-    }
-
     /// Whether a signature is one over this manifest by somebody trusted.
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
         let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));
@@ -90,59 +96,6 @@ impl Part {
             self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
         let there = |at: &Location| !self.is_gone(&at.dir) && at.exists();
         self.dirs.iter().map(|d| d.at(&name)).filter(there).collect()
-    }
-
-    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
-    /// volume alone, copied to another drive, does not make its own drive present.
-    fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
-        let b3sums = names::both(names::B3SUMS).map(|name| dir.at(name));
-        let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
-        let said: BTreeSet<u16> =
-            (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
-        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
-        // A large set has thousands of volumes: none of a drive that is known to be here is opened.
-        for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {
-            let (here, all) = &mut volumes[usize::from(volume.drive)];
-            *all += 1;
-            *here += u32::from(self.has_header(&dir.at(name), group, index));
-        }
-        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
-        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
-    }
-
-    /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
-    fn has_header(&self, at: &Location, group: usize, index: usize) -> bool {
-        let Some(source) = self.source(at) else { return false };
-        let mut begins = [0; header::USED];
-        let read = self.read_blocks(&source, &mut begins, 0, &|_| true);
-        read == [true] && begins == self.manifest.header(group, index).encode()[..header::USED]
-    }
-
-    /// The drives that are here.
-    pub fn present(&self) -> BTreeSet<u16> {
-        self.homes().map(|(_, drive)| drive).collect()
-    }
-
-    /// The directories that are the copy of a drive, each with that drive. Several drives may have been copied into one.
-    pub fn homes(&self) -> impl Iterator<Item = (&Dir, u16)> {
-        let there = self.dirs.iter().zip(self.holdings()).filter(|(dir, _)| !self.is_gone(dir));
-        there.flat_map(|(dir, held)| held.iter().map(move |drive| (dir, *drive)))
-    }
-
-    /// For each directory, the drives that it is the copy of. Found out once, since it may read headers.
-    pub fn holdings(&self) -> &[BTreeSet<u16>] {
-        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
-    }
-
-    /// The drives that the manifest names and that are not here.
-    pub fn absent(&self) -> BTreeSet<u16> {
-        let present = self.present();
-        (1..=self.manifest.drives).filter(|d| !present.contains(d)).collect()
-    }
-
-    /// The numbers among all drives of the set of those that are not here.
-    pub fn absent_numbers(&self) -> Vec<u32> {
-        self.absent().into_iter().map(|d| self.manifest.drive_number(d)).collect()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::{BLOCK, blocks};
-use crate::set::blocks::{At, Blocks, Seen};
+use crate::set::blocks::{Blocks, Seen};
+use crate::set::part::At;
 use crate::stages::parity::Found;
 use std::ops::Range;
 

@@ -15,14 +15,15 @@ use crate::pack::Packed;
 use crate::pack::Packing;
 use crate::pack::capacity::Room;
 use crate::pack::directories::{self, SetDirs};
-use crate::pack::finished_groups::Known;
 use crate::pack::metadata;
 use crate::pack::pack;
+use crate::pack::read_back;
 use crate::pack::sign;
 use crate::pack::source::Source;
 use crate::pack::state::{Begun, State, Unfinished, Wrote};
+use crate::pack::writers::Known;
 use crate::progress::{Ask, DriveWanted, Progress};
-use crate::set::readback::{self, Origin};
+use crate::set::readback::Origin;
 use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
 use base64::Engine as _;
@@ -355,8 +356,8 @@ impl Export {
         if !self.begun.read_back {
             return Ok(None);
         }
-        let origin = readback::read_back(manifest, drives, dirs, progress)?;
-        let sums = readback::compare_small(dirs, names::B3SUMS, |d| manifest.b3sums(d as u16 + 1))?;
+        let origin = read_back::read_back(manifest, drives, dirs, progress)?;
+        let sums = read_back::compare_small(dirs, names::B3SUMS, |d| manifest.b3sums(d as u16 + 1))?;
         Ok(Some(origin.and(sums)))
     }
 
@@ -372,8 +373,8 @@ impl Export {
         let origin = match self.begun.read_back {
             false => None,
             true => {
-                let first = readback::compare_small(dirs, names::SIGNATURE, |_| signature.clone())?;
-                Some(first.and(readback::compare_small(dirs, names::MANIFEST, |_| bytes.clone())?))
+                let first = read_back::compare_small(dirs, names::SIGNATURE, |_| signature.clone())?;
+                Some(first.and(read_back::compare_small(dirs, names::MANIFEST, |_| bytes.clone())?))
             }
         };
         Ok((signature.len() as u64, origin))

@@ -1,0 +1,68 @@
+//! Read-back: what was written is read from the drives again and compared, after the last write, so that a drive which wraps
+//! around at a faked capacity is found too.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::media::cache;
+use crate::media::drive::Drive;
+use crate::pack::directories::SetDirs;
+use crate::progress::{Phase, Progress, Silent};
+use crate::set::readback::{Origin, compare};
+
+/// Reads back everything that the manifest names: volumes and metadata.
+pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
+    let names: Vec<String> = drives.iter().map(|d| d.path.display().to_string()).collect();
+    let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
+    let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
+    progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &names);
+    let origins = std::thread::scope(|scope| {
+        let reader = |d| move || one_drive(manifest, d, &drives[d], dirs, progress);
+        let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
+        let join = |t: std::thread::ScopedJoinHandle<Result<Origin>>| {
+            t.join().unwrap_or_else(|_| Err(Error::Internal("a reader ended early".into())))
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<Origin>>>()
+    })?;
+    progress.end();
+    Ok(if origins.iter().all(|o| *o == Origin::Drive) { Origin::Drive } else { Origin::CachePossible })
+}
+
+fn one_drive(
+    manifest: &Manifest,
+    index: usize,
+    drive: &Drive,
+    dirs: &SetDirs,
+    progress: &dyn Progress,
+) -> Result<Origin> {
+    let [copy, dir] = dirs.places_on(index);
+    let mut from_drive = true;
+    let advance = |bytes| {
+        progress.drive(index, bytes);
+        progress.advance(bytes);
+    };
+    let device_evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
+    let own = |d: u16| usize::from(d) == index + 1;
+    for (_, _, name, volume) in manifest.volumes().filter(|(_, _, _, v)| own(v.drive)) {
+        from_drive &= compare(&dir.at(name), volume.bytes, &volume.blake3, progress, advance)?;
+    }
+    for (name, listed) in &manifest.files {
+        for place in [dir, copy] {
+            from_drive &= compare(&place.at(name), listed.bytes, &listed.blake3, progress, advance)?;
+        }
+    }
+    let origin = if from_drive && device_evicted { Origin::Drive } else { Origin::CachePossible };
+    Ok(origin)
+}
+
+/// Reads back the files that the manifest does not name, itself among them.
+pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) -> Result<Origin> {
+    let mut from_drive = true;
+    for i in 0..dirs.dirs.len() {
+        let bytes = of(i);
+        let hash = *blake3::hash(&bytes).as_bytes();
+        for place in dirs.places_on(i) {
+            from_drive &= compare(&place.at(name), bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
+        }
+    }
+    Ok(if from_drive { Origin::Drive } else { Origin::CachePossible })
+}

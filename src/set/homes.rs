@@ -1,0 +1,97 @@
+//! Which drives of a set the directories that are here are the copies of.
+
+use crate::format::{header, manifest, names};
+use crate::media::dir::{Dir, Location};
+use crate::set::part::Part;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+impl Part {
+    /// Directories that are not there any more belong to drives that went away; returns whether there are any.
+    pub fn forget_vanished(&mut self) -> bool {
+        let before = self.dirs.len();
+        self.look_again();
+        let gone: Vec<Dir> = self.dirs.iter().filter(|dir| self.is_gone(dir)).cloned().collect();
+        self.dirs.retain(|dir| !gone.contains(dir));
+        if self.dirs.len() < before {
+            self.holdings = OnceLock::new();
+        }
+        self.dirs.len() < before
+    }
+
+    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
+    /// volume alone, copied to another drive, does not make its own drive present.
+    fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
+        let b3sums = names::both(names::B3SUMS).map(|name| dir.at(name));
+        let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
+        let said: BTreeSet<u16> =
+            (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
+        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
+        // A large set has thousands of volumes: none of a drive that is known to be here is opened.
+        for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {
+            let (here, all) = &mut volumes[usize::from(volume.drive)];
+            *all += 1;
+            *here += u32::from(self.has_header(&dir.at(name), group, index));
+        }
+        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
+        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
+    }
+
+    /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
+    fn has_header(&self, at: &Location, group: usize, index: usize) -> bool {
+        let Some(source) = self.source(at) else { return false };
+        let mut begins = [0; header::USED];
+        let read = self.read_blocks(&source, &mut begins, 0, &|_| true);
+        read == [true] && begins == self.manifest.header(group, index).encode()[..header::USED]
+    }
+
+    /// The drives that are here.
+    pub fn present(&self) -> BTreeSet<u16> {
+        self.homes().map(|(_, drive)| drive).collect()
+    }
+
+    /// The directories that are the copy of a drive, each with that drive. Several drives may have been copied into one.
+    pub fn homes(&self) -> impl Iterator<Item = (&Dir, u16)> {
+        let there = self.dirs.iter().zip(self.holdings()).filter(|(dir, _)| !self.is_gone(dir));
+        there.flat_map(|(dir, held)| held.iter().map(move |drive| (dir, *drive)))
+    }
+
+    /// For each directory, the drives that it is the copy of. Found out once, since it may read headers.
+    pub fn holdings(&self) -> &[BTreeSet<u16>] {
+        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
+    }
+
+    /// The drives that the manifest names and that are not here.
+    pub fn absent(&self) -> BTreeSet<u16> {
+        let present = self.present();
+        (1..=self.manifest.drives).filter(|d| !present.contains(d)).collect()
+    }
+
+    /// The numbers among all drives of the set of those that are not here.
+    pub fn absent_numbers(&self) -> Vec<u32> {
+        self.absent().into_iter().map(|d| self.manifest.drive_number(d)).collect()
+    }
+
+    /// How many blocks could not be read, by the number of the drive.
+    pub fn read_errors(&self) -> BTreeMap<u32, u64> {
+        let mut errors = BTreeMap::new();
+        // Which drive a directory is of may have to be read first.
+        self.holdings();
+        for (file, blocks) in self.failing.counts() {
+            if let Some(drive) = self.drive_of(&file) {
+                *errors.entry(self.manifest.drive_number(drive)).or_default() += blocks;
+            }
+        }
+        errors
+    }
+
+    /// The drive that a file is on: the one that its directory is the copy of, or that the volume belongs to.
+    fn drive_of(&self, at: &Location) -> Option<u16> {
+        let held = self.dirs.iter().zip(self.holdings()).find(|(d, _)| **d == at.dir).map(|(_, held)| held)?;
+        let own = self.manifest.volumes().find(|(_, _, name, _)| at.name == *name).map(|(_, _, _, v)| v.drive);
+        match own {
+            Some(own) if held.contains(&own) || held.is_empty() => Some(own),
+            _ => held.first().copied(),
+        }
+    }
+}

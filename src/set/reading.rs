@@ -1,0 +1,145 @@
+//! Reading files of a set from drives that may fail: what could not be read is noted, and not asked for again.
+
+use crate::format::hashes::BLOCK;
+use crate::format::names;
+use crate::media::dir::{Dir, Location};
+use crate::media::disk::{Opened, is_failure};
+use crate::media::drive;
+use crate::set::part::Part;
+
+/// A file of a set that has been opened.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is.
+    pub at: Location,
+    /// The file.
+    pub file: Opened,
+}
+
+impl Part {
+    /// Reads those blocks of a file that are `wanted`, from block `first` on; true for each that was read whole. A run that
+    /// fails is asked for once more block by block, so that a bad sector costs no more than its own.
+    pub fn read_blocks(
+        &self,
+        source: &Source,
+        out: &mut [u8],
+        first: u64,
+        wanted: &dyn Fn(usize) -> bool,
+    ) -> Vec<bool> {
+        let count = out.len().div_ceil(BLOCK);
+        if self.is_gone(&source.at.dir) {
+            return vec![false; count];
+        }
+        let failed = self.failing.blocks_of(&source.at);
+        let may_ask = |i: usize| wanted(i) && !failed.contains(&(first + i as u64));
+        if count > 1
+            && (0..count).all(may_ask)
+            && let Ok(read) = source.file.read_up_to(out, first * BLOCK as u64)
+        {
+            self.failing.note_answer(&source.at.dir);
+            return (0..count).map(|i| ((i + 1) * BLOCK).min(out.len()) <= read).collect();
+        }
+        let each = out.chunks_mut(BLOCK).enumerate();
+        each.map(|(i, block)| may_ask(i) && self.read_block(source, block, first + i as u64)).collect()
+    }
+
+    fn read_block(&self, source: &Source, out: &mut [u8], number: u64) -> bool {
+        if self.is_gone(&source.at.dir) {
+            return false;
+        }
+        match source.file.read_up_to(out, number * BLOCK as u64) {
+            Ok(read) => {
+                self.failing.note_answer(&source.at.dir);
+                read == out.len()
+            }
+            Err(_) => {
+                self.note_failure(&source.at, number);
+                false
+            }
+        }
+    }
+
+    /// Reads a metadata file whole, if it has no more than `limit` bytes and can be read.
+    pub fn read_whole(&self, at: &Location, limit: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_through(at, limit, &mut |piece| bytes.extend_from_slice(piece))?;
+        Some(bytes)
+    }
+
+    /// The hash of a file, if it has `len` bytes and can be read.
+    pub fn hash_of(&self, at: &Location, len: u64) -> Option<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        let read = self.read_through(at, len, &mut |piece| {
+            hasher.update(piece);
+        })?;
+        (read == len).then(|| *hasher.finalize().as_bytes())
+    }
+
+    /// Reads `len` bytes of a file; `None` if they are not there or cannot be read.
+    pub fn read_range(&self, at: &Location, from: u64, len: usize) -> Option<Vec<u8>> {
+        let source = self.source(at)?;
+        let (end, file_end) = (from + len as u64, source.file.metadata().ok()?.len());
+        let first = from / BLOCK as u64;
+        let start = first * BLOCK as u64;
+        let mut bytes = vec![0; (end.next_multiple_of(BLOCK as u64).min(file_end).checked_sub(start)?) as usize];
+        let all = end <= file_end && self.read_blocks(&source, &mut bytes, first, &|_| true).iter().all(|read| *read);
+        all.then(|| bytes[(from - start) as usize..(end - start) as usize].to_vec())
+    }
+
+    /// Passes all of a file on, in order; `None` if it is longer than `limit` or cannot be read.
+    pub(crate) fn read_through(&self, at: &Location, limit: u64, take: &mut dyn FnMut(&[u8])) -> Option<u64> {
+        const RUN: usize = 16;
+        let source = self.source(at)?;
+        let len = source.file.metadata().ok()?.len();
+        if len > limit {
+            return None;
+        }
+        let mut buffer = vec![0; (RUN * BLOCK).min(len as usize)];
+        for first in (0..len.div_ceil(BLOCK as u64)).step_by(RUN) {
+            let piece = (len - first * BLOCK as u64).min(buffer.len() as u64) as usize;
+            if !self.read_blocks(&source, &mut buffer[..piece], first, &|_| true).iter().all(|read| *read) {
+                return None;
+            }
+            take(&buffer[..piece]);
+        }
+        Some(len)
+    }
+
+    /// Opens a file of the set, unless its drive is gone.
+    pub fn source(&self, at: &Location) -> Option<Source> {
+        if self.is_gone(&at.dir) {
+            return None;
+        }
+        match at.open() {
+            Ok(file) => Some(Source { at: at.clone(), file }),
+            Err(e) => {
+                if is_failure(&e) {
+                    self.note_failure(at, 0);
+                }
+                None
+            }
+        }
+    }
+
+    fn note_failure(&self, file: &Location, block: u64) {
+        if self.failing.note_failure(file, block) {
+            self.ask_whether_there(&file.dir);
+        }
+    }
+
+    fn ask_whether_there(&self, dir: &Dir) {
+        if !drive::answers(dir, &names::METADATA) {
+            self.failing.note_gone(dir);
+        }
+    }
+
+    /// Asks all drives whether they are still there; those that do not answer count as absent from now on.
+    pub fn look_again(&self) {
+        self.dirs.iter().filter(|dir| !self.is_gone(dir)).for_each(|dir| self.ask_whether_there(dir));
+    }
+
+    /// Whether a directory has stopped to answer.
+    pub fn is_gone(&self, dir: &Dir) -> bool {
+        self.failing.is_gone(dir)
+    }
+}
