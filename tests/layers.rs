@@ -102,7 +102,9 @@ fn file_of(path: &str, files: &BTreeMap<String, String>) -> Option<String> {
 /// The paths that a list of imports stands for: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn spread(tree: &str) -> Vec<String> {
     let tree = tree.trim();
-    let Some((before, list)) = tree.split_once('{') else { return vec![tree.to_owned()] };
+    let Some((before, list)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().to_owned()];
+    };
     let list = list.trim_end().strip_suffix('}').unwrap_or(list);
     let (mut depth, mut items) = (0, vec![String::new()]);
     for c in list.chars() {
