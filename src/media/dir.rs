@@ -5,8 +5,9 @@
 //! ever followed, not even in the middle of a name: the kernel is told so (openat2(2), `RESOLVE_NO_SYMLINKS`), and where it
 //! does not know how, each component is opened by itself. Paths are kept to be shown, and not used again.
 
+use super::beneath::{beneath, dir_beneath, is_link, parent_of, told};
 use super::disk::{Disk, Opened, Operation};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,7 +16,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory that is held. Clones share the descriptor; the last one closes it.
@@ -162,7 +163,7 @@ impl Dir {
 
     /// Makes a directory that must not exist, and opens it.
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Dir> {
-        let (parent, last) = self.parent_of(name.as_ref())?;
+        let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         self.disk().allow(Operation::Create, &self.show(&name))?;
         rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode))?;
         self.dir(name)
@@ -224,8 +225,7 @@ impl Dir {
 
     /// The metadata of what has a name in it, be it a link; `None` if nothing has.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
-        let found = self
-            .parent_of(name.as_ref())
+        let found = parent_of(&self.0.fd, name.as_ref())
             .and_then(|(parent, last)| Ok(rustix::fs::statat(parent.as_fd(), last, AtFlags::SYMLINK_NOFOLLOW)?));
         match found {
             Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => Ok(None),
@@ -282,8 +282,8 @@ impl Dir {
     /// The same into another directory of the same file system.
     pub fn rename_to(&self, from: impl AsRef<OsStr>, dir: &Dir, to: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Rename, &self.show(&from))?;
-        let (old, from) = self.parent_of(from.as_ref())?;
-        let (new, to) = dir.parent_of(to.as_ref())?;
+        let (old, from) = parent_of(&self.0.fd, from.as_ref())?;
+        let (new, to) = parent_of(&dir.0.fd, to.as_ref())?;
         Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?)
     }
 
@@ -299,28 +299,28 @@ impl Dir {
 
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> io::Result<()> {
         self.disk().allow(Operation::Remove, &self.show(name))?;
-        let (parent, last) = self.parent_of(name)?;
+        let (parent, last) = parent_of(&self.0.fd, name)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, flags)?)
     }
 
     /// Makes a symbolic link.
     pub fn symlink(&self, text: &OsStr, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Change, &self.show(&name))?;
-        let (parent, last) = self.parent_of(name.as_ref())?;
+        let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         Ok(rustix::fs::symlinkat(text, parent.as_fd(), last)?)
     }
 
     /// Makes a second name of a file in it.
     pub fn hard_link(&self, file: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Change, &self.show(&name))?;
-        let (old, file) = self.parent_of(file.as_ref())?;
-        let (new, last) = self.parent_of(name.as_ref())?;
+        let (old, file) = parent_of(&self.0.fd, file.as_ref())?;
+        let (new, last) = parent_of(&self.0.fd, name.as_ref())?;
         Ok(rustix::fs::linkat(old.as_fd(), file, new.as_fd(), last, AtFlags::empty())?)
     }
 
     /// Sets the times of a link itself.
     pub fn set_link_times(&self, name: impl AsRef<OsStr>, times: &rustix::fs::Timestamps) -> io::Result<()> {
-        let (parent, last) = self.parent_of(name.as_ref())?;
+        let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         Ok(rustix::fs::utimensat(parent.as_fd(), last, times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
@@ -360,45 +360,11 @@ impl Dir {
             other => Ok(other?),
         }
     }
-
-    /// The held directory that the last component of `name` lies in, and that component.
-    fn parent_of<'n>(&self, name: &'n OsStr) -> io::Result<(Parent<'_>, &'n OsStr)> {
-        let bytes = name.as_bytes();
-        let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
-            return Ok((Parent::Own(self.0.fd.as_fd()), plain(name)?));
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = dir_beneath(&self.0.fd, OsStr::from_bytes(&bytes[..slash]), flags).map_err(told)?;
-        Ok((Parent::Beneath(above), plain(OsStr::from_bytes(&bytes[slash + 1..]))?))
-    }
-}
-
-/// Where the last component of a name lies.
-enum Parent<'a> {
-    Own(BorrowedFd<'a>),
-    Beneath(OwnedFd),
-}
-
-impl AsFd for Parent<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Parent::Own(fd) => *fd,
-            Parent::Beneath(fd) => fd.as_fd(),
-        }
-    }
 }
 
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
-    }
-}
-
-/// A component that stays where it is.
-fn plain(name: &OsStr) -> io::Result<&OsStr> {
-    match Path::new(name).components().next() {
-        Some(Component::Normal(only)) if only == name => Ok(name),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain name")),
     }
 }
 
@@ -410,59 +376,9 @@ fn or_unlisted(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> io::Result<Ow
     }
 }
 
-fn told(error: Errno) -> io::Error {
-    if error == Errno::LOOP { is_link() } else { error.into() }
-}
-
-fn is_link() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "is a symbolic link, which is not followed")
-}
-
 /// The name that a descriptor has while it is open.
 fn proc_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
-/// Opens a directory beneath another one. The system calls a link no directory; it is told apart.
-fn dir_beneath(dir: &OwnedFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    beneath(dir, name, flags, Mode::empty()).map_err(|error| {
-        let what = beneath(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let kind = what.and_then(|fd| rustix::fs::fstat(&fd)).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        if error == Errno::NOTDIR && kind == Ok(FileType::Symlink) { Errno::LOOP } else { error }
-    })
-}
-
-/// Opens what lies beneath a directory, following no link and leaving it by no other way.
-fn beneath(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    loop {
-        return match rustix::fs::openat2(dir, name, flags | OFlags::NOFOLLOW, mode, resolve) {
-            // Something was renamed meanwhile, and the kernel could not tell whether that mattered.
-            Err(Errno::AGAIN) => continue,
-            // Older than Linux 5.6, or behind a filter that does not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => by_component(dir, name, flags, mode),
-            other => other,
-        };
-    }
-}
-
-/// The same one component after the other.
-fn by_component(dir: &OwnedFd, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    let mut above: Option<OwnedFd> = None;
-    let mut components = Path::new(name).components().peekable();
-    while let Some(component) = components.next() {
-        let Component::Normal(component) = component else { return Err(Errno::XDEV) };
-        let at = above.as_ref().unwrap_or(dir);
-        if components.peek().is_none() {
-            let opened = rustix::fs::openat(at, component, flags | OFlags::NOFOLLOW, mode)?;
-            // With O_PATH a link can be opened itself.
-            let link = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) == FileType::Symlink;
-            return if link && !flags.contains(OFlags::PATH) { Err(Errno::LOOP) } else { Ok(opened) };
-        }
-        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        above = Some(rustix::fs::openat(at, component, way, Mode::empty())?);
-    }
-    Err(Errno::NOENT)
 }
 
 impl Identity {
@@ -532,45 +448,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
-
-    type Way = fn(&OwnedFd, &OsStr, OFlags, Mode) -> Result<OwnedFd, Errno>;
-
-    /// Both ways to open, the one of this kernel and the one of old ones, judge alike.
-    #[test]
-    fn no_link_is_followed_and_nothing_above_is_reached() {
-        let temp = tempfile::tempdir().unwrap();
-        let at = |name: &str| temp.path().join(name);
-        fs::create_dir_all(at("held/real/deep")).unwrap();
-        fs::create_dir(at("outside")).unwrap();
-        for file in ["outside/secret", "held/real/file", "held/real/deep/file"] {
-            fs::write(at(file), file).unwrap();
-        }
-        symlink(at("outside"), at("held/link")).unwrap();
-        symlink("real", at("held/inside")).unwrap();
-        symlink(at("outside/secret"), at("held/real/alias")).unwrap();
-        let dir = File::open(at("held")).map(OwnedFd::from).unwrap();
-        let read = OFlags::RDONLY | OFlags::CLOEXEC;
-        for way in [beneath as Way, by_component as Way] {
-            let opens = |name: &str| way(&dir, OsStr::new(name), read, Mode::empty()).map(drop);
-            for good in ["real/file", "real/deep/file", "real/deep", "real"] {
-                assert_eq!(opens(good), Ok(()), "{good}");
-            }
-            let absolute = at("outside/secret");
-            for bad in [
-                "link",
-                "link/secret",
-                "inside/file",
-                "real/alias",
-                "../outside/secret",
-                "..",
-                absolute.to_str().unwrap(),
-            ] {
-                assert!(opens(bad).is_err(), "{bad}");
-            }
-            let missing = opens("real/nothing").unwrap_err();
-            assert_eq!(missing, Errno::NOENT);
-        }
-    }
 
     #[test]
     fn everything_is_done_through_the_descriptor_whatever_takes_the_place() {

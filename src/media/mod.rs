@@ -1,6 +1,7 @@
 //! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files. Everything that
 //! depends on the platform is here.
 
+mod beneath;
 pub mod cache;
 pub mod dir;
 pub mod disk;
