@@ -1,16 +1,17 @@
 //! The way out.
 
 pub mod capacity;
+pub mod deal;
 pub mod directories;
 pub mod finished_groups;
 pub mod metadata;
 pub mod plan;
 pub mod read_back;
+mod rows_out;
 pub mod sign;
 pub mod source;
 pub mod state;
 pub mod stripe;
-pub mod striper;
 pub mod walk;
 pub mod writers;
 
@@ -24,11 +25,11 @@ use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
 use crate::threads::{FirstError, workers};
 use capacity::Room;
+use deal::Striper;
 use directories::SetDirs;
 use plan::Plan;
 use source::Source;
 use std::sync::atomic::{AtomicU64, Ordering};
-use striper::Striper;
 use writers::{Drives, Known, Log, Writer};
 
 /// What [`pack`] leaves behind for inventory and manifest.

@@ -1,26 +1,24 @@
-//! Frames into stripes: dealing in segment order, rows that complete, parity over them, the values of their blocks. Whoever
-//! completes a stripe encodes and hashes it, so the work spreads over all workers and memory stays bounded.
+//! Frames into stripes: dealing in segment order, into as many stripes as memory allows. Whoever completes a stripe encodes and
+//! hashes it, so the work spreads over all workers.
 
 use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Place};
 use crate::format::frame;
-use crate::format::hashes::{self, BLOCK, Value};
+use crate::format::hashes::BLOCK;
 use crate::pack::capacity::{Closed, Room};
 use crate::pack::plan::Plan;
-use crate::pack::stripe::{GroupEnd, Order, Pool, Sink, Stripe};
-use crate::stages::filehash::{Ledger, Page, Stretch};
-use crate::stages::parity::Codec;
+use crate::pack::rows_out::{Ending, RowsOut};
+use crate::pack::stripe::{Pool, Sink, Stripe};
+use crate::stages::filehash::{Ledger, Stretch};
 use crate::threads::lock;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Bytes of a stripe over all volumes, about: few enough to be in the cache still when its parity is computed and it is written.
 const STRIPE: usize = 4 << 20;
 
 /// Turns frames into stripes.
 pub struct Striper<'a> {
-    codec: Codec,
-    k: usize,
     n: usize,
     stripe_bytes: usize,
     window: u64,
@@ -29,9 +27,8 @@ pub struct Striper<'a> {
     pool: Arc<Pool>,
     dealing: Mutex<Dealing>,
     turn: Condvar,
-    passing: Mutex<Passing>,
+    rows: RowsOut<'a>,
     room: Option<&'a Room>,
-    sink: &'a dyn Sink,
 }
 
 /// Where the frames of a part, or what is left of them, begin.
@@ -69,30 +66,6 @@ struct Dealing {
 struct Sealed {
     frame: Vec<u8>,
     stretches: Vec<Stretch>,
-}
-
-/// Finished stripes on their way to the sink, brought back into order.
-#[derive(Default)]
-struct Passing {
-    next: u64,
-    waiting: BTreeMap<u64, Finished>,
-    ends: VecDeque<Ending>,
-    values: Vec<Vec<Value>>,
-    group: Option<u32>,
-}
-
-struct Finished {
-    stripe: Arc<Stripe>,
-    values: Vec<Vec<Value>>,
-}
-
-/// A group whose last stripe is the one before `before`.
-struct Ending {
-    before: u64,
-    group: u32,
-    lengths: Vec<u64>,
-    frames: Vec<u32>,
-    page: Page,
 }
 
 struct Copy {
@@ -134,8 +107,6 @@ impl<'a> Striper<'a> {
             stopped: false,
         };
         Ok(Striper {
-            codec: Codec::new(plan.k, plan.m)?,
-            k: plan.k.into(),
             n,
             stripe_bytes,
             window: 3 * workers as u64,
@@ -143,9 +114,8 @@ impl<'a> Striper<'a> {
             pool: Arc::new(Pool::new(open + 3)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
-            passing: Mutex::default(),
+            rows: RowsOut::new(plan, sink)?,
             room,
-            sink,
         })
     }
 
@@ -195,7 +165,7 @@ impl<'a> Striper<'a> {
             };
             self.turn.notify_all();
             self.copy(copy)?;
-            closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
+            closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))?;
         }
     }
 
@@ -206,7 +176,7 @@ impl<'a> Striper<'a> {
         if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > BLOCK as u64) {
             self.close_group(&mut dealing, &mut closed)?;
         }
-        closed.iter().try_for_each(|stripe| self.finish_if_whole(stripe))?;
+        closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))?;
         Ok(dealing.next)
     }
 
@@ -287,9 +257,7 @@ impl<'a> Striper<'a> {
         }
         dealing.reached = BLOCK as u64;
         let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
-        let mut passing = lock(&self.passing);
-        passing.ends.push_back(Ending { before: dealing.stripes, group, lengths, frames, page });
-        self.pass_waiting(&mut passing)
+        self.rows.end_group(Ending { before: dealing.stripes, group, lengths, frames, page })
     }
 
     fn copy(&self, copy: Copy) -> Result<()> {
@@ -300,77 +268,9 @@ impl<'a> Striper<'a> {
             let at = (begin - stripe.offset) as usize;
             stripe.column(copy.place.volume.into())[at..at + source.len()].copy_from_slice(source);
             lock(&stripe.tally).copied += source.len();
-            self.finish_if_whole(&stripe)?;
+            self.rows.finish_if_whole(&stripe)?;
         }
         Ok(())
-    }
-
-    /// Encodes and passes on a stripe that is closed and full; only one caller finds it so.
-    fn finish_if_whole(&self, stripe: &Arc<Stripe>) -> Result<()> {
-        let used = {
-            let mut tally = lock(&stripe.tally);
-            if tally.encoded || tally.copied < tally.assigned {
-                return Ok(());
-            }
-            let Some(used) = tally.used.clone() else { return Ok(()) };
-            tally.encoded = true;
-            used
-        };
-        let values = self.encode(stripe, &used)?;
-        let mut passing = lock(&self.passing);
-        passing.waiting.insert(stripe.sequence, Finished { stripe: stripe.clone(), values });
-        self.pass_waiting(&mut passing)
-    }
-
-    fn encode(&self, stripe: &Stripe, used: &[usize]) -> Result<Vec<Vec<Value>>> {
-        let mut columns: Vec<MutexGuard<Vec<u8>>> = (0..self.n).map(|v| stripe.column(v)).collect();
-        let longest = used.iter().copied().max().unwrap_or(0);
-        for (column, used) in columns.iter_mut().zip(&used[..self.k]) {
-            column[*used..longest].fill(0);
-        }
-        let (data, parity) = columns.split_at_mut(self.k);
-        // Row by row, so that a row is still in the cache when its last parity block is computed.
-        for from in (0..longest).step_by(BLOCK) {
-            let row = from..(from + BLOCK).min(longest);
-            let data: Vec<&[u8]> = data.iter().map(|c| &c[row.clone()]).collect();
-            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[row.clone()]).collect();
-            self.codec.encode(&data, &mut parity)?;
-        }
-        let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
-            let blocks = column[..*used].chunks(BLOCK).enumerate();
-            blocks.map(|(i, b)| hashes::subtree(stripe.offset + (i * BLOCK) as u64, b)).collect()
-        };
-        Ok(columns.iter().zip(used).map(values).collect())
-    }
-
-    fn pass_waiting(&self, passing: &mut Passing) -> Result<()> {
-        loop {
-            let next = passing.next;
-            if let Some(end) = passing.ends.pop_front_if(|end| end.before == next) {
-                self.sink.order(Order::End(Arc::new(self.end(passing, end))))?;
-                continue;
-            }
-            let Some(finished) = passing.waiting.remove(&next) else { return Ok(()) };
-            passing.next += 1;
-            if passing.group != Some(finished.stripe.group) {
-                passing.group = Some(finished.stripe.group);
-                passing.values = vec![Vec::new(); self.n];
-                self.sink.order(Order::Begin(finished.stripe.group))?;
-            }
-            for (all, new) in passing.values.iter_mut().zip(finished.values) {
-                all.extend(new);
-            }
-            self.sink.order(Order::Rows(finished.stripe))?;
-        }
-    }
-
-    fn end(&self, passing: &mut Passing, end: Ending) -> GroupEnd {
-        let mut values = std::mem::take(&mut passing.values);
-        for (volume, (values, len)) in values.iter_mut().zip(&end.lengths).enumerate() {
-            let header = self.sink.header(end.group, volume);
-            values.insert(0, hashes::block(0, &header, *len));
-        }
-        GroupEnd { group: end.group, lengths: end.lengths, values, frames: end.frames, page: end.page }
     }
 }
 
@@ -385,7 +285,9 @@ fn not_as_before() -> Error {
 mod tests {
     use super::*;
     use crate::format::hashes::spans_and_root;
+    use crate::pack::stripe::{GroupEnd, Order};
     use crate::stages::compress::Compression;
+    use crate::stages::parity::Codec;
     use proptest::prelude::*;
     use std::collections::HashMap;
 

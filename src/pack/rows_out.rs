@@ -1,0 +1,132 @@
+//! Rows on their way out: parity over stripes that are whole, the values of their blocks, and all of that to the drives in order.
+
+use crate::error::Result;
+use crate::format::hashes::{self, BLOCK, Value};
+use crate::pack::plan::Plan;
+use crate::pack::stripe::{GroupEnd, Order, Sink, Stripe};
+use crate::stages::filehash::Page;
+use crate::stages::parity::Codec;
+use crate::threads::lock;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Encodes, hashes and passes on.
+pub(super) struct RowsOut<'a> {
+    codec: Codec,
+    k: usize,
+    n: usize,
+    passing: Mutex<Passing>,
+    sink: &'a dyn Sink,
+}
+
+/// Finished stripes on their way to the sink, brought back into order.
+#[derive(Default)]
+struct Passing {
+    next: u64,
+    waiting: BTreeMap<u64, Finished>,
+    ends: VecDeque<Ending>,
+    values: Vec<Vec<Value>>,
+    group: Option<u32>,
+}
+
+struct Finished {
+    stripe: Arc<Stripe>,
+    values: Vec<Vec<Value>>,
+}
+
+/// A group whose last stripe is the one before `before`.
+pub(super) struct Ending {
+    /// The number of the first stripe after it.
+    pub before: u64,
+    /// Its number.
+    pub group: u32,
+    /// The lengths of its volumes.
+    pub lengths: Vec<u64>,
+    /// Bytes of its frames.
+    pub frames: Vec<u32>,
+    /// What is known of the hashes of files.
+    pub page: Page,
+}
+
+impl<'a> RowsOut<'a> {
+    /// For the volumes of a plan, to `sink`.
+    pub fn new(plan: &Plan, sink: &'a dyn Sink) -> Result<RowsOut<'a>> {
+        let codec = Codec::new(plan.k, plan.m)?;
+        Ok(RowsOut { codec, k: plan.k.into(), n: plan.placement.len(), passing: Mutex::default(), sink })
+    }
+
+    /// The last stripe of a group has been begun.
+    pub fn end_group(&self, end: Ending) -> Result<()> {
+        let mut passing = lock(&self.passing);
+        passing.ends.push_back(end);
+        self.pass_waiting(&mut passing)
+    }
+
+    /// Encodes and passes on a stripe that is closed and full; only one caller finds it so.
+    pub fn finish_if_whole(&self, stripe: &Arc<Stripe>) -> Result<()> {
+        let used = {
+            let mut tally = lock(&stripe.tally);
+            if tally.encoded || tally.copied < tally.assigned {
+                return Ok(());
+            }
+            let Some(used) = tally.used.clone() else { return Ok(()) };
+            tally.encoded = true;
+            used
+        };
+        let values = self.encode(stripe, &used)?;
+        let mut passing = lock(&self.passing);
+        passing.waiting.insert(stripe.sequence, Finished { stripe: stripe.clone(), values });
+        self.pass_waiting(&mut passing)
+    }
+
+    fn encode(&self, stripe: &Stripe, used: &[usize]) -> Result<Vec<Vec<Value>>> {
+        let mut columns: Vec<MutexGuard<Vec<u8>>> = (0..self.n).map(|v| stripe.column(v)).collect();
+        let longest = used.iter().copied().max().unwrap_or(0);
+        for (column, used) in columns.iter_mut().zip(&used[..self.k]) {
+            column[*used..longest].fill(0);
+        }
+        let (data, parity) = columns.split_at_mut(self.k);
+        // Row by row, so that a row is still in the cache when its last parity block is computed.
+        for from in (0..longest).step_by(BLOCK) {
+            let row = from..(from + BLOCK).min(longest);
+            let data: Vec<&[u8]> = data.iter().map(|c| &c[row.clone()]).collect();
+            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[row.clone()]).collect();
+            self.codec.encode(&data, &mut parity)?;
+        }
+        let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
+            let blocks = column[..*used].chunks(BLOCK).enumerate();
+            blocks.map(|(i, b)| hashes::subtree(stripe.offset + (i * BLOCK) as u64, b)).collect()
+        };
+        Ok(columns.iter().zip(used).map(values).collect())
+    }
+
+    fn pass_waiting(&self, passing: &mut Passing) -> Result<()> {
+        loop {
+            let next = passing.next;
+            if let Some(end) = passing.ends.pop_front_if(|end| end.before == next) {
+                self.sink.order(Order::End(Arc::new(self.end(passing, end))))?;
+                continue;
+            }
+            let Some(finished) = passing.waiting.remove(&next) else { return Ok(()) };
+            passing.next += 1;
+            if passing.group != Some(finished.stripe.group) {
+                passing.group = Some(finished.stripe.group);
+                passing.values = vec![Vec::new(); self.n];
+                self.sink.order(Order::Begin(finished.stripe.group))?;
+            }
+            for (all, new) in passing.values.iter_mut().zip(finished.values) {
+                all.extend(new);
+            }
+            self.sink.order(Order::Rows(finished.stripe))?;
+        }
+    }
+
+    fn end(&self, passing: &mut Passing, end: Ending) -> GroupEnd {
+        let mut values = std::mem::take(&mut passing.values);
+        for (volume, (values, len)) in values.iter_mut().zip(&end.lengths).enumerate() {
+            let header = self.sink.header(end.group, volume);
+            values.insert(0, hashes::block(0, &header, *len));
+        }
+        GroupEnd { group: end.group, lengths: end.lengths, values, frames: end.frames, page: end.page }
+    }
+}
