@@ -1,20 +1,11 @@
 //! `ckvault repair`: makes volumes and metadata anew that are damaged or missing, in their places or on a new drive. Needs no
 //! secret.
 
-use super::verify;
 use crate::error::{Error, Result};
-use crate::heal::audit::audit;
-use crate::heal::findings::Audit;
-use crate::heal::repair::{self, Remedy};
-use crate::heal::verdict::Verdict;
-use crate::heal::volumes::Why;
-use crate::media::dir::Dir;
-use crate::media::drive;
-use crate::media::lock::WriteLock;
-use crate::progress::{Phase, Progress};
-use crate::set::blocks::Blocks;
+use crate::heal::{self, Repaired, Verdict, Why};
+use crate::progress::Progress;
 use crate::set::open::{self, Set, Where};
-use crate::set::part::Part;
+use crate::set::part::{Part, name_drives};
 use crate::set::readback::Origin;
 use crate::text::printable;
 use serde::Serialize;
@@ -42,7 +33,7 @@ pub struct Report {
     /// When it was exported.
     pub created: String,
     /// Files that were made anew in their places.
-    pub repaired: Vec<Repaired>,
+    pub repaired: Vec<RepairedFile>,
     /// Drives that were made anew.
     pub replaced: Vec<Replaced>,
     /// Files that could not be made.
@@ -64,7 +55,7 @@ pub struct Report {
 
 /// A file that was made anew.
 #[derive(Debug, Serialize)]
-pub struct Repaired {
+pub struct RepairedFile {
     /// Where it is.
     pub path: String,
     /// The number of its drive, if that is known.
@@ -105,78 +96,18 @@ impl Report {
 /// Judges everything, makes anew what is not as signed, reads that back, and says what the set is then.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let set = open::open(&options.place)?;
-    let locks = lock_all(&set)?;
-    set.parts.iter().for_each(repair::sweep);
-    set.share_slot();
-    let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
-    let judge = |blocks: &Blocks| audit(blocks.set(), blocks, false, progress);
-    let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
-    if verify::verdict(&set, &found, false) >= Verdict::Incomplete
-        && let Some(refusal) = set.parts.iter().find_map(Part::refusal)
-    {
-        return Err(refusal);
-    }
-    let needs = repair::needs(&set, &found);
-    let (given, unused) = assign(&set, &found, &needs, &options.to)?;
-    let open = |(number, path): (u32, PathBuf)| Ok((number, drive::open(&options.place.disk, &path)?));
-    let given: BTreeMap<u32, Dir> = given.into_iter().map(open).collect::<Result<_>>()?;
-    let mut remedies = set.parts.iter().map(|_| Remedy::default()).collect::<Vec<Remedy>>();
-    for (i, found) in found.iter().enumerate() {
-        match options.to.is_empty() {
-            true => remedies[i].plan_in_place(&blocks[i], found),
-            false => remedies[i].plan_replacements(&blocks[i], &given)?,
-        }
-    }
-    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_names());
-    for ((remedies, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&mut found) {
-        remedies.run(blocks, found, progress)?;
-    }
-    progress.end();
-    drop(locks);
-    Ok(report(&set, &found, remedies, unused))
+    let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
+    Ok(report(&set, repaired))
 }
 
-/// Two repairs of one set would be in each other's way, and so would a repair and an export.
-fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
-    let lock =
-        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| repair::busy(dir));
-    set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect()
-}
-
-/// Which new drive is for which number; and those that are not needed.
-fn assign(set: &Set, found: &[Audit], needs: &[u32], to: &[PathBuf]) -> Result<(BTreeMap<u32, PathBuf>, Vec<PathBuf>)> {
-    if to.is_empty() || needs.len() <= to.len() {
-        let given = needs.iter().copied().zip(to.iter().cloned()).collect();
-        return Ok((given, to.get(needs.len()..).unwrap_or_default().to_vec()));
-    }
-    let absent: Vec<u32> =
-        set.parts.iter().zip(found).flat_map(|(p, f)| f.absent.iter().map(|d| p.manifest.drive_number(*d))).collect();
-    let here: Vec<u32> = needs.iter().copied().filter(|n| !absent.contains(n)).collect();
-    let hint = match here.is_empty() {
-        true => "give --to once for each of them".to_owned(),
-        false => format!(
-            "give --to once for each of them; {} can be repaired in place before, by the same command without --to",
-            crate::set::part::name_drives(&here)
-        ),
-    };
-    Err(Error::usage(
-        format!(
-            "{} of the set need{} a replacement, and --to names {}",
-            crate::set::part::name_drives(needs),
-            if needs.len() == 1 { "s" } else { "" },
-            to.len()
-        ),
-        hint,
-    ))
-}
-
-fn report(set: &Set, found: &[Audit], restored: Vec<Remedy>, unused: Vec<PathBuf>) -> Report {
-    let verdict = verify::verdict(set, found, false);
+fn report(set: &Set, done: Repaired) -> Report {
+    let (found, unused) = (&done.found, &done.unused);
+    let verdict = heal::verdict(set, found, false);
     let number = |part: &Part, drive: u16| part.manifest.drive_number(drive);
     let (mut repaired, mut replaced, mut left, mut origin) = (Vec::new(), Vec::new(), Vec::new(), None);
     let mut trouble: Option<Why> = None;
-    for (part, restored) in set.parts.iter().zip(restored) {
-        repaired.extend(restored.made.into_iter().map(|m| Repaired {
+    for (part, restored) in set.parts.iter().zip(done.remedies) {
+        repaired.extend(restored.made.into_iter().map(|m| RepairedFile {
             path: shown(&m.at.path()),
             drive: m.drive.map(|d| number(part, d)),
             blocks: m.blocks,
@@ -212,7 +143,7 @@ fn report(set: &Set, found: &[Audit], restored: Vec<Remedy>, unused: Vec<PathBuf
         unused: unused.iter().map(|p| shown(p)).collect(),
         read_errors: set.read_errors(),
         read_back: origin.map(|o| if o == Origin::Drive { "device" } else { "cache-possible" }),
-        verdict: verify::word(verdict),
+        verdict: verdict.word(),
         trouble,
     }
 }
@@ -238,7 +169,7 @@ fn incomplete(set: &Set, absent: &[u32]) -> Why {
     let wanted = if absent.is_empty() { set.absent() } else { absent.to_vec() };
     Error::drive(
         "what is here does not suffice to make the set whole",
-        format!("bring {} of the set, and name all drives in one command", crate::set::part::name_drives(&wanted)),
+        format!("bring {} of the set, and name all drives in one command", name_drives(&wanted)),
     )
     .into()
 }

@@ -1,12 +1,9 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
 use crate::error::{Error, Result};
-use crate::heal::audit::audit;
-use crate::heal::findings::{Audit, FileState, State, VolumeState};
-use crate::heal::verdict::Verdict;
+use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
 use crate::pack::plan::survives_as_placed;
 use crate::progress::Progress;
-use crate::set::blocks::Blocks;
 use crate::set::open::{self, Set, Where};
 use crate::set::part::Part;
 use crate::text::printable;
@@ -114,10 +111,8 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
-    set.share_slot();
-    let judge = |part: &Part| audit(part, &Blocks::new(part)?, options.this_drive, progress);
-    let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
-    let verdict = verdict(&set, &found, options.this_drive);
+    let found = heal::audit(&set, options.this_drive, progress)?;
+    let verdict = heal::verdict(&set, &found, options.this_drive);
     // What is whole is whole; of anything else it cannot be said while somebody is at it.
     if verdict > Verdict::Intact
         && let Some(Error::Untrusted { message, hint }) = set.being_written().map(open::being_written)
@@ -158,7 +153,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
     Report {
         set: Some(manifest.set.clone()),
         label: manifest.label.clone(),
-        verdict: word(verdict(set, found, this_drive)),
+        verdict: heal::verdict(set, found, this_drive).word(),
         signer: Some(set.signer().name.clone()),
         signer_fingerprint: Some(set.signer().fingerprint.clone()),
         created: Some(manifest.created.clone()),
@@ -172,25 +167,6 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,
-    }
-}
-
-/// The worst of the parts; parts that are not here could still be brought.
-pub(super) fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
-    let worst = found.iter().map(Audit::verdict).max().unwrap_or(Verdict::Incomplete);
-    match set.has_all_parts() || this_drive {
-        true => worst,
-        false => worst.max(Verdict::Incomplete),
-    }
-}
-
-/// How a verdict is called in reports.
-pub(super) fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Intact => "intact",
-        Verdict::Repairable => "repairable",
-        Verdict::Incomplete => "incomplete",
-        Verdict::Lost => "lost",
     }
 }
 

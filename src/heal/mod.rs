@@ -1,9 +1,125 @@
-//! Audit, verdict, repair.
+//! Audit, verdict, repair: is a set whole, and what makes it whole again?
+//!
+//! In comes a trusted set. Out comes what was found of each part of it and the verdict, or files that were made anew, read back
+//! and compared. Nothing here needs a secret, and nothing is written but to the drives that were named.
 
-pub mod audit;
-pub mod diagnose;
-pub mod findings;
-pub mod metadata;
-pub mod repair;
-pub mod verdict;
-pub mod volumes;
+mod audit;
+mod diagnose;
+mod findings;
+mod metadata;
+mod repair;
+mod verdict;
+mod volumes;
+
+pub use findings::{Audit, FileState, State, VolumeState};
+pub use repair::{MadeFile, NewDrive, Remedy};
+pub use verdict::Verdict;
+pub use volumes::Why;
+
+use crate::error::{Error, Result};
+use crate::media::dir::Dir;
+use crate::media::disk::Disk;
+use crate::media::drive;
+use crate::media::lock::WriteLock;
+use crate::progress::{Phase, Progress};
+use crate::set::blocks::Blocks;
+use crate::set::open::Set;
+use crate::set::part::{Part, name_drives};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Reads and judges everything of a set that is here, part by part.
+pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Vec<Audit>> {
+    set.share_slot();
+    let judge = |part: &Part| audit::audit(part, &Blocks::new(part)?, this_drive, progress);
+    set.parts.iter().map(judge).collect()
+}
+
+/// The worst of the parts; parts that are not here could still be brought.
+pub fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
+    let worst = found.iter().map(Audit::verdict).max().unwrap_or(Verdict::Incomplete);
+    match set.has_all_parts() || this_drive {
+        true => worst,
+        false => worst.max(Verdict::Incomplete),
+    }
+}
+
+/// What a repair has done.
+pub struct Repaired {
+    /// What each part is now.
+    pub found: Vec<Audit>,
+    /// What was made of each part.
+    pub remedies: Vec<Remedy>,
+    /// New drives that were not needed.
+    pub unused: Vec<PathBuf>,
+}
+
+/// Makes anew what is not as signed: in place, or on the new drives `to` if there are any.
+pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -> Result<Repaired> {
+    // Nobody else writes there, and what an interrupted repair left is gone.
+    let locks = lock_all(set)?;
+    set.parts.iter().for_each(repair::sweep);
+    // What is there, and whether it suffices.
+    set.share_slot();
+    let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
+    let judge = |blocks: &Blocks| audit::audit(blocks.set(), blocks, false, progress);
+    let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
+    if verdict(set, &found, false) >= Verdict::Incomplete
+        && let Some(refusal) = set.parts.iter().find_map(Part::refusal)
+    {
+        return Err(refusal);
+    }
+    // What is in need, and where it goes.
+    let (given, unused) = assign(set, &found, disk, to)?;
+    let mut remedies = set.parts.iter().map(|_| Remedy::default()).collect::<Vec<Remedy>>();
+    for ((remedy, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&found) {
+        match to.is_empty() {
+            true => remedy.plan_in_place(blocks, found),
+            false => remedy.plan_replacements(blocks, &given)?,
+        }
+    }
+    // Computed, written, read back, and only then given its name.
+    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_names());
+    for ((remedy, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&mut found) {
+        remedy.run(blocks, found, progress)?;
+    }
+    progress.end();
+    drop(locks);
+    Ok(Repaired { found, remedies, unused })
+}
+
+/// Two repairs of one set would be in each other's way, and so would a repair and an export.
+fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
+    let lock =
+        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| repair::busy(dir));
+    set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect()
+}
+
+/// Which new drive is for which number; and those that are not needed.
+fn assign(set: &Set, found: &[Audit], disk: &Disk, to: &[PathBuf]) -> Result<(BTreeMap<u32, Dir>, Vec<PathBuf>)> {
+    let needs = repair::needs(set, found);
+    if to.is_empty() || needs.len() <= to.len() {
+        let open = |(number, path): (&u32, &PathBuf)| Ok((*number, drive::open(disk, path)?));
+        let given = needs.iter().zip(to).map(open).collect::<Result<_>>()?;
+        return Ok((given, to.get(needs.len()..).unwrap_or_default().to_vec()));
+    }
+    let absent: Vec<u32> =
+        set.parts.iter().zip(found).flat_map(|(p, f)| f.absent.iter().map(|d| p.manifest.drive_number(*d))).collect();
+    let here: Vec<u32> = needs.iter().copied().filter(|n| !absent.contains(n)).collect();
+    let hint = match here.is_empty() {
+        true => "give --to once for each of them".to_owned(),
+        false => format!(
+            "give --to once for each of them; {} can be repaired in place before, by the same command without --to",
+            name_drives(&here)
+        ),
+    };
+    Err(Error::usage(
+        format!(
+            "{} of the set need{} a replacement, and --to names {}",
+            name_drives(&needs),
+            if needs.len() == 1 { "s" } else { "" },
+            to.len()
+        ),
+        hint,
+    ))
+}

@@ -24,6 +24,18 @@ pub enum Verdict {
     Lost,
 }
 
+impl Verdict {
+    /// How it is called in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Intact => "intact",
+            Verdict::Repairable => "repairable",
+            Verdict::Incomplete => "incomplete",
+            Verdict::Lost => "lost",
+        }
+    }
+}
+
 impl VolumeState {
     /// Judges it by its files.
     pub(crate) fn settle(&mut self) {
