@@ -26,13 +26,15 @@ pub trait Progress: Sync {
     /// A phase begins: `total` bytes to do, on these drives.
     fn begin(&self, phase: Phase, total: u64, drives: &[String]);
     /// So many more of the total are done.
-    fn advance(&self, bytes: u64);
+    fn advance(&self, _bytes: u64) {}
     /// So many bytes were read from or written to a drive (its position in `begin`'s list).
-    fn drive(&self, drive: usize, bytes: u64);
+    fn drive(&self, _drive: usize, _bytes: u64) {}
     /// The phase ended.
-    fn end(&self);
+    fn end(&self) {}
     /// Whether to stop as soon as possible.
-    fn cancelled(&self) -> bool;
+    fn cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Reports nothing; can be told to stop.
@@ -50,9 +52,6 @@ impl Silent {
 
 impl Progress for Silent {
     fn begin(&self, _: Phase, _: u64, _: &[String]) {}
-    fn advance(&self, _: u64) {}
-    fn drive(&self, _: usize, _: u64) {}
-    fn end(&self) {}
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

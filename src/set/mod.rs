@@ -17,3 +17,5 @@ pub mod readback;
 pub mod reading;
 pub mod refusal;
 pub mod rows;
+
+pub use open::Where;
