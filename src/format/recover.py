@@ -1,75 +1,497 @@
 #!/usr/bin/env python3
-"""Restores an undamaged ckvault set without ckvault: Python's standard library, plus age, zstd and tar on PATH.
+"""Restores an undamaged ckvault set without ckvault: needs Python 3.6 or later, and age, zstd, ssh-keygen and b3sum on PATH.
 
-    python3 recover.py SETDIR... --identity FILE --to DIR [--signers FILE]
+    python3 -I recover.py SETDIR... --signers FILE --identity FILE --to DIR
 
 SETDIR: a *.ckvault directory; give all of them when the set lies on several drives, of all its parts when it has several.
---signers: an allowed_signers file.
-The format is written down in ckvault-format(5). Parity is not used here: a damaged set needs ckvault.
-"""
-import argparse, base64, json, os, subprocess, sys
+--signers: an allowed_signers file: whom you trust.  --links keep: links may lead out of DIR.
+--unverified: go on without --signers, ssh-keygen or b3sum; what is restored may then be from anybody.
 
+This script cannot say whether it is the one that was signed: RECOVER.txt says how to see that, and to run a copy.
+Nothing on a drive is believed but what is signed, or has a hash that is. Each file is opened and read once, and DIR gets its
+name when everything has been compared. Rules that are named by number stand in ckvault-format(5). Parity is not used.
+It ends with 0, or 1: hostile set, or a tool is missing; 2: wrong arguments; 5: not signed by --signers; 6: wrong identity;
+7: something is damaged or not here, or there is no room.
+"""
+import sys
+
+# A courier may have put modules beside this script: they come from Python's own directories and no others.
+if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]
+sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix + "/", sys.base_exec_prefix + "/"))]
+
+import argparse, array, base64, collections, io, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
+
+FORMAT = "draft-3"
+KIB, MIB = 1 << 10, 1 << 20
 FRAME = 16  # magic, length, segment number
 FILTER = (0x184D2A5F).to_bytes(4, "little")
+DAMAGED = "bring another drive, or repair the set with ckvault"
+TOOLS = set()
 
 
-def die(why):
-    sys.exit("recover.py: " + why)
+def say(what):
+    print(what, file=sys.stderr, flush=True)
 
 
-def find(dirs, name):
-    for place in [p for d in dirs for p in (d, os.path.join(d, "copy"))]:
-        if os.path.isfile(os.path.join(place, name)):
-            return os.path.join(place, name)
-    die(f"{name} is in none of the directories given: name the directories of the other drives too")
+def die(code, what, hint):
+    say("recover.py: %s\nhint: %s" % (what, hint))
+    sys.exit(code)
 
 
-def age(identity, data):
+def need(holds, what):
+    """A rule for what was signed: who breaks it has signed a lie, and no other drive will be better."""
+    if not holds:
+        die(1, what, "the sender signed a hostile or broken set: ask what happened there")
+
+
+def number(value, least, most):
+    need(type(value) is int and least <= value <= most, "a number in the set is out of bounds: %.50r" % (value,))
+    return value
+
+
+def show(path):
+    return ascii(os.fsdecode(path))
+
+
+# Other programs get data through pipes, and what they may give back is bounded.
+
+
+def run(command, data, most, **more):
+    """What a program makes of data; nothing if it fails, or if that is too much."""
+
+    def feed():
+        try:
+            with child.stdin as pipe:
+                pipe.write(data)
+        except OSError:
+            pass  # it has ended before: its status says whether that is right
+
+    out, size = [], 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **more) as child:
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        for piece in iter(lambda: child.stdout.read(MIB), b""):
+            out.append(piece)
+            size += len(piece)
+            if size > most:
+                child.kill()
+                break
+        feeder.join()
+    return b"".join(out) if child.returncode == 0 else None
+
+
+def age(secret, data):
     """age -d with the set's secret handed over in a pipe, so that it touches no disk and no argument list."""
     read, write = os.pipe()
-    os.write(write, identity)
+    os.write(write, secret)
     os.close(write)
-    run = subprocess.run(["age", "-d", "-i", f"/dev/fd/{read}"], input=data, stdout=subprocess.PIPE, pass_fds=[read])
+    plain = run(["age", "-d", "-i", "/dev/fd/%d" % read], data, len(data), pass_fds=[read])
     os.close(read)
-    return run.stdout if run.returncode == 0 else die("age cannot decrypt; is this the right identity?")
+    return plain
 
 
-def have(tool):
-    return any(os.access(os.path.join(d, tool), os.X_OK) for d in os.environ.get("PATH", "").split(os.pathsep))
+def hasher():
+    """A b3sum that is fed bit by bit."""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(["b3sum", "--no-names"], **pipes) if "b3sum" in TOOLS else None
 
 
-def check_signature(dirs, manifest, signers):
-    signature = find(dirs, "manifest.json.sig")
-    if not (signers and have("ssh-keygen")):
-        print("signature NOT VERIFIED (needs ssh-keygen and --signers FILE)", file=sys.stderr)
-        return
-    verify = lambda *args: subprocess.run(["ssh-keygen", "-Y", *args, "-n", "ckvault", "-s", signature], stdin=open(manifest, "rb"), stdout=subprocess.PIPE, text=True)
-    who = verify("find-principals", "-f", signers).stdout.splitlines()
-    if not who or verify("verify", "-f", signers, "-I", who[0]).returncode:
-        die("the signature over manifest.json is not by a trusted signer")
-    print(f"signature verified: {who[0]}", file=sys.stderr)
+def digest(hashing):
+    return hashing.communicate()[0].decode().strip()
 
 
-def check_hashes(dirs, manifest):
-    """Everything that is used must have the hash that the signed manifest says. Returns where each file is."""
-    signed = {name: manifest["files"][name]["blake3"] for name in ("keys.age", "inventory.age")}
-    for g, group in enumerate(manifest["groups"]):
-        for v, volume in enumerate(group["volumes"][: group["k"]]):
-            signed[f"g{g:05}-d{v:03}.ckv"] = volume["blake3"]
-    paths = {name: os.path.realpath(find(dirs, name)) for name in signed}
-    if not have("b3sum"):
-        print("contents NOT VERIFIED (needs b3sum)", file=sys.stderr)
-        return paths
-    lines = "".join(f"{signed[name]}  {path}\n" for name, path in paths.items())
-    if subprocess.run(["b3sum", "--quiet", "-c"], input=lines, text=True).returncode:
-        die("files are not as they were signed: bring another drive, or repair the set with ckvault")
-    print(f"contents verified against the manifest: {len(paths)} files", file=sys.stderr)
-    return paths
+# BLAKE3 for metadata. Many blocks at a time: a number holds the same word of all, 64 bits apart. About 20 MB a second.
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+ORDER = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+MIXED = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15), (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+FIRST, LAST, PARENT, ROOT = 1, 2, 4, 8
 
 
-def unzstd(packed):
-    run = subprocess.run(["zstd", "-dc"], input=packed, stdout=subprocess.PIPE)
-    return run.stdout if run.returncode == 0 else die("zstd cannot decompress: repair the set with ckvault")
+def compress(state, words, numbers, length, flags, one):
+    mask = one * 0xFFFFFFFF
+    v = state + [one * x for x in IV[:4]] + [numbers, 0, one * length, one * flags]
+    for _ in range(7):
+        for i, (a, b, c, d) in enumerate(MIXED):
+            for word, r, s in ((words[2 * i], 16, 12), (words[2 * i + 1], 8, 7)):
+                v[a] = v[a] + v[b] + word & mask
+                x = v[d] ^ v[a]
+                v[d] = (x >> r | x << 32 - r) & mask
+                v[c] = v[c] + v[d] & mask
+                x = v[b] ^ v[c]
+                v[b] = (x >> s | x << 32 - s) & mask
+        words = [words[i] for i in ORDER]
+    return [v[i] ^ v[i + 8] for i in range(8)]
+
+
+def nodes(data, width, numbers, first, last):
+    """What each `width` bytes come to, 32 bytes each: they are chunks, or pairs of such nodes."""
+    n = len(numbers)
+    one = int.from_bytes(b"\1\0\0\0\0\0\0\0" * n, "little")
+    numbers = int.from_bytes(b"".join(i.to_bytes(8, "little") for i in numbers), "little")
+    state = [one * x for x in IV]
+    data += bytes(-len(data) % 64 if data else 64)
+    for at in range(0, width or 1, 64):
+        words = []
+        for w in range(at, at + 64, 4):
+            spread = bytearray(8 * n)
+            for k in range(4):
+                spread[k::8] = data[w + k :: len(data) // n]
+            words.append(int.from_bytes(spread, "little"))
+        flags = (first if at == 0 else 0) | (last if at + 64 >= width else 0)
+        state = compress(state, words, numbers, min(64, width - at), flags, one)
+    out = bytearray(32 * n)
+    for w, word in enumerate(state):
+        for k in range(4):
+            out[4 * w + k :: 32] = word.to_bytes(8 * n, "little")[k::8]
+    return bytes(out)
+
+
+def blake3(data):
+    if len(data) > 4 * MIB and "b3sum" in TOOLS:
+        return run(["b3sum", "--no-names"], data, KIB).decode().strip()
+    whole = max(0, len(data) - 1) // KIB
+    tree, tail = b"", data[whole * KIB :]
+    if whole:
+        tree = nodes(data[: whole * KIB], KIB, range(whole), FIRST, LAST)
+    tree += nodes(tail, len(tail), [whole], FIRST, LAST | (0 if whole else ROOT))
+    while len(tree) > 32:  # neighbours are paired, and one that is left over goes up as it is
+        pairs = len(tree) // 64
+        above = nodes(tree[: 64 * pairs], 64, [0] * pairs, PARENT, ROOT if len(tree) == 64 else 0)
+        tree = above + tree[64 * pairs :]
+    return tree.hex()
+
+
+# What lies on the drives, and who signed it.
+
+Part = collections.namedtuple("Part", "manifest hash signer places")
+
+
+def open_file(place, name):
+    """A regular file in a directory of the set: no link is followed, no pipe is waited for."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return os.fdopen(fd, "rb")
+    os.close(fd)
+
+
+def copies(places, name, most):
+    """The copies of a metadata file, each read once, by their hashes."""
+    found = collections.OrderedDict()
+    for file in filter(None, [open_file(place, name) for place in places]):
+        with file:
+            data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+        if len(data) <= most:
+            found[blake3(data)] = data
+    return found
+
+
+def listed(part, name, most):
+    """A copy that is as the manifest says (rule 22)."""
+    signed = part.manifest["files"][name]
+    data = copies(part.places, name, number(signed["bytes"], 1, most)).get(signed["blake3"])
+    return data or die(7, "no copy of %s is as it was signed" % name, DAMAGED)
+
+
+def keygen(arguments, data):
+    ran = subprocess.run(["ssh-keygen", "-Y"] + arguments, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if ran.returncode:
+        say("ssh-keygen: " + show(ran.stderr.strip()))
+    return None if ran.returncode else ran.stdout
+
+
+def signer_of(manifest, signature, args):
+    """Who signed, and with which key, if ssh-keygen finds it in the list of signers (rules 14 to 19)."""
+    try:
+        blob = base64.b64decode(b"".join(signature.split(b"\n")[1:-2]))
+    except ValueError:
+        return None
+    lines = re.findall(b".{1,70}", base64.b64encode(blob))
+    if signature != b"\n".join([b"-----BEGIN SSH SIGNATURE-----"] + lines + [b"-----END SSH SIGNATURE-----", b""]):
+        return None
+    key = blob[14 : 14 + int.from_bytes(blob[10:14], "big")]
+    kind = key[4 : 4 + int.from_bytes(key[:4], "big")]
+    if kind != b"ssh-ed25519" and not (kind == b"sk-ssh-ed25519@openssh.com" and blob[-5] & 1):
+        return None
+    path = os.path.join(args.work, "signature")
+    with open(path, "wb") as file:
+        file.write(signature)
+    for name in (keygen(["find-principals", "-s", path, "-f", args.signers], b"") or b"").splitlines():
+        if keygen(["verify", "-n", "ckvault", "-s", path, "-f", args.signers, "-I", name], manifest) is not None:
+            return show(name)[1:-1], kind.decode() + " " + base64.b64encode(key).decode()
+    return None
+
+
+def parse(text):
+    """JSON, but for what another reader could understand otherwise (rule 3)."""
+
+    def once(pairs):
+        need(len(pairs) == len(dict(pairs)), "an object in the set has a field twice")
+        return dict(pairs)
+
+    return json.loads(text.decode(), object_pairs_hook=once, parse_int=lambda digits: int(digits[:21]))
+
+
+def read_part(path, args):
+    """The part that one directory is of. Its manifest is not parsed before somebody trusted has signed it."""
+    places = [os.open(path, os.O_RDONLY | os.O_DIRECTORY)]
+    try:
+        places.append(os.open("copy", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=places[0]))
+    except OSError:
+        pass  # there is another copy
+    manifests = copies(places, "manifest.json", 64 * MIB)
+    if not manifests:
+        die(7, "there is no manifest.json in " + show(path), "name the *.ckvault directories of the set")
+    trusted = [(hash, None) for hash in manifests][:1]
+    if args.signers:
+        signatures = copies(places, "manifest.json.sig", 16 * KIB).values()
+        signers = [(hash, signer_of(manifests[hash], signature, args)) for hash in manifests for signature in signatures]
+        trusted = sorted({(hash, signer) for hash, signer in signers if signer})
+    if len(trusted) != 1:
+        die(5, "the set in %s is not signed by one of your signers" % show(path), "do not use it; ask the sender for the public key")
+    hash, signer = trusted[0]
+    m = parse(manifests[hash])
+    if m["format"] != FORMAT or m["critical"] != []:
+        die(1, "the set has the format %.50r with %.99r, and this reads %s" % (m["format"], m["critical"], FORMAT), "use a newer ckvault")
+    need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m.get("previous") is not None), "part and previous do not agree")
+    need(m["segment_bytes"] in [64 * KIB << n for n in range(5)] and m["filter"] in ("planes", "zstd"), "the segments have no known form")
+    return Part(m, hash, signer, places)
+
+
+def read_parts(args):
+    """The parts of the set in order, all of one export, and none missing (rules 21 and 50)."""
+    parts = {}
+    for part in [read_part(path, args) for path in args.setdir]:
+        known = parts.setdefault(part.manifest["part"], part)
+        if known.hash != part.hash:
+            die(5, "these directories are of different sets", "name those of one set")
+        known.places.extend(part.places)
+    for n in range(1, max(parts) + 1):
+        if n not in parts:
+            die(7, "part %d of the set is not here" % n, "name its directory too")
+        one, this = parts[1], parts[n]
+        shared = all(one.manifest[f] == this.manifest[f] for f in ("set", "recipient", "segment_bytes")) and one.signer == this.signer
+        if not shared or n > 1 and (this.manifest["previous"] != parts[n - 1].hash or parts[n - 1].manifest["last"]):
+            die(5, "part %d does not belong to the others" % n, "name the directories of one set")
+    if not parts[n].manifest["last"]:
+        die(7, "there are more parts than %d" % n, "name their directories too")
+    if parts[1].signer:
+        say("signature verified: " + parts[1].signer[0])
+    return [parts[n] for n in sorted(parts)]
+
+
+# What is inside.
+
+Entry = collections.namedtuple("Entry", "path kind size extents blake3 target mode mtime xattrs offset")
+
+
+def name(value, least, most):
+    raw = value.encode() if type(value) is str else base64.b64decode(value["base64"], validate=True)
+    number(len(raw), least, most)
+    return raw
+
+
+def read_entry(line):
+    kind, size, extents, blake3, target, end = line["kind"], 0, None, None, b"", 0
+    if kind == "file":
+        size, extents, blake3 = number(line["size"], 0, 1 << 56), line.get("extents"), line["blake3"]
+        need(re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
+    elif kind != "dir":
+        need(kind in ("symlink", "hardlink"), "an entry is neither directory, file nor link")
+        target = name(line["target"], 1, 4095)
+    for start, length in extents or []:
+        aligned = start % 512 == 0 and (length % 512 == 0 or start + length == size)
+        need(aligned and end <= start < start + length <= size, "the extents of a sparse file are none (rule 37)")
+        end = start + length
+    xattrs = [(name(n, 5, 255), name(v, 0, 64 * KIB)) for n, v in line.get("xattrs", [])]
+    number(len(xattrs), 0, 1 << 14)
+    need(all(n.startswith(b"user.") and b"\0" not in n for n, _ in xattrs), "an extended attribute grants rights (rule 48)")
+    seconds, nanoseconds = line["mtime"]
+    mtime = number(seconds, -(1 << 63), (1 << 63) - 1) * 10**9 + number(nanoseconds, 0, 10**9 - 1)
+    path, mode = name(line["path"], 0, 4095), number(line["mode"], 0, 0o7777)
+    return Entry(path, kind, size, extents, blake3, target, mode, mtime, xattrs, line["offset"])
+
+
+def read_inventory(part, secret, first):
+    """The head; the entries, which in the last part have all hashes; of each frame of the part its group, volume, offset, length."""
+    m, packed = part.manifest, age(secret, listed(part, "inventory.age", 2 << 30))
+    lines = packed and run(["zstd", "-dc"], packed, 2 << 30)
+    need(lines, "the inventory cannot be opened with the set's own identity")
+    lines = iter(io.BytesIO(lines))
+    head = parse(next(lines, b""))
+    need(head["inventory"] == FORMAT, "the inventory is of another version of the format")
+    need((head["set"], head["part"]) == (m["set"], m["part"]), "the inventory is that of another set or part (rule 34)")
+    need(not part.signer or part.signer[1] == head["signer"], "the inventory names another signer (rule 34)")
+    count = -(-number(head["tar_bytes"], KIB, 1 << 56) // m["segment_bytes"])
+    last = first + number(head["segments"], 1, count)
+    need(head["first"] == first and (last == count) == m["last"], "the inventory does not name every segment (rule 36)")
+    entries, frames = [], array.array("Q")
+    for _ in range(number(head["entries"], 0, 1 << 22)):
+        line = next(lines, b"")
+        if m["last"]:
+            entries.append(read_entry(parse(line)))
+    for n in range(first, last):
+        segment = parse(next(lines, b""))
+        need(segment["segment"] == n, "segment %d is missing" % n)
+        size = number(segment["bytes"], FRAME + 1, MIB + 64 * KIB)
+        frames.extend((segment["group"], segment["volume"], segment["offset"], size))
+    need(next(lines, None) is None, "the inventory has more lines than its head promises (rule 35)")
+    return head, entries, frames
+
+
+def check_paths(entries, staging, keep_links):
+    """Nothing may be placed outside of the target, or through a link (rules 38 to 43)."""
+    kinds, links, work = {}, {}, 0
+
+    def refuse(bad, path, why):
+        need(not bad, "the set holds the path %s, which is refused: %s" % (show(path), why))
+
+    for i, e in enumerate(entries):
+        parts = e.path.split(b"/")
+        if e.path or i or e.kind != "dir":
+            bad = [p for p in parts if p in (b"", b".", b"..") or len(p) > 255 or b"\0" in p]
+            refuse(bad, e.path, "a component is empty, . or .., too long, or has a NUL")
+        refuse(parts[0].startswith(staging) and parts[0].endswith(b".partial"), e.path, "the name is reserved for ckvault itself")
+        refuse(len(parts) > 1 and kinds.get(e.path.rpartition(b"/")[0]) != "dir", e.path, "its parent is not a directory of the set")
+        refuse(e.path in kinds, e.path, "it stands in the set twice")
+        refuse(e.kind == "hardlink" and kinds.get(e.target) != "file", e.path, "it is a hard link to what is no file of the set before it")
+        refuse(e.kind == "symlink" and b"\0" in e.target, e.path, "its target has a NUL")
+        if e.kind == "symlink":
+            links[e.path] = e.target
+        kinds[e.path] = e.kind
+    for path in [] if keep_links else links:
+        leaves, steps = follow(path, links)
+        work += steps
+        need(work < 1 << 27, "the links of the set take too long to follow")
+        if leaves:
+            die(1, "%s is a link that leaves the target (to %s)" % (show(path), show(links[path])), "--links keep if you trust it")
+
+
+def follow(path, links):
+    """Whether a link leads out of the set, and in how many steps that was seen."""
+    at, hops, steps = path.split(b"/"), 0, 0
+    ahead = [at.pop()]
+    while ahead and hops <= 40:  # a loop leads nowhere, so not out either
+        component = ahead.pop()
+        steps += 1 + len(at)
+        if component == b".." and not at or steps > 1 << 22:
+            return True, steps
+        if component in (b"", b".", b".."):
+            del at[len(at) - (component == b"..") :]
+            continue
+        at.append(component)
+        target = links.get(b"/".join(at))
+        if target is not None:
+            if target.startswith(b"/"):
+                return True, steps
+            at.pop()
+            hops += 1
+            ahead += reversed(target.split(b"/"))
+    return False, steps
+
+
+# The tar stream. What it must be follows from the inventory, and is compared byte by byte (rule 45).
+
+
+def digits(value, width):
+    return b"%0*o\0" % (width - 1, value) if value < 8 ** (width - 1) else b"\x80" + value.to_bytes(width - 1, "big")
+
+
+def padded(data):
+    return data + bytes(-len(data) % 512)
+
+
+def record(path, kind, mode, size, mtime, link=b"", sparse=b""):
+    left = path[:100].ljust(100, b"\0") + digits(mode, 8) + digits(0, 8) * 2 + digits(size, 12) + digits(mtime, 12)
+    right = kind + link[:100].ljust(100, b"\0") + b"ustar  \0" + bytes(121) + sparse.ljust(126, b"\0")
+    return left + digits(sum(left + right) + 8 * 32, 8) + right
+
+
+def headers(e):
+    out, path, stored, more = b"", (e.path or b".") + b"/" * (e.kind == "dir"), e.size, []
+    for kind, text in ((b"K", e.target), (b"L", path)):
+        if len(text) > 100:
+            out += record(b"././@LongLink", kind, 0o644, len(text) + 1, 0) + padded(text + b"\0")
+    kind, sparse = {"dir": b"5", "file": b"0", "symlink": b"2", "hardlink": b"1"}[e.kind], b""
+    if e.extents is not None:
+        kind, stored = b"S", sum(length for _, length in e.extents)
+        ends = e.extents and sum(e.extents[-1]) == e.size
+        pairs = [digits(start, 12) + digits(length, 12) for start, length in e.extents + ([] if ends else [[e.size, 0]])]
+        more = [b"".join(pairs[at : at + 21]) for at in range(4, len(pairs), 21)]
+        sparse = b"".join(pairs[:4]).ljust(96, b"\0") + (b"\1" if more else b"\0") + digits(e.size, 12)
+    out += record(path, kind, e.mode, stored, max(0, e.mtime // 10**9), e.target, sparse)
+    return out + b"".join(padded(text.ljust(504, b"\0") + (b"\1" if text is not more[-1] else b"\0")) for text in more)
+
+
+class Stream:
+    def __init__(self, segments):
+        self.segments, self.segment, self.used, self.at = segments, b"", 0, 0
+
+    def pieces(self, length):
+        while length:
+            if self.used == len(self.segment):
+                self.segment, self.used = next(self.segments, b""), 0
+                need(self.segment, "the tar stream ends too early")
+            piece = self.segment[self.used : self.used + length]
+            self.used, self.at, length = self.used + len(piece), self.at + len(piece), length - len(piece)
+            yield piece
+
+    def must_be(self, data, where):
+        need(b"".join(self.pieces(len(data))) == data, "the tar stream is not what the inventory says at " + where)
+
+
+# Volumes, frames and segments.
+
+
+class Volume:
+    """A data volume, opened once and read once from its beginning to its end: the bytes that are used are those that are hashed."""
+
+    def __init__(self, part, group, v):
+        self.name, self.signed = "g%05d-d%03d.ckv" % (group, v), part.manifest["groups"][group]["volumes"][v]
+        here = filter(None, [open_file(place, self.name) for place in part.places])
+        self.file = next((f for f in here if os.fstat(f.fileno()).st_size == self.signed["bytes"]), None)
+        if not self.file:
+            die(7, "%s of drive %d is in none of the directories given, or is cut" % (self.name, self.signed["drive"]), "name its directory; or " + DAMAGED)
+        self.hashing = hasher()
+        self.read(64 * KIB)
+
+    def read(self, size):
+        data = self.file.read(size)
+        if self.hashing:
+            self.hashing.stdin.write(data)
+        return data
+
+    def close(self):
+        if self.file.read(1) or self.hashing and digest(self.hashing) != self.signed["blake3"]:
+            die(7, self.name + " is not as it was signed", DAMAGED)
+        self.file.close()
+
+
+def segments(parts, frames, secret, tar_bytes):
+    """All segments in order, opened. A group is closed, and so compared with what was signed, after its last one."""
+    n = 0
+    for part, frames_of_part in zip(parts, frames):
+        m, group, volumes, fields = part.manifest, -1, [], iter(frames_of_part)
+        for g, v, offset, size in zip(fields, fields, fields, fields):
+            if g == group + 1:
+                [volume.close() for volume in volumes]
+                group, volumes = g, [Volume(part, g, i) for i in range(number(m["groups"][g]["k"], 1, 254))]
+            need(g == group and volumes[v].file.tell() == offset, "segment %d does not lie where dealing puts it (rule 25)" % n)
+            frame = volumes[v].read(size)
+            header = b"ckvF" + (size - FRAME).to_bytes(4, "little") + n.to_bytes(8, "little")
+            packed = age(secret, frame[FRAME:]) if len(frame) == size and frame[:FRAME] == header else None
+            plain = packed and run(["zstd", "-dc"], packed, m["segment_bytes"])
+            if not plain:
+                die(7, "segment %d in %s cannot be opened" % (n, volumes[v].name), DAMAGED)
+            need(len(plain) == min(m["segment_bytes"], tar_bytes - n * m["segment_bytes"]), "segment %d has another length" % n)
+            yield from_planes(packed, plain) if m["filter"] == "planes" else plain
+            n += 1
+        [volume.close() for volume in volumes]
+        need(group == len(m["groups"]) - 1, "a group of volumes is not used")
 
 
 def from_planes(packed, planes):
@@ -77,8 +499,10 @@ def from_planes(packed, planes):
     if packed[:4] != FILTER:
         return planes
     out, at, end = [], 0, 8 + int.from_bytes(packed[4:8], "little")
+    need(end in range(13, 8 + 5 * 256 + 1, 5) and end <= len(packed), "a filter header has another form (rule 54)")
     for r in range(8, end, 5):
         length, n = int.from_bytes(packed[r : r + 4], "little"), packed[r + 4] & 0x7F
+        need(n in (1, 2, 4, 8) and packed[r + 4] != 0x81 and 0 < length <= len(planes) - at, "a filter header has another form (rule 54)")
         plane = length // n
         words = bytearray(plane * n)
         for k in range(n):
@@ -89,101 +513,154 @@ def from_planes(packed, planes):
             words = ((word ^ low) >> 1 | low << 8 * n - 1).to_bytes(plane * n, "little")
         out += words, planes[at + plane * n : at + length]
         at += length
+    need(at == len(planes), "a filter header does not cover its segment (rule 54)")
     return b"".join(out)
 
 
-def frames(paths, segments):
-    """The age files of all segments of a part, in order."""
-    opened = {}
-    for s in segments:
-        g, v = s["group"], s["volume"]
-        if (g, v) not in opened:
-            if any(key[0] != g for key in opened):
-                [f.close() for f in opened.values()]
-                opened.clear()
-            opened[g, v] = open(paths[f"g{g:05}-d{v:03}.ckv"], "rb")
-        opened[g, v].seek(s["offset"])
-        frame = opened[g, v].read(s["bytes"])
-        header = b"ckvF" + (s["bytes"] - FRAME).to_bytes(4, "little") + s["segment"].to_bytes(8, "little")
-        if len(frame) != s["bytes"] or frame[:FRAME] != header:
-            die(f"segment {s['segment']} is damaged: repair the set with ckvault")
-        yield frame[FRAME:]
+# Placing. The current directory is a new one of our own, and nothing is touched in it but what was placed there.
 
 
-def finish(entries, to):
-    """What tar cannot carry (nanoseconds, times before 1970, extended attributes), and modes without set-user-id.
-    Directories last, innermost first."""
-    raw = lambda name: name.encode() if isinstance(name, str) else base64.b64decode(name["base64"])
-    for e in sorted(entries, key=lambda e: e["kind"] == "dir" and 1 + 1 / (1 + raw(e["path"]).count(b"/") + bool(e["path"]))):
-        path = os.path.join(os.fsencode(to), raw(e["path"]))
-        for name, value in e.get("xattrs", []):
-            os.chmod(path, 0o700)
-            os.setxattr(path, raw(name), raw(value))
-        if e["kind"] in ("dir", "file"):
-            os.chmod(path, e["mode"] & (0o3777 if e["kind"] == "dir" else 0o1777))
-        seconds, nanoseconds = e["mtime"]
-        os.utime(path, ns=(seconds * 10**9 + nanoseconds,) * 2, follow_symlinks=False)
+def place(entries, stream, tar_bytes):
+    for e in entries:
+        need(stream.at == e.offset, show(e.path) + " does not lie where the tar stream has it (rule 36)")
+        stream.must_be(headers(e), show(e.path))
+        if e.kind == "dir" and e.path:
+            os.mkdir(e.path, 0o700)
+        elif e.kind == "symlink":
+            os.symlink(e.target, e.path)
+        elif e.kind == "hardlink":
+            os.link(e.target, e.path, follow_symlinks=False)
+        elif e.kind == "file":
+            place_file(e, stream)
+    stream.must_be(bytes(1024), "its end")
+    need(stream.at == tar_bytes and next(stream.segments, None) is None, "the tar stream does not end with its last entry")
+    files = [e for e in entries if e.kind == "file" and e.extents is None] if "b3sum" in TOOLS else []
+    for at in range(0, len(files), 100):
+        some = files[at : at + 100]
+        names = [b"./-" if e.path == b"-" else e.path for e in some]
+        digests = (run([b"b3sum", b"--no-names", b"--"] + names, b"", 100 * KIB) or b"").decode().split()
+        need(len(digests) == len(some), "b3sum cannot read what has been placed")
+        for e, digest in zip(some, digests):
+            need(digest == e.blake3, "the contents of %s are not what the inventory says (rule 46)" % show(e.path))
 
 
-def parts(dirs, signers):
-    """The parts of the set in order: signed manifest, and where each file is."""
-    found = {}
-    for d in dirs:
-        found.setdefault(json.load(open(find([d], "manifest.json"), "rb"))["part"], []).append(d)
-    for n in range(1, max(found) + 1):
-        if n not in found:
-            die(f"part {n} of the set is not here: name its directory too")
-        manifest = find(found[n], "manifest.json")
-        check_signature(found[n], manifest, signers)
-        signed = json.load(open(manifest, "rb"))
-        yield signed, check_hashes(found[n], signed)
-    if not signed["last"]:
-        die(f"there are more parts than {n}: name their directories too")
+def place_file(e, stream):
+    """Of a sparse file the hash is that of its extents: it is taken while they come. The others are hashed at the end."""
+    extents, hashing = ([(0, e.size)], None) if e.extents is None else (e.extents, hasher())
+    with os.fdopen(os.open(e.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        for start, length in extents:
+            file.seek(start)
+            for piece in stream.pieces(length):
+                file.write(piece)
+                if hashing:
+                    hashing.stdin.write(piece)
+        file.truncate(e.size)
+    need(not hashing or digest(hashing) == e.blake3, "the contents of %s are not what the inventory says (rule 46)" % show(e.path))
+    stream.must_be(bytes(-stream.at % 512), show(e.path))
 
 
-def read_inventory(identity, signed, paths):
-    """Entries of the whole set, and the segments of this part."""
-    lines = unzstd(age(identity, open(paths["inventory.age"], "rb").read())).splitlines()
-    head, rest = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
-    if (head["set"], head["part"]) != (signed["set"], signed["part"]):
-        die("the inventory is that of another set")
-    return head, rest[: head["entries"]], rest[head["entries"] :]
+def finish(e, mode):
+    """Times, extended attributes, and the mode as far as the umask lets it. Returns how many attributes had no place."""
+    if e.kind == "symlink":
+        os.utime(e.path, ns=(e.mtime, e.mtime), follow_symlinks=False)
+    if e.kind not in ("dir", "file"):
+        return 0
+    lost, fd = 0, os.open(e.path or b".", os.O_RDONLY | os.O_NOFOLLOW)
+    for attribute, value in e.xattrs:
+        try:
+            os.setxattr(fd, attribute, value)
+        except (OSError, AttributeError):
+            lost += 1
+    os.utime(fd, ns=(e.mtime, e.mtime))
+    os.fchmod(fd, e.mode & mode)
+    os.close(fd)
+    return lost
+
+
+def restore(args, to, mode):
+    parts = read_parts(args)
+    slot = run(["age", "-d", "-i", args.identity], listed(parts[0], "keys.age", 16 * MIB), 64 * KIB)
+    secret = slot and re.search(b"^AGE-SECRET-KEY-1[0-9A-Z]+$", slot, re.MULTILINE)
+    if not secret:
+        die(6, "age cannot open keys.age with this identity", "give the identity of a recipient")
+    secret, frames, first = secret.group() + b"\n", [], 0
+    for part in parts:
+        head, entries, frames_of_part = read_inventory(part, secret, first)
+        frames.append(frames_of_part)
+        first += head["segments"]
+    check_paths(entries, b".ckvault-" + parts[0].manifest["set"][:8].encode(), args.links == "keep")
+    tree = os.path.join(args.work, "tree")
+    os.mkdir(tree)
+    os.chdir(tree)
+    place(entries, Stream(segments(parts, frames, secret, head["tar_bytes"])), head["tar_bytes"])
+    lost = sum(finish(e, mode) for e in reversed(entries) if e.path)
+    mode &= os.stat(to).st_mode if os.path.exists(to) else mode  # what was there is not made more open
+    os.sync()
+    os.rename(tree, to)
+    if entries and not entries[0].path:
+        lost += finish(entries[0], mode)
+    else:
+        os.chmod(".", mode)
+    if lost:
+        say("%d extended attributes were not restored: the file system does not take them" % lost)
+    say("contents verified: all have the hashes that were signed" if "b3sum" in TOOLS else "contents NOT VERIFIED")
+    say("restored %d entries to %s" % (len(entries), show(to)))
+
+
+def target(to):
+    """Where the files go: a directory that is not there yet, or is empty."""
+    to = os.path.realpath(to)
+    if os.path.lexists(to) and not (os.path.isdir(to) and not os.listdir(to)):
+        die(2, show(to) + " is not an empty directory", "name one that does not exist yet")
+    if os.path.ismount(to):
+        die(2, show(to) + " is a mount point, which nothing can be renamed to", "name a directory in it")
+    os.makedirs(os.path.dirname(to), exist_ok=True)
+    return to
+
+
+def find_tools(args):
+    """What there is to verify with; without it we go on only if the user says so."""
+    os.environ["PATH"] = os.pathsep.join(d for d in os.get_exec_path() if os.path.isabs(d))
+    TOOLS.update(tool for tool in ("age", "zstd", "ssh-keygen", "b3sum") if shutil.which(tool))
+    for tool in sorted({"age", "zstd"} - TOOLS):
+        die(1, tool + " is not on PATH", "install it")
+    if args.signers and not os.path.isfile(args.signers):
+        die(2, "there is no file " + show(args.signers), "give the list of those whom you trust")
+    without = [] if args.signers else [(2, "signature NOT VERIFIED: --signers is not given", "give the list of those whom you trust")]
+    if args.signers and "ssh-keygen" not in TOOLS:
+        without.append((1, "signature NOT VERIFIED: ssh-keygen is not on PATH", "install OpenSSH 8.2 or later"))
+        args.signers = None
+    if "b3sum" not in TOOLS:
+        without.append((1, "contents NOT VERIFIED: b3sum is not on PATH", "install it"))
+    for code, what, hint in without:
+        say(what) if args.unverified else die(code, what, hint + "; or --unverified, if it may be from anybody")
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("setdir", nargs="+")
+    args.add_argument("--signers")
     args.add_argument("--identity", required=True)
     args.add_argument("--to", required=True)
-    args.add_argument("--signers")
+    args.add_argument("--links", choices=["keep"])
+    args.add_argument("--unverified", action="store_true")
     args = args.parse_args()
-    found = list(parts(args.setdir, args.signers))
-    slot = subprocess.run(["age", "-d", "-i", args.identity, found[0][1]["keys.age"]], stdout=subprocess.PIPE)
-    identity = slot.stdout if slot.returncode == 0 else die("age cannot open keys.age with this identity")
-    os.makedirs(args.to, exist_ok=True)
-    if os.listdir(args.to):
-        die(f"{args.to} is not empty")
-    tar = subprocess.Popen(["tar", "-x", "-C", args.to, "--no-same-owner", "--no-same-permissions", "-f", "-"], stdin=subprocess.PIPE)
-    end = 0
-    for signed, paths in found:
-        if signed["set"] != found[0][0]["set"]:
-            die("these directories are of different sets")
-        head, entries, segments = read_inventory(identity, signed, paths)
-        if head["first"] != end or [s["segment"] for s in segments] != list(range(end, end + head["segments"])):
-            die("the inventory does not name every segment")
-        for sealed in frames(paths, segments):
-            packed = age(identity, sealed)
-            plain = unzstd(packed)
-            try:
-                tar.stdin.write(from_planes(packed, plain) if signed["filter"] == "planes" else plain)
-            except BrokenPipeError:
-                die("tar stopped: what is in " + args.to + " is not complete; is there room?")
-        end += head["segments"]
-    tar.stdin.close()
-    if tar.wait():
-        die("tar failed: what is in " + args.to + " is not complete")
-    finish(entries, args.to)
-    print(f"restored {head['entries']} entries to {args.to}", file=sys.stderr)
+    find_tools(args)
+    to = target(args.to)
+    mode = 0o777 & ~os.umask(0o077)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    args.work = tempfile.mkdtemp(prefix=".recover-", dir=os.path.dirname(to))
+    try:
+        restore(args, to, mode)
+    finally:
+        subprocess.run(["rm", "-rf", "--", args.work])
 
 
-main()
+try:
+    main()
+except KeyboardInterrupt:
+    sys.exit(130)
+except OSError as error:
+    die(7, ascii(str(error)), "is there room, and are all drives still there?")
+except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    die(1, "the set breaks the format: %s %.200s" % (type(error).__name__, ascii(str(error))), "ask the sender what happened there")

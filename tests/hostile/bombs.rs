@@ -20,6 +20,7 @@ fn stops(name: &str, recipe: &Recipe, why: &str) -> Ran {
     assert!(ran.stderr.contains(why), "{name}: not refused because of {why:?}\n{ran}");
     assert!(ran.took < LIMIT, "{name}: {ran}");
     assert!(std::fs::read_dir(site.path("place")).unwrap().next().is_none(), "{name}: something is left\n{ran}");
+    crate::recover::refuses_too(&site, why);
     ran.ends(1)
 }
 

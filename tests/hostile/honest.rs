@@ -6,7 +6,7 @@ use crate::ustar::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
@@ -44,7 +44,7 @@ fn an_honest_set_is_intact_and_imports() {
 }
 
 /// Everything that was put in.
-fn compare(site: &Site) {
+pub fn compare(site: &Site) {
     let at = |path: &[u8]| site.target().join(std::ffi::OsStr::from_bytes(path));
     use std::os::unix::ffi::OsStrExt;
     let all = items();

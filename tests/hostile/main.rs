@@ -10,9 +10,11 @@ mod site;
 mod ustar;
 
 mod bombs;
+mod changing;
 mod honest;
 mod lies;
 mod numbers;
 mod paths;
 mod program;
+mod recover;
 mod text;

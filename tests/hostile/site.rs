@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -15,6 +16,15 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The address space that a command gets, in KiB: what it holds in memory is less.
 const MEMORY: u64 = 1 << 20;
+
+/// recover.py, as it is put on every drive.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/format/recover.py");
+
+/// The Python that `python3` comes to: on PATH there may be a script that looks for it each time.
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+    let output = Command::new("python3").args(["-I", "-c", "import sys; print(sys.executable)"]).output();
+    output.map(|o| String::from_utf8(o.stdout).unwrap().trim().into()).unwrap_or_default()
+});
 
 /// A receiver who trusts the exporter.
 pub struct Site {
@@ -70,19 +80,62 @@ impl Site {
     /// Runs a verb (and more arguments, separated by blanks) on the set. Whatever comes of it, it comes in order.
     #[track_caller]
     pub fn run(&self, verb: &str) -> Ran {
-        let mut command = Command::new("sh");
-        let limited = format!("ulimit -n 1024 && ulimit -v {} && exec \"$0\" \"$@\"", self.memory);
-        command.args(["-c", &limited, env!("CARGO_BIN_EXE_ckvault")]).args(verb.split_whitespace());
+        let mut command = self.limited(env!("CARGO_BIN_EXE_ckvault"));
+        command.args(verb.split_whitespace());
         let mut drives: Vec<PathBuf> = fs::read_dir(self.path("drives")).unwrap().map(|d| d.unwrap().path()).collect();
         drives.sort();
         command.args(drives);
         if verb.starts_with("import") {
             command.arg("--to").arg(self.target());
         }
-        command.current_dir(self.temp.path()).env("HOME", self.temp.path()).env("CKVAULT_HOME", self.path("home"));
         let ran = Ran::of(command, verb);
         ran.is_orderly();
         ran
+    }
+
+    /// Restores the set with recover.py, with more arguments (separated by blanks). Whatever comes of it, it comes in order.
+    #[track_caller]
+    pub fn recover(&self, arguments: &str) -> Ran {
+        let mut command = self.python(&["-I", SCRIPT]);
+        command.args(arguments.split_whitespace());
+        self.recovers(command)
+    }
+
+    /// Python, and what it is to restore with a script.
+    pub fn python(&self, script: &[&str]) -> Command {
+        let mut command = self.limited(PYTHON.to_str().unwrap());
+        command.args(script).args(self.set_dirs());
+        command.arg("--identity").arg(self.path("home/identity.txt")).arg("--to").arg(self.target());
+        command
+    }
+
+    #[track_caller]
+    pub fn recovers(&self, command: Command) -> Ran {
+        let ran = Ran::of(command, "recover.py");
+        assert!(ran.signal.is_none() && matches!(ran.code, Some(0..=7)), "not an exit code of ours\n{ran}");
+        assert!(!ran.stderr.contains("Traceback"), "an exception\n{ran}");
+        ran.says_nothing_evil();
+        let lines = |start: &str| ran.stderr.lines().filter(|l| l.starts_with(start)).count();
+        let failed = usize::from(ran.code != Some(0));
+        assert_eq!((lines("recover.py: "), lines("hint: ")), (failed, failed), "{ran}");
+        ran
+    }
+
+    /// The directories of the set on all drives.
+    pub fn set_dirs(&self) -> Vec<PathBuf> {
+        let within = |dir: &Path| fs::read_dir(dir).unwrap().map(|d| d.unwrap().path()).collect::<Vec<_>>();
+        let mut dirs: Vec<PathBuf> = within(&self.path("drives")).iter().flat_map(|d| within(d)).collect();
+        dirs.sort();
+        dirs
+    }
+
+    /// A program that gets its arguments later, and little memory. It has the umask that the variable says, if it is set.
+    fn limited(&self, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        let limits = format!("umask ${{UMASK:-022}} && ulimit -n 1024 && ulimit -v {}", self.memory);
+        command.args(["-c", &(limits + " && exec \"$0\" \"$@\""), program]).current_dir(self.temp.path());
+        command.env("HOME", self.temp.path()).env("CKVAULT_HOME", self.path("home"));
+        command
     }
 
     /// All verbs meet the set; import refuses it with `code`, says `why`, and changes nothing anywhere.
@@ -104,11 +157,12 @@ impl Site {
         assert!(ran.stdout.is_empty(), "stdout is not empty\n{ran}");
         let after = self.everything();
         assert!(after == before, "something changed\n{before:#?}\n{after:#?}\n{ran}");
+        crate::recover::refuses_too(self, why);
         ran
     }
 
     /// What is in the directory, but for what a set is made of.
-    fn everything(&self) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    pub fn everything(&self) -> BTreeMap<PathBuf, (u64, i64, i64)> {
         let mut found = BTreeMap::new();
         walk(self.temp.path(), &mut found);
         found
@@ -138,7 +192,7 @@ fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, (u64, i64, i64)>) {
 /// A command that has ended.
 pub struct Ran {
     verb: String,
-    code: Option<i32>,
+    pub code: Option<i32>,
     signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -201,12 +255,17 @@ impl Ran {
         assert!(self.signal.is_none(), "ended by a signal\n{self}");
         assert!(!self.stderr.contains("panicked") && self.code != Some(101), "a panic\n{self}");
         assert!(matches!(self.code, Some(0..=7)), "not an exit code of ours\n{self}");
-        let text = std::str::from_utf8(&self.raw).unwrap_or_else(|_| panic!("not UTF-8\n{self}"));
-        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_direction_mark(*c));
-        assert!(bad.is_none(), "{bad:?} reaches the terminal\n{self}");
+        self.says_nothing_evil();
         let strays: Vec<&str> = self.stderr.lines().filter(|l| !expected_line(l)).collect();
         assert!(strays.is_empty(), "lines on stderr that are not ours: {strays:?}\n{self}");
         assert!(self.stderr.lines().filter(|l| l.starts_with("hint: ")).count() <= 1, "two hints\n{self}");
+    }
+
+    #[track_caller]
+    fn says_nothing_evil(&self) {
+        let text = std::str::from_utf8(&self.raw).unwrap_or_else(|_| panic!("not UTF-8\n{self}"));
+        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_direction_mark(*c));
+        assert!(bad.is_none(), "{bad:?} reaches the terminal\n{self}");
     }
 
     #[track_caller]

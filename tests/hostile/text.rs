@@ -93,11 +93,11 @@ fn words_of_the_manifest() {
             ("filter", set("filter"), 1, "filter"),
             ("previous", set("previous"), 1, "manifest.json"),
             ("feature", small().manifest(move |m| m["critical"] = vec![evil].into()), 1, "feature"),
-            ("number", set("drives"), 1, "manifest.json"),
+            ("number", set("drives"), 1, "expected u16"),
             ("k", own("k"), 1, "manifest.json"),
             ("file", small().manifest(move |m| m["files"][evil] = m["files"]["keys.age"].clone()), 1, "metadata file"),
             ("hash", small().manifest(move |m| m["files"]["keys.age"]["blake3"] = evil.into()), 1, "manifest.json"),
-            ("recipient", set("recipient"), 5, "another set"),
+            ("recipient", set("recipient"), 5, "key of another set"),
             ("as it is", small().signed("\"drives\"", evil), 1, "manifest.json"),
         ]);
         // These mean nothing, and are shown.
