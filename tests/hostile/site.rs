@@ -202,7 +202,7 @@ impl Ran {
         assert!(!self.stderr.contains("panicked") && self.code != Some(101), "a panic\n{self}");
         assert!(matches!(self.code, Some(0..=7)), "not an exit code of ours\n{self}");
         let text = std::str::from_utf8(&self.raw).unwrap_or_else(|_| panic!("not UTF-8\n{self}"));
-        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_direction_mark(*c));
+        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_invisible(*c));
         assert!(bad.is_none(), "{bad:?} reaches the terminal\n{self}");
         let strays: Vec<&str> = self.stderr.lines().filter(|l| !expected_line(l)).collect();
         assert!(strays.is_empty(), "lines on stderr that are not ours: {strays:?}\n{self}");
@@ -226,8 +226,12 @@ fn expected_line(line: &str) -> bool {
     line.starts_with("ckvault: ") || line.starts_with("hint: ") || line.starts_with("  ")
 }
 
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Marks of direction, and others that are not to be seen.
+fn is_invisible(c: char) -> bool {
+    let marks = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    marks
+        || "\u{ad}\u{34f}\u{115f}\u{3164}\u{fe0f}\u{feff}\u{1d173}".contains(c)
+        || ('\u{e0000}'..='\u{e0fff}').contains(&c)
 }
 
 /// The peak of a process that still runs.
