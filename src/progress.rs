@@ -33,6 +33,8 @@ pub trait Progress: Sync {
     fn end(&self);
     /// Whether to stop as soon as possible.
     fn cancelled(&self) -> bool;
+    /// Something that does not stop the verb, and that a person should know. The same may come several times.
+    fn warn(&self, _message: &str) {}
 }
 
 /// Reports nothing; can be told to stop.

@@ -3,7 +3,9 @@
 use crate::error::{Error, Result};
 use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
 use crate::media::durable::{write_public, write_secret};
+use crate::media::guarded::check_dir;
 use crate::pipeline::seal::SetIdentity;
+use crate::progress::Progress;
 use serde::Serialize;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -45,7 +47,7 @@ pub struct Report {
 }
 
 /// Makes the keys. Existing files are never overwritten.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let dir = &options.out;
     let all = [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
     if let Some(there) = all.iter().map(|f| dir.join(f)).find(|p| p.symlink_metadata().is_ok()) {
@@ -55,6 +57,7 @@ pub fn run(options: &Options) -> Result<Report> {
         ));
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))?;
+    check_dir(dir, progress)?;
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
     let identity = SetIdentity::generate();
     let key = SigningKey::generate(&options.principal).map_err(|e| internal(&e))?;

@@ -8,7 +8,7 @@ use crate::format::inventory::{Entry, Kind, Name};
 use crate::pipeline::contents;
 use crate::pipeline::open::{self, Where};
 use crate::pipeline::seal::identities::Identities;
-use crate::progress::Ask;
+use crate::progress::{Ask, Progress};
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -68,9 +68,9 @@ pub struct ReportedEntry {
 }
 
 /// Opens the inventory.
-pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
-    let set = open::open(&options.place)?;
-    let identities = Identities::read(&options.identities, ask)?;
+pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
+    let set = open::open(&options.place, progress)?;
+    let identities = Identities::read(&options.identities, ask, progress)?;
     let contents = contents::open(&set, &identities)?;
     Ok(Report {
         set: set.manifest().set.clone(),
