@@ -35,6 +35,8 @@ pub trait Progress: Sync {
     fn cancelled(&self) -> bool {
         false
     }
+    /// Something that does not stop the verb, and that a person should know. The same may come several times.
+    fn warn(&self, _message: &str) {}
 }
 
 /// Reports nothing; can be told to stop.

@@ -1,8 +1,10 @@
 //! Text from outside, made safe to show. Names, labels and paths come from people and drives; a terminal obeys what it is shown.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::path::Path;
 
-/// Text from outside, safe to show: control characters, direction marks and invalid bytes are escaped.
+/// Text from outside, safe to show: control characters, what is invisible or turns text around, and invalid bytes are escaped.
 pub fn printable(bytes: &[u8]) -> String {
     // As nearly all names are, of which there may be a million.
     if bytes.iter().all(|b| (b' '..=b'~').contains(b)) {
@@ -35,6 +37,36 @@ pub fn listing<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
     text
 }
 
+/// A path as a word of a command line that a person may copy.
+pub fn for_shell(path: &Path) -> String {
+    let text = printable(path.as_os_str().as_encoded_bytes());
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%=:,".contains(c);
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Whether text is, or holds, the secret half of a key: an identity of age, in any case of letters, or an SSH private key.
+pub fn is_secret(text: &str) -> bool {
+    // The last is what the lines of an OpenSSH private key begin with.
+    const MARKS: [&str; 4] = ["age-secret-key-", "private key-----", "-----begin openssh", "b3blbnnzac1rzxktdje"];
+    let text = text.to_ascii_lowercase();
+    MARKS.iter().any(|mark| text.contains(mark)) || text.split("age-plugin-").skip(1).any(is_identity_of_plugin)
+}
+
+/// A line of a message without the secrets that stand in it by mistake: in a file of another kind, for example.
+pub fn without_secrets(line: &str) -> Cow<'_, str> {
+    if !is_secret(line) {
+        return line.into();
+    }
+    let hidden = line.split(' ').map(|word| if is_secret(word) { "(a secret)" } else { word });
+    hidden.collect::<Vec<&str>>().join(" ").into()
+}
+
+/// `name-1data`: a name alone, which files may have, is no secret.
+fn is_identity_of_plugin(rest: &str) -> bool {
+    rest.match_indices("-1").any(|(at, one)| rest[at + one.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
 /// Passes JSON on so that it means the same and is safe to show: its strings may hold what JSON itself does not escape, such
 /// as the control characters of eight bits. Each write must be text by itself, as those of serde_json are.
 pub struct PlainJson<W>(W);
@@ -60,8 +92,7 @@ impl<W: Write> Write for PlainJson<W> {
         let mut shown = String::with_capacity(text.len());
         for c in text.chars() {
             match is_unsafe(c) {
-                // All of these are in the first plane.
-                true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+                true => c.encode_utf16(&mut [0; 2]).iter().for_each(|half| shown.push_str(&format!("\\u{half:04x}"))),
                 false => shown.push(c),
             }
         }
@@ -73,10 +104,15 @@ impl<W: Write> Write for PlainJson<W> {
     }
 }
 
-/// Control characters, and marks that hide or turn around what follows.
+/// Control characters, marks that turn around what follows, ends of lines, and what is not to be seen: the property
+/// Default_Ignorable_Code_Point of Unicode 17.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    let invisible = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
+    c.is_control() || invisible || matches!(c, '\u{2028}'..='\u{2029}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -98,10 +134,44 @@ mod tests {
         assert_eq!(printable(b"a\nb\x1b[2J"), "a\\u{a}b\\u{1b}[2J");
         assert_eq!(printable("rtl\u{202e}gnp".as_bytes()), "rtl\\u{202e}gnp");
         assert_eq!(printable(b"\xff\xfe.bin"), "\\xff\\xfe.bin");
+        assert_eq!(printable("a\u{61c}b\u{ad}\u{e0041}".as_bytes()), "a\\u{61c}b\\u{ad}\\u{e0041}");
     }
+
+    #[test]
+    fn paths_are_words_of_a_shell() {
+        for (path, word) in
+            [("/a/b-1_2", "/a/b-1_2"), ("-x", "./-x"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("ü", "ü")]
+        {
+            assert_eq!(for_shell(Path::new(path)), word);
+        }
+    }
+
+    #[test]
+    fn secrets_are_told_from_names_of_files() {
+        for secret in [
+            "AGE-SECRET-KEY-1QQQ",
+            "age-secret-key-pq-1qqq",
+            "x AGE-Plugin-yubikey-1QQQ",
+            "-----BEGIN RSA PRIVATE KEY-----\nMII",
+            "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU",
+        ] {
+            assert!(is_secret(secret), "{secret}");
+        }
+        assert_eq!(without_secrets("no AGE-SECRET-KEY-1QQQ here"), "no (a secret) here");
+        for name in [
+            "age1qqq",
+            "ssh-ed25519 AAAAC3Nz",
+            "age-plugin-yubikey.txt",
+            "age-plugin-tpm-identity-2.txt",
+            "private key",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
     #[test]
     fn json_means_the_same_and_is_plain() {
-        let text = "a\u{1b}\u{9b}\u{7f}\u{202e}\u{feff}ü模🤖";
+        let text = "a\u{1b}\u{9b}\u{7f}\u{202e}\u{feff}\u{ad}\u{e0041}ü模🤖";
         let mut plain = PlainJson::new(Vec::new());
         serde_json::to_writer(&mut plain, text).unwrap();
         let plain = String::from_utf8(plain.into_inner()).unwrap();

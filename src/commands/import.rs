@@ -117,8 +117,8 @@ impl Report {
 /// Verifies, opens, repairs, places.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let (only, ask) = (globs(&options.only)?, Arc::new(ask));
-    let set = open::open(&options.place)?;
-    let identities = Identities::read(&options.identities, ask.clone())?;
+    let set = open::open(&options.place, progress)?;
+    let identities = Identities::read(&options.identities, ask.clone(), progress)?;
     let contents = contents::open(&set, &identities)?;
     let wanted = choose_entries(options, &set, &contents, only.as_ref())?;
     let segments = wanted.segments(&contents);

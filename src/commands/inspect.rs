@@ -3,6 +3,7 @@
 use super::export::ReportedProgram;
 use crate::error::Result;
 use crate::pack::plan::survives_as_placed;
+use crate::progress::Progress;
 use crate::set::open::{self, Where};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,8 +68,8 @@ pub struct ReportedDrive {
 }
 
 /// Reads the manifests.
-pub fn run(place: &Where) -> Result<Report> {
-    let seen = open::peek(place)?;
+pub fn run(place: &Where, progress: &dyn Progress) -> Result<Report> {
+    let seen = open::peek(place, progress)?;
     let (first, last) = (&seen[0], &seen[seen.len() - 1]);
     let manifest = &first.manifest;
     let mut drives: BTreeMap<u32, ReportedDrive> = BTreeMap::new();

@@ -5,6 +5,8 @@ use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::{write_public, write_secret};
+use crate::media::guarded::check_dir;
+use crate::progress::Progress;
 use crate::stages::seal::SetIdentity;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -46,7 +48,7 @@ pub struct Report {
 }
 
 /// Makes the keys. Existing files are never overwritten.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let dir = Dir::given_or_made_private(&Disk::default(), &options.out).map_err(Error::io("create", &options.out))?;
     let all = [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
     if let Some(there) = all.iter().find(|f| dir.has(f)).map(|f| dir.show(f)) {
@@ -55,6 +57,7 @@ pub fn run(options: &Options) -> Result<Report> {
             "these keys are ready to use; for others, name another directory with --out",
         ));
     }
+    check_dir(&dir, progress)?;
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
     let identity = SetIdentity::generate();
     let key = SigningKey::generate(&options.principal).map_err(|e| internal(&e))?;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::format::hash_hex;
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
-use crate::progress::Ask;
+use crate::progress::{Ask, Progress};
 use crate::set::contents;
 use crate::set::open::{self, Where};
 use crate::stages::seal::identities::Identities;
@@ -68,9 +68,9 @@ pub struct ReportedEntry {
 }
 
 /// Opens the inventory.
-pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
-    let set = open::open(&options.place)?;
-    let identities = Identities::read(&options.identities, ask)?;
+pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
+    let set = open::open(&options.place, progress)?;
+    let identities = Identities::read(&options.identities, ask, progress)?;
     let contents = contents::open(&set, &identities)?;
     Ok(Report {
         set: set.manifest().set.clone(),

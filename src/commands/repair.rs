@@ -95,7 +95,7 @@ impl Report {
 
 /// Judges everything, makes anew what is not as signed, reads that back, and says what the set is then.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
-    let set = open::open(&options.place)?;
+    let set = open::open(&options.place, progress)?;
     let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
     Ok(report(&set, repaired))
 }

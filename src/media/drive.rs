@@ -130,6 +130,11 @@ fn is_exfat(source: &Path) -> bool {
     source.is_absolute() && read.is_ok() && &boot[3..] == b"EXFAT   "
 }
 
+/// The type of the file system on a device, as the kernel names it; empty if that is not known.
+pub fn fs_type(device: u64) -> String {
+    mount_of(device).fs_type
+}
+
 #[derive(Default)]
 struct Mount {
     fs_type: String,

@@ -1,12 +1,14 @@
 //! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files. Everything that
 //! depends on the platform is here.
 
+pub mod accounts;
 mod beneath;
 pub mod cache;
 pub mod dir;
 pub mod disk;
 pub mod drive;
 pub mod durable;
+pub mod guarded;
 pub mod lock;
 pub mod modes;
 pub mod processor;
@@ -17,12 +19,11 @@ pub mod staging;
 pub mod statefile;
 pub mod tree;
 
-use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Reads a small file of the user's whole, up to `limit` bytes; a longer one is an error of kind `FileTooLarge`.
+/// Reads a small file whole, up to `limit` bytes; a longer one is an error of kind `FileTooLarge`.
 pub fn read_small(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     take_all(File::open(path)?, limit)
 }
@@ -35,11 +36,4 @@ fn take_all(source: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
         true => Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes"))),
         false => Ok(bytes),
     }
-}
-
-/// The text of a small file of the user's.
-pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    let bytes = read_small(path, limit).map_err(Error::io("read", path))?;
-    String::from_utf8(bytes)
-        .map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
 }

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::signature::{NAMESPACE, Signature, SigningKey};
-use crate::media::read_small;
-use crate::progress::Ask;
+use crate::media::guarded::{self, Kind};
+use crate::progress::{Ask, Progress};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,14 +16,14 @@ const PROBE: &str = "ckvault-probe";
 const TOUCHES: usize = 5;
 
 /// Loads the signing key; asks for its passphrase if it has one.
-pub fn load(path: &Path, ask: &impl Ask) -> Result<SigningKey> {
+pub fn load(path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<SigningKey> {
     let missing = |e: std::io::Error| {
         Error::untrusted(
             format!("cannot read the signing key {}: {e}", path.display()),
             "run `ckvault keygen` once on this machine, or give --signing-key FILE",
         )
     };
-    let pem = Zeroizing::new(read_small(path, LONGEST).map_err(missing)?);
+    let pem = Zeroizing::new(guarded::read(path, LONGEST, Kind::Secret, progress)?.map_err(missing)?);
     let unusable = |why: &str| {
         Error::usage(
             format!("{} cannot sign: {why}", path.display()),

@@ -63,7 +63,7 @@ impl<'a> Changer<'a> {
                 return Ok(None);
             }
             self.useless += 1;
-            match self.look(known, wanted) {
+            match self.look(known, wanted, progress) {
                 Ok(here) => return Ok(Some(here)),
                 Err(why) => reason = format!("{why}; "),
             }
@@ -75,12 +75,12 @@ impl<'a> Changer<'a> {
     }
 
     /// What is here now, if a wanted drive is; else why what has come is not the right one.
-    fn look(&self, known: &Set, wanted: &Candidates) -> std::result::Result<Set, String> {
+    fn look(&self, known: &Set, wanted: &Candidates, progress: &dyn Progress) -> std::result::Result<Set, String> {
         let port = Dir::given(&self.place.disk, &self.port);
         if port.is_err() || self.mounted && !port.is_ok_and(|dir| dir.is_mount_point()) {
             return Err(format!("nothing is mounted at {}", self.port.display()));
         }
-        let here = open::open(&self.place).map_err(|e| self.explain(e))?;
+        let here = open::open(&self.place, progress).map_err(|e| self.explain(e, progress))?;
         known.fits(&here).map_err(|e| e.to_string())?;
         let present = here.present();
         // A drive may be too damaged to say which it is.
@@ -92,9 +92,9 @@ impl<'a> Changer<'a> {
     }
 
     /// Why there is nothing of the set.
-    fn explain(&self, why: Error) -> String {
+    fn explain(&self, why: Error, progress: &dyn Progress) -> String {
         let port = self.port.display();
-        let other = open::open(&Where { set: None, drives: vec![self.port.clone()], ..self.place.clone() });
+        let other = open::open(&Where { set: None, drives: vec![self.port.clone()], ..self.place.clone() }, progress);
         match other {
             Ok(set) if Some(&set.manifest().set) != self.place.set.as_ref() => {
                 format!("the drive at {port} is of another set, {}", title(&set))

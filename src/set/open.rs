@@ -7,9 +7,10 @@ use crate::format::signature::{self, Signature, TrustError, fingerprint, public_
 use crate::format::signers::{self, Signers};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::guarded::{Kind, read_text};
 use crate::media::lock::is_being_written;
-use crate::media::read_text;
 use crate::media::sets::{self, FoundPart, Layout};
+use crate::progress::Progress;
 use crate::set::failing_drives::Failing;
 use crate::set::part::{Part, Signer};
 use crate::set::refusal::breaks;
@@ -35,8 +36,8 @@ pub struct Where {
     pub drives: Vec<PathBuf>,
     /// Label, or the first digits of the id.
     pub set: Option<String>,
-    /// A file of trusted signers.
-    pub signers: PathBuf,
+    /// A file of trusted signers; `None` if it is not known where there could be one.
+    pub signers: Option<PathBuf>,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
 }
@@ -51,9 +52,9 @@ pub struct Set {
 }
 
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
-pub fn open(place: &Where) -> Result<Set> {
+pub fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
     let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;
-    let signers = load_signers(&place.signers)?;
+    let signers = load_signers(place.signers.as_deref(), progress)?;
     let mut parts: Vec<Part> = Vec::new();
     for part in found.parts {
         let (bytes, armour, signer) = trusted_manifest(&part, &signers, place.now)?;
@@ -190,9 +191,15 @@ impl Set {
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
-pub fn load_signers(path: &Path) -> Result<Signers> {
-    let help = "run `ckvault keygen` once, then add the sender's line to allowed_signers; or give --signers with the sender's .pub";
-    let text = match read_text(path, signers::LONGEST) {
+pub fn load_signers(path: Option<&Path>, progress: &dyn Progress) -> Result<Signers> {
+    let Some(path) = path else {
+        return Err(Error::untrusted(
+            "it is not known whom to trust: neither CKVAULT_HOME nor HOME says where the list is",
+            "set HOME, or CKVAULT_HOME, to an absolute path",
+        ));
+    };
+    let help = format!("put the sender's line into {}, or give --signers sender.pub", path.display());
+    let text = match read_text(path, signers::LONGEST, Kind::Trust, progress) {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
         }
@@ -335,8 +342,8 @@ pub struct Seen {
 }
 
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
-pub fn peek(place: &Where) -> Result<Vec<Seen>> {
-    let refused = match open(place) {
+pub fn peek(place: &Where, progress: &dyn Progress) -> Result<Vec<Seen>> {
+    let refused = match open(place, progress) {
         Ok(set) => {
             let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
             return Ok(set.parts.into_iter().map(seen).collect());

@@ -76,7 +76,7 @@ fn place(vault: &Vault, drives: &[&str], disk: Disk) -> Where {
         disk,
         drives: drives.iter().map(|d| vault.path(d)).collect(),
         set: None,
-        signers: vault.path("sender.pub"),
+        signers: Some(vault.path("sender.pub")),
         now: jiff::Timestamp::now(),
     }
 }

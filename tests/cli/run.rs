@@ -40,6 +40,12 @@ impl Call {
         self
     }
 
+    /// More arguments, separated by blanks.
+    pub fn args(mut self, arguments: &str) -> Call {
+        self.arguments.extend(arguments.split_whitespace().map(OsString::from));
+        self
+    }
+
     /// The directory to run in.
     pub fn at(mut self, dir: impl AsRef<Path>) -> Call {
         self.dir = self.root.join(dir);

@@ -33,7 +33,11 @@ fn key(vault: &Vault) -> String {
 #[test]
 fn without_a_list_of_signers_nothing_is_trusted() {
     let (vault, _) = prepared();
-    vault.call("stranger", "verify usb").run().ends(5).says("ckvault keygen").says("--signers");
+    let ran = vault.call("stranger", "verify usb").run().ends(5);
+    let list = vault.home("stranger").join("allowed_signers");
+    let ran = ran.says(&format!("put the sender's line into {}, or give --signers sender.pub", list.display()));
+    // It makes secrets that somebody who verifies must not have, and a list that trusts himself.
+    ran.check(!ran.stderr.contains("keygen"), "keygen is advised to somebody who verifies");
     vault.call("stranger", "import usb --to restored").run().fails(5).says("--signers");
     fs::write(vault.path("nobody"), "# nobody yet\n").unwrap();
     untrusted(&vault, "--signers nobody", "names no signer");

@@ -24,7 +24,7 @@ impl Place {
         let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let place = Place { temp: tempfile::Builder::new().prefix("ckvault-faults-").tempdir_in(above).unwrap() };
         let keys = keygen::Options { out: place.path("keys"), principal: "me@here".into() };
-        keygen::run(&keys).unwrap();
+        keygen::run(&keys, &Silent::default()).unwrap();
         fs::create_dir_all(place.path("source/dir")).unwrap();
         fs::write(place.path("source/noise"), noise(bytes)).unwrap();
         fs::write(place.path("source/dir/empty"), "").unwrap();
@@ -51,7 +51,7 @@ impl Place {
             sources: vec![self.path("source")],
             drives: drives.iter().map(|d| self.path(d)).collect(),
             recipients: vec![self.path("keys/recipients.txt")],
-            default_signing_key: self.path("keys/signing_key"),
+            signing_key: Some(self.path("keys/signing_key")),
             request: Request { parity: Some((2, 1)), volume_bytes: Some(2 << 20), ..Request::default() },
             read_back: true,
             state_dir: self.path("state"),
@@ -78,7 +78,7 @@ impl Place {
             disk,
             drives: drives.iter().map(|d| self.path(d)).collect(),
             set: None,
-            signers: self.path("keys/allowed_signers"),
+            signers: Some(self.path("keys/allowed_signers")),
             now: jiff::Timestamp::now(),
         }
     }

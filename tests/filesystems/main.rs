@@ -20,6 +20,7 @@ mod watch;
 
 mod full;
 mod links_copy;
+mod modes;
 mod names;
 mod readonly;
 mod roundtrip;

@@ -264,7 +264,7 @@ impl Ran {
     #[track_caller]
     fn says_nothing_evil(&self) {
         let text = std::str::from_utf8(&self.raw).unwrap_or_else(|_| panic!("not UTF-8\n{self}"));
-        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_direction_mark(*c));
+        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || is_invisible(*c));
         assert!(bad.is_none(), "{bad:?} reaches the terminal\n{self}");
     }
 
@@ -285,8 +285,12 @@ fn expected_line(line: &str) -> bool {
     line.starts_with("ckvault: ") || line.starts_with("hint: ") || line.starts_with("  ")
 }
 
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Marks of direction, and others that are not to be seen.
+fn is_invisible(c: char) -> bool {
+    let marks = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    marks
+        || "\u{ad}\u{34f}\u{115f}\u{3164}\u{fe0f}\u{feff}\u{1d173}".contains(c)
+        || ('\u{e0000}'..='\u{e0fff}').contains(&c)
 }
 
 /// The peak of a process that still runs.

@@ -7,7 +7,7 @@ use std::fs;
 
 /// What must not reach a terminal as it is: escapes, in seven bits and in eight, control characters, marks that turn text
 /// around, and lines that look like ours.
-const EVIL: [&str; 9] = [
+const EVIL: [&str; 10] = [
     "\u{1b}[2J\u{1b}]0;title\u{7}",
     "\u{9b}31m",
     "\u{90}q\u{9c}",
@@ -17,6 +17,7 @@ const EVIL: [&str; 9] = [
     "\u{2066}\u{200f}x",
     "\u{7f}\u{8}\u{8}",
     "\t\u{b}\u{c}",
+    "a\u{61c}b\u{ad}c\u{34f}d\u{115f}\u{3164}e\u{fe0f}\u{e0041}\u{1d173}",
 ];
 
 #[test]

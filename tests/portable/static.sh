@@ -50,4 +50,16 @@ alone verify usb1 usb2 2>/dev/null | grep -qx intact || fail "the program does n
 # The set with the program is one like any other for recover.py.
 python3 "${sets[0]}/recover.py" "${sets[@]}" --identity home/identity.txt --to recovered --signers home/allowed_signers 2>/dev/null
 diff -r checkpoint recovered
+
+# Who is at home where is read from /etc/passwd: to ask a name service of a system with another C library ends in a crash.
+user=(env -i)
+if [ "$(id -u)" = 0 ]; then
+  chmod 755 "$place"
+  user+=("$(command -v setpriv)" --reuid=54321 --clear-groups)
+  code=0; "${user[@]}" ./from-the-drive verify usb1 2>err || code=$?
+  test $code -eq 2 && grep -q 'set HOME, or CKVAULT_HOME' err || fail "without a home: $code, $(cat err)"
+fi
+home=$(getent -s files passwd "$(id -u)" | cut -d: -f6)
+code=0; env -i ./from-the-drive verify usb1 --set nothing 2>err || code=$?
+if [ -n "$home" ]; then test $code -eq 7 || fail "with a home in /etc/passwd: $code, $(cat err)"; fi
 echo "ok: $(stat -c %s "$ckvault") bytes that travel and run alone"

@@ -1,7 +1,9 @@
 //! What can be typed, and what it means. Nothing is read or written here but the environment.
 
+use crate::home;
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
+use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use ckvault::media::program::OWN;
 use ckvault::pack::plan::Request;
@@ -9,8 +11,10 @@ use ckvault::pack::walk::Links;
 use ckvault::restore::journal::Leftovers;
 use ckvault::set::open::Where;
 use ckvault::stages::compress::Compression;
+use ckvault::text::is_secret;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Carry AI checkpoints across an air gap: encrypted, erasure-coded, signed volumes on removable drives.
 #[derive(Debug, Parser)]
@@ -255,34 +259,30 @@ pub struct Inspect {
     json: bool,
 }
 
-/// Where it is kept how far exports are: `$XDG_STATE_HOME/ckvault`, else `~/.local/state/ckvault`.
-fn state_dir() -> PathBuf {
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = || var("HOME").map(|h| h.join(".local/state"));
-    var("XDG_STATE_HOME").or_else(home).map_or_else(|| ".ckvault-state".into(), |d| d.join("ckvault"))
+/// What is given, else the default one. A default is looked for only where it is needed.
+fn or_default(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {
+    given.map_or_else(|| home::file(name), Ok)
 }
 
-/// Where defaults lie: `$CKVAULT_HOME`, else `$XDG_CONFIG_HOME/ckvault`, else `~/.config/ckvault`.
-pub struct Home(PathBuf);
+fn all_or_default(given: Vec<PathBuf>, name: &str) -> Result<Vec<PathBuf>> {
+    if given.is_empty() { Ok(vec![home::file(name)?]) } else { Ok(given) }
+}
 
-impl Home {
-    /// From the environment.
-    pub fn from_env() -> Home {
-        let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let xdg = || var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|h| h.join(".config")));
-        Home(var("CKVAULT_HOME").or_else(|| xdg().map(|d| d.join("ckvault"))).unwrap_or_else(|| ".ckvault".into()))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn or(&self, given: Option<PathBuf>, name: &str) -> PathBuf {
-        given.unwrap_or_else(|| self.file(name))
-    }
-
-    fn or_all(&self, given: Vec<PathBuf>, name: &str) -> Vec<PathBuf> {
-        if given.is_empty() { vec![self.file(name)] } else { given }
+/// Refuses a secret among the arguments before anything can repeat it, messages about arguments that are wrong among them.
+/// What is the name of a file is none.
+pub fn refuse_secrets(arguments: impl Iterator<Item = OsString>) -> Result<()> {
+    let is_file = |text: &str| Path::new(text).symlink_metadata().is_ok();
+    let holds_secret = |argument: OsString| {
+        let text = argument.to_string_lossy();
+        let value = text.split_once('=').map_or(&*text, |(_, value)| value);
+        is_secret(&text) && !is_file(&text) && !is_file(value)
+    };
+    match arguments.skip(1).any(holds_secret) {
+        false => Ok(()),
+        true => Err(Error::usage(
+            "an argument is a secret key; it is not repeated here",
+            "it may have been seen in the list of processes, and kept by the shell: make a new one; -r takes the public half (age1…), --identity a file of mode 0600",
+        )),
     }
 }
 
@@ -291,41 +291,48 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Place {
-    fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
+    fn meant(self, signers: Option<PathBuf>) -> Where {
         Where {
             disk: Disk::default(),
             drives: or_here(self.drives),
             set: self.set,
-            signers: home.or(signers, files::ALLOWED_SIGNERS),
+            signers,
             now: jiff::Timestamp::now(),
         }
+    }
+
+    fn trusting(self, signers: Option<PathBuf>) -> Result<Where> {
+        Ok(self.meant(Some(or_default(signers, files::ALLOWED_SIGNERS)?)))
     }
 }
 
 impl Keygen {
     /// What is meant.
-    pub fn meant(self, home: &Home) -> keygen::Options {
+    pub fn meant(self) -> Result<keygen::Options> {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "user".into());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let plain =
             |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
         let principal = format!("{}@{}", plain(&user), plain(host.trim()));
-        keygen::Options { out: self.out.unwrap_or_else(|| home.0.clone()), principal }
+        Ok(keygen::Options { out: self.out.map_or_else(home::config, Ok)?, principal })
     }
 }
 
 impl Export {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (export::Options, bool) {
-        let no_recipient = self.recipients.is_empty() && self.recipient.is_empty();
+    pub fn meant(self) -> Result<(export::Options, bool)> {
+        let begins = self.resume.is_none();
+        let no_recipient = begins && self.recipients.is_empty() && self.recipient.is_empty();
         let options = export::Options {
             disk: Disk::default(),
             sources: or_here(self.sources),
             drives: self.to,
-            recipients: if no_recipient { vec![home.file(files::RECIPIENTS)] } else { self.recipients },
+            recipients: if no_recipient { vec![home::file(files::RECIPIENTS)?] } else { self.recipients },
             recipient: self.recipient,
-            signing_key: self.signing_key,
-            default_signing_key: home.file(files::SIGNING_KEY),
+            signing_key: match begins {
+                true => Some(or_default(self.signing_key, files::SIGNING_KEY)?),
+                false => self.signing_key,
+            },
             label: self.label,
             request: Request {
                 parity: self.parity,
@@ -345,37 +352,36 @@ impl Export {
             dry_run: self.dry_run,
             resume: self.resume,
             discard: self.discard,
-            state_dir: state_dir(),
+            // Who only plans needs none.
+            state_dir: if self.dry_run { PathBuf::new() } else { home::state()? },
             now: jiff::Timestamp::now(),
         };
-        (options, self.json)
+        Ok((options, self.json))
     }
 }
 
 impl Verify {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (verify::Options, bool) {
-        (
-            verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive },
-            self.json,
-        )
+    pub fn meant(self) -> Result<(verify::Options, bool)> {
+        let place = self.place.trusting(self.signers.signers)?;
+        Ok((verify::Options { place, this_drive: self.this_drive }, self.json))
     }
 }
 
 impl Repair {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (repair::Options, bool) {
-        (repair::Options { place: self.place.meant(self.signers.signers, home), to: self.to }, self.json)
+    pub fn meant(self) -> Result<(repair::Options, bool)> {
+        Ok((repair::Options { place: self.place.trusting(self.signers.signers)?, to: self.to }, self.json))
     }
 }
 
 impl Import {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (import::Options, bool) {
+    pub fn meant(self) -> Result<(import::Options, bool)> {
         let options = import::Options {
-            place: self.place.meant(self.signers.signers, home),
+            place: self.place.trusting(self.signers.signers)?,
             to: self.to,
-            identities: home.or_all(self.identity.identity, files::IDENTITY),
+            identities: all_or_default(self.identity.identity, files::IDENTITY)?,
             only: self.only,
             links: match self.links {
                 None => import::Links::Refuse,
@@ -390,22 +396,24 @@ impl Import {
             salvage: self.salvage,
             exact_modes: matches!(self.modes, Some(PlacedModes::Exact)),
         };
-        (options, self.json)
+        Ok((options, self.json))
     }
 }
 
 impl List {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (list::Options, bool) {
-        let place = self.place.meant(self.signers.signers, home);
-        (list::Options { place, identities: home.or_all(self.identity.identity, files::IDENTITY) }, self.json)
+    pub fn meant(self) -> Result<(list::Options, bool)> {
+        let place = self.place.trusting(self.signers.signers)?;
+        let identities = all_or_default(self.identity.identity, files::IDENTITY)?;
+        Ok((list::Options { place, identities }, self.json))
     }
 }
 
 impl Inspect {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (Where, bool) {
-        (self.place.meant(None, home), self.json)
+    pub fn meant(self) -> (Where, bool) {
+        // It shows what anyone can see: without a list of signers, nobody vouches for that.
+        (self.place.meant(home::file(files::ALLOWED_SIGNERS).ok()), self.json)
     }
 }
 

@@ -6,7 +6,7 @@ use ckvault::error::{Error, Result};
 use ckvault::progress::Progress;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,9 +19,11 @@ const DAMAGE: usize = 1 << 20;
 pub fn run(progress: &Bars) -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("ckvault-demo-")
+        .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .map_err(Error::io("create", std::env::temp_dir()))?;
-    let stage = Stage { root: place.path().to_owned(), progress };
+    let root = place.path().canonicalize().map_err(Error::io("resolve", place.path()))?;
+    let stage = Stage { root, progress };
     stage.act()?;
     say!("\n# done: nothing of this remains in {}", place.path().display());
     place.close().map_err(Error::io("remove", "the demo's directory"))
@@ -85,7 +87,8 @@ impl Stage<'_> {
         say!("\n{who}$ ckvault {}", arguments.join(" "));
         let program = std::env::current_exe().map_err(Error::io("find", "ckvault"))?;
         let mut command = Command::new(&program);
-        command.args(arguments).current_dir(self.root.join(dir)).env("CKVAULT_HOME", self.root.join("keys").join(who));
+        command.args(arguments).current_dir(self.root.join(dir)).env("XDG_STATE_HOME", self.root.join("state"));
+        command.env("CKVAULT_HOME", self.root.join("keys").join(who));
         let status = command.status().map_err(Error::io("run", &program))?;
         match status.code() {
             Some(code) if code == expected => Ok(()),

@@ -4,12 +4,13 @@
 
 mod cli;
 mod demo;
+mod home;
 mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
 use clap::Parser;
-use cli::{Cli, Home, Verb};
+use cli::{Cli, Verb};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::Instant;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    if let Err(error) = ckvault::media::processor::check() {
+    if let Err(error) = ckvault::media::processor::check().and_then(|()| cli::refuse_secrets(std::env::args_os())) {
         ui::complain(&error);
         return ExitCode::from(error.exit_code());
     }
@@ -46,17 +47,17 @@ fn listen() -> Result<Arc<AtomicBool>> {
 }
 
 fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
-    let (home, begun) = (Home::from_env(), Instant::now());
+    let begun = Instant::now();
     match verb {
-        Verb::Keygen(typed) => ui::keygen(&keygen::run(&typed.meant(&home))?),
+        Verb::Keygen(typed) => ui::keygen(&keygen::run(&typed.meant()?, bars)?),
         Verb::Export(typed) => {
             let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
-            let (options, json) = typed.meant(&home);
+            let (options, json) = typed.meant()?;
             let report = export::run(&options, person, bars)?;
             show(&report, json, |r| ui::export(r, begun.elapsed()))?;
         }
         Verb::Verify(typed) => {
-            let (options, json) = typed.meant(&home);
+            let (options, json) = typed.meant()?;
             let report = verify::run(&options, bars)?;
             show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
             if let Some((message, hint)) = &report.untrusted {
@@ -65,7 +66,7 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Repair(typed) => {
-            let (options, json) = typed.meant(&home);
+            let (options, json) = typed.meant()?;
             let report = repair::run(&options, bars)?;
             show(&report, json, |r| ui::repair(r, begun.elapsed()))?;
             if let Some(why) = &report.trouble {
@@ -75,18 +76,18 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
         }
         Verb::Import(typed) => {
             let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
-            let (options, json) = typed.meant(&home);
+            let (options, json) = typed.meant()?;
             let report = import::run(&options, person, bars)?;
             show(&report, json, |r| ui::import(r, begun.elapsed()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
-            let (options, json) = typed.meant(&home);
-            show(&list::run(&options, ui::Person::default())?, json, ui::list)?;
+            let (options, json) = typed.meant()?;
+            show(&list::run(&options, ui::Person::default(), bars)?, json, ui::list)?;
         }
         Verb::Inspect(typed) => {
-            let (place, json) = typed.meant(&home);
-            show(&inspect::run(&place)?, json, ui::inspect)?;
+            let (place, json) = typed.meant();
+            show(&inspect::run(&place, bars)?, json, ui::inspect)?;
         }
         Verb::Demo => demo::run(bars)?,
     }

@@ -4,10 +4,10 @@
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
-use ckvault::text::{PlainJson, printable};
+use ckvault::text::{PlainJson, printable, without_secrets};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,12 +40,15 @@ pub fn complain(error: &Error) {
 
 /// The same, of what is no error of the verb itself.
 pub fn complain_of(message: &str, hint: &str) {
-    // Text in it may come from a drive. Lists of ours are indented; another line break could begin a line that looks like ours.
-    let lines: Vec<String> = message.split("\n  ").map(|line| printable(line.as_bytes())).collect();
-    tell!("ckvault: {}", lines.join("\n  "));
+    tell!("ckvault: {}", lines(message));
     if !hint.is_empty() {
-        tell!("hint: {hint}");
+        tell!("hint: {}", printable(hint.as_bytes()));
     }
+}
+
+/// Text that may come from a drive. Lists of ours are indented; another line break could begin a line that looks like ours.
+fn lines(message: &str) -> String {
+    message.split("\n  ").map(|line| printable(without_secrets(line).as_bytes())).collect::<Vec<String>>().join("\n  ")
 }
 
 /// Asks on the terminal, nowhere else; for another drive it may run a command instead.
@@ -101,6 +104,8 @@ pub struct Bars {
     terminal: bool,
     shown: Mutex<Option<Shown>>,
     done: AtomicU64,
+    /// What has been warned of: once is enough.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 struct Shown {
@@ -115,7 +120,13 @@ struct Shown {
 impl Bars {
     /// Stops when `stop` is set.
     pub fn new(stop: Arc<AtomicBool>) -> Bars {
-        Bars { stop, terminal: std::io::stderr().is_terminal(), shown: Mutex::default(), done: AtomicU64::new(0) }
+        Bars {
+            stop,
+            terminal: std::io::stderr().is_terminal(),
+            shown: Mutex::default(),
+            done: AtomicU64::new(0),
+            warned: Mutex::default(),
+        }
     }
 
     fn with(&self, act: impl FnOnce(&mut Shown)) {
@@ -202,6 +213,17 @@ impl Progress for Bars {
 
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn warn(&self, message: &str) {
+        if !self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
+            return;
+        }
+        let say = || tell!("ckvault: warning: {}", lines(message));
+        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shown) => shown.total.suspend(say),
+            None => say(),
+        }
     }
 }
 

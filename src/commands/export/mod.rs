@@ -13,6 +13,7 @@ use crate::format::signature::{SigningKey, public_line};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
+use crate::media::guarded;
 use crate::media::program::Program;
 use crate::pack::plan::{PER_FILE, Plan, Request, cannot_hold, plan};
 use crate::pack::sign;
@@ -44,8 +45,6 @@ pub struct Options {
     pub recipient: Vec<String>,
     /// The OpenSSH private key that signs; on resuming, only if it is not where it was.
     pub signing_key: Option<PathBuf>,
-    /// The one that signs if none is named.
-    pub default_signing_key: PathBuf,
     /// The public label.
     pub label: Option<String>,
     /// Parity and sizes.
@@ -72,6 +71,10 @@ pub struct Options {
 
 /// Packs, seals, writes, reads back, signs.
 pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Progress) -> Result<Report> {
+    // What is resumed is encrypted to whom the state says.
+    if let Ok(dir) = Dir::given(&Disk::default(), &options.state_dir) {
+        guarded::check_dir(&dir, progress)?;
+    }
     match &options.resume {
         Some(which) => resume::run(options, which.as_deref(), &ask, progress),
         None => begin(options, ask, progress),
@@ -80,9 +83,10 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
 
 fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Progress) -> Result<Report> {
     check_label(options.label.as_deref())?;
-    let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone())?;
-    let key_file = options.signing_key.as_ref().unwrap_or(&options.default_signing_key);
-    let key = sign::load(key_file, &ask)?;
+    let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone(), progress)?;
+    let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
+    let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
+    let key = sign::load(key_file, &ask, progress)?;
     let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
     check_destinations(&options.disk, &options.sources, &options.drives)?;

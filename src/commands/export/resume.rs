@@ -23,7 +23,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     let (state, mut unfinished) = take_up(&options.state_dir, which)?;
     let mut begun = unfinished.begun.clone();
     relocate(&mut begun, options)?;
-    let key = sign::load(&begun.signing_key, ask)?;
+    let key = sign::load(&begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
         return Err(Error::usage(
             format!("{} is not the key that this export was begun with", begun.signing_key.display()),

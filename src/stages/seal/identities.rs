@@ -2,8 +2,8 @@
 
 use super::recipients::AskCallbacks;
 use crate::error::{Error, Result};
-use crate::media::read_small;
-use crate::progress::Ask;
+use crate::media::guarded::{self, Kind};
+use crate::progress::{Ask, Progress};
 use age::armor::ArmoredReader;
 use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
 use std::io::{BufReader, Cursor, Read};
@@ -24,7 +24,7 @@ pub struct Identities {
 
 impl Identities {
     /// Reads identity files.
-    pub fn read(files: &[PathBuf], ask: impl Ask + 'static) -> Result<Identities> {
+    pub fn read(files: &[PathBuf], ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Identities> {
         let callbacks = AskCallbacks(Arc::new(ask));
         let mut all = Vec::new();
         for file in files {
@@ -34,7 +34,7 @@ impl Identities {
                     "check the path, or run `ckvault keygen` and have the sender export to its recipient",
                 )
             };
-            let bytes = Zeroizing::new(read_small(file, LONGEST).map_err(missing)?);
+            let bytes = Zeroizing::new(guarded::read(file, LONGEST, Kind::Secret, progress)?.map_err(missing)?);
             all.extend(parse(&bytes, file, &callbacks)?);
         }
         Ok(Identities { all, names: files.to_vec() })

@@ -115,6 +115,7 @@ impl std::fmt::Display for SetRecipient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::{Nobody, Silent};
 
     #[test]
     fn segments_round_trip_at_boundary_lengths() {
@@ -134,8 +135,8 @@ mod tests {
     fn a_slot_of_another_set_is_refused() {
         let (mine, other) = (SetIdentity::generate(), SetIdentity::generate());
         let me = SetIdentity::generate();
-        let to =
-            recipients::Recipients::parse_all(&[me.recipient().to_string()], &[], crate::progress::Nobody).unwrap();
+        let lone = [me.recipient().to_string()];
+        let to = recipients::Recipients::parse_all(&lone, &[], Nobody, &Silent::default()).unwrap();
         let slot = mine.slot(&to).unwrap();
         let identities = identities::Identities::native(me.0.clone());
         assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().to_string()).is_ok());

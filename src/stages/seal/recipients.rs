@@ -1,8 +1,9 @@
 //! Who can open a set: age's `-R` files with native, SSH and plugin recipients.
 
 use crate::error::{Error, Result};
-use crate::media::read_text;
-use crate::progress::Ask;
+use crate::media::guarded::{Kind, read_text};
+use crate::progress::{Ask, Progress};
+use crate::text::is_secret;
 use age::{Callbacks, EncryptError, Recipient, plugin, ssh, tag, tagpq, x25519};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,18 +35,26 @@ impl Callbacks for AskCallbacks {
 
 impl Recipients {
     /// From `-r` recipients and `--recipients` files.
-    pub fn parse_all(lone: &[String], files: &[PathBuf], ask: impl Ask + 'static) -> Result<Recipients> {
+    pub fn parse_all(
+        lone: &[String],
+        files: &[PathBuf],
+        ask: impl Ask + 'static,
+        progress: &dyn Progress,
+    ) -> Result<Recipients> {
         let mut parser = Parser::default();
-        for text in lone {
-            parser.add(text.trim()).map_err(|why| {
+        for text in lone.iter().map(|text| text.trim()) {
+            // What does not begin as public keys do may be a secret.
+            let is_public = !is_secret(text) && ["age1", "ssh-"].iter().any(|kind| text.starts_with(kind));
+            let shown = if is_public { format!(" {text:?}") } else { String::new() };
+            parser.add(text).map_err(|why| {
                 Error::usage(
-                    format!("the recipient {text:?} {why}"),
+                    format!("the recipient{shown} {why}"),
                     "recipients look like age1…, ssh-ed25519 …, ssh-rsa …",
                 )
             })?;
         }
         for file in files {
-            for (i, line) in read_text(file, LONGEST)?.lines().map(str::trim).enumerate() {
+            for (i, line) in read_text(file, LONGEST, Kind::Trust, progress)?.lines().map(str::trim).enumerate() {
                 if !line.is_empty() && !line.starts_with('#') {
                     let place = format!("{}, line {}", file.display(), i + 1);
                     parser.add(line).map_err(|why| {
@@ -73,8 +82,8 @@ struct Parser {
 
 impl Parser {
     fn add(&mut self, text: &str) -> std::result::Result<(), String> {
-        if text.starts_with("AGE-SECRET-KEY-") || text.starts_with("AGE-PLUGIN-") || text.contains("PRIVATE KEY") {
-            return Err("is a secret identity; give its public half, and keep this file to yourself".into());
+        if is_secret(text) {
+            return Err("is a secret identity; give its public half, and keep this to yourself".into());
         }
         if let Ok(native) = text.parse::<x25519::Recipient>() {
             self.direct.push(Box::new(native));
@@ -138,7 +147,7 @@ pub(super) fn cannot_encrypt(error: EncryptError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Nobody;
+    use crate::progress::{Nobody, Silent};
 
     fn add(text: &str) -> std::result::Result<(), String> {
         Parser::default().add(text)
@@ -155,12 +164,24 @@ mod tests {
 
     #[test]
     fn a_secret_is_refused_without_being_repeated() {
-        let why = add("AGE-SECRET-KEY-1QQQ").unwrap_err();
-        assert!(why.contains("secret") && !why.contains("QQQ"));
+        for secret in ["AGE-SECRET-KEY-1QQQ", "age-plugin-toy-1qqq", "-----BEGIN OPENSSH PRIVATE KEY-----QQQ"] {
+            let why = add(secret).unwrap_err();
+            assert!(why.contains("secret") && !why.to_uppercase().contains("QQQ"), "{why}");
+            for typed in [secret.to_owned(), format!(" {secret}"), format!("age1 {secret}"), secret.replace("-", "")] {
+                let refused = Recipients::parse_all(&[typed], &[], Nobody, &Silent::default()).err().unwrap();
+                assert!(!format!("{refused:?}").to_uppercase().contains("QQQ"), "{refused:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_public_recipient_that_is_wrong_is_named() {
+        let refused = Recipients::parse_all(&["age1qqq".into()], &[], Nobody, &Silent::default()).err().unwrap();
+        assert!(refused.to_string().contains("\"age1qqq\" cannot be read"), "{refused}");
     }
 
     #[test]
     fn no_recipient_is_a_mistake_of_usage() {
-        assert_eq!(Recipients::parse_all(&[], &[], Nobody).err().map(|e| e.exit_code()), Some(2));
+        assert_eq!(Recipients::parse_all(&[], &[], Nobody, &Silent::default()).err().map(|e| e.exit_code()), Some(2));
     }
 }

@@ -41,7 +41,7 @@ impl Site {
     }
 
     fn place(&self) -> Where {
-        Where { drives: vec![self.path("drive")], signers: self.path("signers"), ..Where::default() }
+        Where { drives: vec![self.path("drive")], signers: Some(self.path("signers")), ..Where::default() }
     }
 
     /// Composes what `data` says, and lets every verb that reads a set meet it.
@@ -60,7 +60,8 @@ impl Site {
         if flags & 8 == 8 {
             let this_drive = flags & 1 == 1;
             let _ = verify::run(&verify::Options { place: self.place(), this_drive }, &Silent::default());
-            let _ = list::run(&list::Options { place: self.place(), identities: identities.clone() }, Nobody);
+            let options = list::Options { place: self.place(), identities: identities.clone() };
+            let _ = list::run(&options, Nobody, &Silent::default());
         }
         let target = self.path("place/target");
         let only = if flags & 2 == 2 { vec!["d/**".to_owned(), "a".to_owned()] } else { Vec::new() };
