@@ -2,7 +2,7 @@
 
 use super::export::ReportedProgram;
 use crate::error::Result;
-use crate::pack::plan::survives_as_placed;
+use crate::pack::survives_as_placed;
 use crate::progress::Progress;
 use crate::set::open::{self, Where};
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
-use crate::pack::plan::survives_as_placed;
+use crate::pack::survives_as_placed;
 use crate::progress::Progress;
 use crate::set::open::{self, Set, Where};
 use crate::set::part::Part;

@@ -1,183 +1,92 @@
-//! The way out.
+//! The way out: from sources to a signed set on drives.
+//!
+//! In come sources that have been walked, a plan, and the key that signs. Out come parts of a set, signed and durable, each on
+//! drives of its own. Nothing here writes to a source, and nothing looks complete before it is.
 
-pub mod capacity;
-pub mod deal;
-pub mod directories;
-pub mod finished_groups;
-pub mod metadata;
-pub mod plan;
-pub mod read_back;
+mod capacity;
+mod deal;
+mod directories;
+mod finished_groups;
+mod metadata;
+mod next_drives;
+mod packing;
+mod part;
+mod plan;
+mod read_back;
 mod rows_out;
-pub mod sign;
-pub mod source;
-pub mod state;
-pub mod stripe;
-pub mod walk;
-pub mod writers;
+mod seal_segments;
+mod sign;
+mod source;
+mod state;
+mod stripe;
+mod volumes;
+mod walk;
+mod writers;
 
-use crate::error::{Error, Result};
-use crate::format::frame;
-use crate::format::header::Header;
-use crate::format::manifest::{Group, Listed};
-use crate::progress::{Phase, Progress};
-use crate::stages::compress::{Compression, Compressor};
+pub use plan::{Request, survives_as_placed};
+pub use source::Source;
+pub use walk::{Links, walk};
+
+pub(crate) use directories::{is_on, remove_from};
+pub(crate) use part::{Export, WrittenPart};
+pub(crate) use plan::{PER_FILE, Plan, cannot_hold, plan, survives};
+pub(crate) use sign::load as load_signing_key;
+pub(crate) use state::{Begun, State, Unfinished, changed, snapshot, unfinished};
+pub(crate) use walk::Walked;
+
+use crate::error::Result;
+use crate::format::names;
+use crate::media::dir::Dir;
+use crate::media::drive::Drive;
+use crate::progress::{Ask, Progress};
 use crate::stages::filehash::Page;
-use crate::stages::seal::SetRecipient;
-use crate::threads::{FirstError, workers};
-use capacity::Room;
-use deal::Striper;
-use directories::SetDirs;
-use plan::Plan;
-use source::Source;
-use std::sync::atomic::{AtomicU64, Ordering};
-use writers::{Drives, Known, Log, Writer};
+use part::Position;
+use state::Wrote;
 
-/// What [`pack`] leaves behind for inventory and manifest.
-pub struct Packed {
-    /// The groups, with their volumes.
-    pub groups: Vec<Group>,
-    /// Bytes of the frame of each segment.
-    pub frames: Vec<u32>,
-    /// The hashes of files, as far as they are known.
-    pub page: Page,
-    /// `hashes.b3`.
-    pub hashes: Listed,
-    /// The first segment that did not fit the drives any more, or that there is none.
-    pub end: u64,
-}
-
-/// What [`pack`] packs, and where to.
-pub struct Packing<'a> {
-    /// What is read.
-    pub source: &'a Source,
-    /// How.
-    pub plan: &'a Plan,
-    /// Where it goes.
-    pub dirs: &'a SetDirs,
-    /// The header page of its volumes.
-    pub header: Header,
-    /// To whom it is sealed.
-    pub to: &'a SetRecipient,
-    /// The first segment of this part.
-    pub first: u64,
-    /// What is known of the hashes of files before it.
-    pub page: &'a Page,
-    /// Groups of the part that are on the drives already.
-    pub known: &'a [Known],
-    /// How much fits, if not all does.
-    pub room: Option<&'a Room>,
-    /// Who takes down each group that is safe.
-    pub log: &'a dyn Log,
-}
-
-/// The way out: the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.
-pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
-    let (plan, dirs) = (packing.plan, packing.dirs);
-    let (sink, queues) = Drives::new(plan, packing.header.clone(), dirs.dirs.len(), packing.log);
-    let failure = FirstError::default();
-    let end = std::thread::scope(|scope| {
-        for (drive, queue) in queues.into_iter().enumerate() {
-            let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
-            let (places, template) = (dirs.places_on(drive), packing.header.clone());
-            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
-            let failure = &failure;
-            // When a writer ends early, the next order to it stops the workers.
-            scope.spawn(move || failure.keep(writer.run(&queue), || ()));
-        }
-        let end = fill(packing, &sink, &failure, progress);
-        // The end of the queues is what lets the writers end.
-        sink.close();
-        end
-    });
-    let end = failure.take().map_or(end, Err)?;
-    Ok(sink.finish(end))
-}
-
-/// Passes what is on the drives already and then the segments after it to `sink`; returns the first segment that did not fit.
-fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn Progress) -> Result<u64> {
-    let (dirs, source) = (packing.dirs, packing.source);
-    let start = finished_groups::recheck(packing.known, dirs, sink, packing.first, packing.page, progress)?;
-    dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
-    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
-    let first = start.segment;
-    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &names);
-    let workers = workers();
-    let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
-    let (to, compression) = (packing.to, packing.plan.compression);
-    let sealing = Sealing { source, striper: &striper, to, compression, progress, next: AtomicU64::new(first) };
-    std::thread::scope(|scope| {
-        let seal = || {
-            let _awake = StopOnPanic(&striper);
-            failure.keep(sealing.work(), || striper.stop());
-        };
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(seal)).collect();
-        for thread in threads {
-            let ended = thread.join().map_err(|_| Error::Internal("a worker ended early".into()));
-            failure.keep(ended, || striper.stop());
-        }
-    });
-    match failure.is_none() {
-        true => striper.finish().inspect(|_| progress.end()),
-        false => Err(Error::Interrupted),
-    }
-}
-
-/// A worker that panics must not leave the others waiting for its segment.
-struct StopOnPanic<'a>(&'a Striper<'a>);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
+/// Writes part after part, each to drives that are there or that somebody brings, until everything is written.
+pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress) -> Result<Vec<WrittenPart>> {
+    let mut parts = Vec::new();
+    loop {
+        // Held until the part is finished: then the drives can be unmounted.
+        let drives = export.drives(ask)?;
+        let written = write_part(export, drives, progress)?;
+        let last = written.manifest.last;
+        parts.push(written);
+        if last {
+            return Ok(parts);
         }
     }
 }
 
-/// What the sealing workers share.
-struct Sealing<'a> {
-    source: &'a Source,
-    striper: &'a Striper<'a>,
-    to: &'a SetRecipient,
-    compression: Compression,
-    progress: &'a dyn Progress,
-    next: AtomicU64,
-}
-
-/// How often a segment is sealed until its frame has a length that fits.
-const MOST_SEALINGS: usize = 10_000;
-
-impl Sealing<'_> {
-    /// The age file of a compressed segment, with room for the header of its frame.
-    fn seal(&self, packed: &[u8]) -> Result<Vec<u8>> {
-        let mut sealed = Vec::with_capacity(packed.len() + (packed.len() >> 12) + 512);
-        sealed.resize(frame::HEADER, 0);
-        self.to.seal(packed, &mut sealed).map_err(|e| Error::Internal(format!("age: {e}")))?;
-        Ok(sealed)
+/// One part, from empty directories to a signed manifest.
+fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Progress) -> Result<WrittenPart> {
+    let (held, drives): (Vec<Dir>, Vec<Drive>) = drives.into_iter().unzip();
+    // The key slot first: it is durable on all drives before the first frame is.
+    let (dirs, mut files) = export.set_dirs(&held)?;
+    // Segments: read, compressed, sealed, dealt to volumes; parity; the hashes of all blocks.
+    let packed = export.pack(&held, &dirs, progress)?;
+    export.source.note(packed.page.finished.iter().copied());
+    // What was packed must be one state of the sources.
+    export.source.check_unchanged()?;
+    // Metadata, on every drive twice.
+    let last = packed.end == export.source.segments();
+    files.insert(names::HASHES.into(), packed.hashes.clone());
+    files.insert(names::INVENTORY.into(), export.write_inventory(&dirs, &packed.frames)?);
+    export.write_aids(&dirs, &mut files)?;
+    let manifest = export.manifest(packed.groups, files, last);
+    metadata::write_b3sums(&dirs, |drive| manifest.b3sums(drive))?;
+    // After the last write everything is read back, and only then signed; the manifest gets its name last.
+    let read = export.read_back(&manifest, &drives, &dirs, progress)?;
+    let (signature, origin) = export.sign(&manifest, &dirs, progress)?;
+    let hash = *blake3::hash(&manifest.encode()).as_bytes();
+    // The state of the last part is removed instead: resuming would look for a part after it.
+    if !last {
+        export.state.wrote(Wrote { end: packed.end, manifest: hash })?;
     }
-
-    fn work(&self) -> Result<()> {
-        let mut compressor = Compressor::new(self.compression)?;
-        let (mut plain, mut packed) = (Vec::new(), Vec::new());
-        loop {
-            let segment = self.next.fetch_add(1, Ordering::Relaxed);
-            if segment >= self.source.segments() || !self.striper.wait_turn(segment) {
-                return Ok(());
-            }
-            if self.progress.cancelled() {
-                return Err(Error::Interrupted);
-            }
-            let stretches = self.source.read(segment, &mut plain)?;
-            compressor.compress(&plain, &mut packed)?;
-            let mut sealed = self.seal(&packed)?;
-            // The header of an age file has a stanza of random length, so sealing again may give what is long enough.
-            for _ in 0..MOST_SEALINGS {
-                if self.striper.accepts(segment, sealed.len()) {
-                    break;
-                }
-                sealed = self.seal(&packed)?;
-            }
-            self.striper.place(segment, sealed, stretches)?;
-            self.progress.advance(plain.len() as u64);
-        }
-    }
+    let page = Page { finished: Vec::new(), ..packed.page };
+    let part = export.at.part + 1;
+    export.at = Position { part, first: packed.end, previous: Some(hash), page, known: Vec::new() };
+    let origin = read.zip(origin).map(|(a, b)| a.and(b));
+    let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
+    Ok(WrittenPart { manifest, drives, dirs, origin, signature })
 }

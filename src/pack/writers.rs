@@ -8,7 +8,6 @@ use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::durable::Partial;
-use crate::pack::Packed;
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
@@ -34,6 +33,20 @@ pub struct Known {
     pub frames: Vec<u32>,
     /// What is known of the hashes of files when it ends, beyond what was known when it began.
     pub page: Page,
+}
+
+/// What is on the drives in the end, for inventory and manifest.
+pub struct Packed {
+    /// The groups, with their volumes.
+    pub groups: Vec<Group>,
+    /// Bytes of the frame of each segment.
+    pub frames: Vec<u32>,
+    /// The hashes of files, as far as they are known.
+    pub page: Page,
+    /// `hashes.b3`.
+    pub hashes: Listed,
+    /// The first segment that did not fit the drives any more, or that there is none.
+    pub end: u64,
 }
 
 /// Passes orders to the writers of all drives, and keeps the record for the manifest.

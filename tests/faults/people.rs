@@ -3,7 +3,7 @@
 use ckvault::commands::{export, import, keygen, verify};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
-use ckvault::pack::plan::Request;
+use ckvault::pack::Request;
 use ckvault::progress::{Nobody, Silent};
 use ckvault::set::open::Where;
 use std::collections::BTreeMap;

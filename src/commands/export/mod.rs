@@ -1,6 +1,5 @@
 //! `ckvault export`: from sources to a signed set on drives.
 
-mod part;
 mod report;
 mod resume;
 
@@ -15,18 +14,16 @@ use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::guarded;
 use crate::media::program::Program;
-use crate::pack::plan::{PER_FILE, Plan, Request, cannot_hold, plan};
-use crate::pack::sign;
-use crate::pack::source::Source;
-use crate::pack::state::{Begun, State, snapshot};
-use crate::pack::walk::{Links, Walked, walk};
+use crate::pack::{
+    self, Begun, Export, Links, PER_FILE, Plan, Request, Source, State, Walked, cannot_hold, load_signing_key, plan,
+    snapshot, walk,
+};
 use crate::progress::{Ask, Progress};
 use crate::set::program;
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::recipients::Recipients;
 use crate::stages::tar;
 use base64::Engine as _;
-use part::Export;
 use report::Totals;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +83,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone(), progress)?;
     let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
-    let key = sign::load(key_file, &ask, progress)?;
+    let key = load_signing_key(key_file, &ask, progress)?;
     let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
     check_destinations(&options.disk, &options.sources, &options.drives)?;
@@ -117,7 +114,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
 /// Writes what there is to write; says how to go on if that ends early.
 fn finish(mut export: Export, totals: Totals, ask: &dyn Ask, progress: &dyn Progress) -> Result<Report> {
     let plan = export.begun.plan.clone();
-    match export.write(ask, progress) {
+    match pack::write(&mut export, ask, progress) {
         Ok(parts) => {
             export.state.remove()?;
             Ok(report::written(&parts, &plan, totals))

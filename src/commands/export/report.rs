@@ -1,12 +1,10 @@
 //! What is said of an export, written or only planned.
 
 use crate::commands::export::Options;
-use crate::commands::export::part::WrittenPart;
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::drive::Drive;
-use crate::pack::plan::{Plan, survives, survives_as_placed};
-use crate::pack::walk::Walked;
+use crate::pack::{Plan, Walked, WrittenPart, survives, survives_as_placed};
 use crate::set::readback::Origin;
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
-use super::part::Export;
 use super::report::{Report, Totals};
 use super::{Options, finish, metadata_estimate, mounted, survey};
 use crate::error::{Error, Result};
@@ -8,10 +7,9 @@ use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
 use crate::media::dir::Dir;
-use crate::pack::directories;
-use crate::pack::sign;
-use crate::pack::source::Source;
-use crate::pack::state::{self, Begun, State, Unfinished};
+use crate::pack::{
+    Begun, Export, Source, State, Unfinished, changed, is_on, load_signing_key, remove_from, unfinished,
+};
 use crate::progress::{Ask, Progress};
 use crate::set::program;
 use std::path::{Path, PathBuf};
@@ -23,7 +21,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     let (state, mut unfinished) = take_up(&options.state_dir, which)?;
     let mut begun = unfinished.begun.clone();
     relocate(&mut begun, options)?;
-    let key = sign::load(&begun.signing_key, ask, progress)?;
+    let key = load_signing_key(&begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
         return Err(Error::usage(
             format!("{} is not the key that this export was begun with", begun.signing_key.display()),
@@ -44,7 +42,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
 }
 
 fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {
-    let (dir, mut found) = state::unfinished(state_dir)?.unzip();
+    let (dir, mut found) = unfinished(state_dir)?.unzip();
     let mut found = found.take().unwrap_or_default();
     found.retain(|(id, _)| which.is_none_or(|w| id.starts_with(w)));
     let busy = |id: &str| {
@@ -108,7 +106,7 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
 
 /// The sources must be what they were: half of an old checkpoint and half of a new one is none.
 fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
-    let (different, gone) = state::changed(entries, &begun.sources_were);
+    let (different, gone) = changed(entries, &begun.sources_were);
     if different.is_empty() && gone == 0 {
         return Ok(());
     }
@@ -127,7 +125,7 @@ fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
 
 /// An interrupted export on the drives of a new one: it is refused to begin, or what was left is removed if that is asked for.
 pub(super) fn clear_the_way(options: &Options) -> Result<()> {
-    let Some((dir, all)) = state::unfinished(&options.state_dir)? else { return Ok(()) };
+    let Some((dir, all)) = unfinished(&options.state_dir)? else { return Ok(()) };
     for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.
         let Some(unfinished) = unfinished else { continue };
@@ -143,7 +141,7 @@ pub(super) fn clear_the_way(options: &Options) -> Result<()> {
             ));
         }
         let Some((state, _)) = State::take_up(&dir, &id)? else { continue };
-        left.iter().try_for_each(|(drive, name)| directories::remove_from(drive, name))?;
+        left.iter().try_for_each(|(drive, name)| remove_from(drive, name))?;
         state.remove()?;
     }
     Ok(())
@@ -155,5 +153,5 @@ fn left_on(options: &Options, unfinished: &Unfinished) -> Vec<(Dir, String)> {
     let drives: Vec<Dir> = options.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
     let names = (1..=unfinished.part()).map(|part| set_dir_name(begun.label.as_deref(), &begun.set, part));
     let all = names.flat_map(|name| drives.iter().map(move |drive| (drive.clone(), name.clone())));
-    all.filter(|(drive, name)| directories::is_on(drive, name)).collect()
+    all.filter(|(drive, name)| is_on(drive, name)).collect()
 }

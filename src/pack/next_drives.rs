@@ -1,0 +1,93 @@
+//! The drives of the next part: those that are there, or others that somebody brings.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::set_dir_name;
+use crate::media::dir::Dir;
+use crate::media::drive::{self, Drive};
+use crate::pack::directories;
+use crate::pack::part::Export;
+use crate::progress::{Ask, DriveWanted};
+use std::path::Path;
+
+/// How often a drive that will not do is refused before that is the end.
+const MOST_REFUSALS: usize = 5;
+
+/// Why a drive will not do.
+struct Refusal {
+    why: String,
+    /// Something is mounted, and has to go.
+    is_there: bool,
+}
+
+impl Refusal {
+    fn there(why: String) -> Refusal {
+        Refusal { why, is_there: true }
+    }
+}
+
+impl Export {
+    /// The drives for this part; asks for others as long as those that are here will not do.
+    pub(super) fn drives(&self, ask: &dyn Ask) -> Result<Vec<(Dir, Drive)>> {
+        let places = self.begun.drives.iter().enumerate();
+        places.map(|(position, place)| self.drive(position, place, ask)).collect()
+    }
+
+    fn drive(&self, position: usize, place: &Path, ask: &dyn Ask) -> Result<(Dir, Drive)> {
+        let number = (self.at.part - 1) * self.begun.drives.len() as u32 + position as u32 + 1;
+        let hint = "put in the drive and resume; or let --next-drive-command do it";
+        let mut refusals = 0;
+        loop {
+            let Refusal { why, is_there } = match self.suits(place, position) {
+                Ok(drive) => return Ok(drive),
+                Err(refusal) => refusal,
+            };
+            // At the beginning nothing is written, and what is wrong with a drive is for the command line to mend.
+            let nobody = self.at.part == 1 && self.at.known.is_empty() || !ask.can_change_drives();
+            if nobody || refusals >= MOST_REFUSALS {
+                return Err(Error::drive(format!("drive {number} is needed: {why}"), hint));
+            }
+            let empty = if self.at.known.is_empty() { "an empty drive as " } else { "" };
+            let first = if is_there { "unmount it, and " } else { "" };
+            let message = format!("{why}: {first}mount {empty}drive {number} at {}", place.display());
+            if !ask.next_drive(&DriveWanted { place: place.to_owned(), number: Some(number), message }) {
+                return Err(Error::drive(format!("there is no drive {number}: {why}"), hint));
+            }
+            refusals += 1;
+        }
+    }
+
+    /// The drive at a place, if this part can be written to it; else why not.
+    fn suits(&self, place: &Path, position: usize) -> Result<(Dir, Drive), Refusal> {
+        let dir = drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string()))?;
+        // Without a drive, what is there is a directory of this machine.
+        if self.begun.mounted.get(position) == Some(&true) && !dir.is_mount_point() {
+            let why = format!("nothing is mounted at {}", place.display());
+            return Err(Refusal { why, is_there: false });
+        }
+        let drive = drive::examine(&dir).map_err(|e| Refusal::there(e.to_string()))?;
+        self.suits_as(&dir, &drive, position).map_err(Refusal::there)?;
+        Ok((dir, drive))
+    }
+
+    fn suits_as(&self, dir: &Dir, drive: &Drive, position: usize) -> Result<(), String> {
+        let place = dir.path().display();
+        if !self.at.known.is_empty() {
+            let wrong = || format!("{place} does not hold part {} of this set", self.at.part);
+            return if directories::is_on(dir, &self.dir_name()) { Ok(()) } else { Err(wrong()) };
+        }
+        let label = self.begun.label.as_deref();
+        let used = |part: &u32| directories::is_on(dir, &set_dir_name(label, &self.begun.set, *part));
+        if let Some(part) = (1..self.at.part).find(used) {
+            return Err(format!("{place} holds part {part} of this set, which is complete"));
+        }
+        if !drive.can_hold(self.begun.plan.volume_bytes, Some(dir)) {
+            return Err(format!("the file system of {place} cannot hold the volumes"));
+        }
+        let volumes = self.begun.plan.volumes_on(position) as u64;
+        let least = volumes * (self.begun.plan.longest_frame() + (64 << 10)) + 2 * self.metadata;
+        match self.begun.plan.in_parts && drive.free < least {
+            true => Err(format!("{place} has only {} bytes free", drive.free)),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! From segments to volumes: what one part holds of the source, sealed, with parity, durable on its drives.
+
+use crate::error::Result;
+use crate::pack::packing::Packing;
+use crate::pack::seal_segments::fill;
+use crate::pack::writers::{Drives, Packed, Writer};
+use crate::progress::Progress;
+use crate::threads::FirstError;
+
+/// Packs the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.
+pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
+    let (plan, dirs) = (packing.plan, packing.dirs);
+    let (sink, queues) = Drives::new(plan, packing.header.clone(), dirs.dirs.len(), packing.log);
+    let failure = FirstError::default();
+    let end = std::thread::scope(|scope| {
+        for (drive, queue) in queues.into_iter().enumerate() {
+            let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
+            let (places, template) = (dirs.places_on(drive), packing.header.clone());
+            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
+            let failure = &failure;
+            // When a writer ends early, the next order to it stops the workers.
+            scope.spawn(move || failure.keep(writer.run(&queue), || ()));
+        }
+        let end = fill(packing, &sink, &failure, progress);
+        // The end of the queues is what lets the writers end.
+        sink.close();
+        end
+    });
+    let end = failure.take().map_or(end, Err)?;
+    Ok(sink.finish(end))
+}
