@@ -8,7 +8,7 @@ use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reade
 use ckvault::media::disk::Disk;
 use ckvault::pack::Source;
 use ckvault::pack::{Links, walk};
-use ckvault::restore::selection;
+use ckvault::restore;
 use ckvault::stages::compress::{self, Compression, Compressor, Decompressor, StreamCompressor};
 use ckvault::stages::parity::{Codec, Found};
 use ckvault::stages::seal::SetIdentity;
@@ -242,5 +242,5 @@ fn l_inventory_read(bencher: Bencher) {
 #[divan::bench]
 fn m_choice_of_entries(bencher: Bencher) {
     let entries = entries();
-    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| selection::choose(black_box(&entries), |_| true));
+    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| restore::choose(black_box(&entries), |_| true));
 }

@@ -124,11 +124,6 @@ impl Ending {
     pub fn broken(&self) -> impl Iterator<Item = (&Name, &Broken)> {
         self.0.iter()
     }
-
-    /// Whether everything is whole.
-    pub fn is_whole(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// What was placed.
@@ -232,7 +227,7 @@ mod tests {
         let copies = Copies { dirs: vec![], files: vec![Copy { path: Name::new(b"l"), of: 0 }] };
         let wanted = Wanted { fate: vec![Fate::Make; 4], copies };
         let whole = Ending::new(&contents, &wanted, &[]);
-        assert!(whole.is_whole());
+        assert_eq!(whole.broken().count(), 0);
         let ending = Ending::new(&contents, &wanted, &[1, 2]);
         let incomplete = |name: &str| Broken::Incomplete {
             written_as: Name::new(name.as_bytes()),

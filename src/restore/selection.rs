@@ -5,6 +5,18 @@ use crate::media::staging::Own;
 use crate::set::contents::Contents;
 use crate::stages::tar;
 
+/// What becomes of symbolic and hard links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// They are made; symbolic links that leave the target are refused.
+    #[default]
+    Refuse,
+    /// They are made, also those that leave the target.
+    Keep,
+    /// What they lead to is placed once more instead.
+    Copy,
+}
+
 /// What is to be placed, and how.
 #[derive(Debug)]
 pub struct Wanted {

@@ -6,7 +6,7 @@ use ckvault::commands::import;
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use ckvault::progress::{Nobody, Silent};
-use ckvault::restore::journal::Leftovers;
+use ckvault::restore::Leftovers;
 use std::fs;
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;

@@ -8,7 +8,7 @@ use ckvault::media::disk::Disk;
 use ckvault::media::program::OWN;
 use ckvault::pack::Links;
 use ckvault::pack::Request;
-use ckvault::restore::journal::Leftovers;
+use ckvault::restore::Leftovers;
 use ckvault::set::open::Where;
 use ckvault::stages::compress::Compression;
 use ckvault::text::is_secret;

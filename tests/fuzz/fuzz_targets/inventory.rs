@@ -4,8 +4,8 @@
 #![no_main]
 
 use ckvault::format::inventory::{Inventory, Kind, Reader, lines};
-use ckvault::restore::selection::choose;
-use ckvault::restore::paths;
+use ckvault::restore::choose;
+use ckvault::restore::check_paths;
 use ckvault::stages::tar;
 use libfuzzer_sys::fuzz_target;
 
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     if tar::check_layout(entries, inventory.head.tar_bytes).is_ok() {
         covers(&inventory);
     }
-    if paths::check(entries, ".ckvault-x.partial", |_| true).is_ok() {
+    if check_paths(entries, ".ckvault-x.partial", |_| true).is_ok() {
         stays_inside(&inventory);
     }
     let _ = paths::check_folded(entries);

@@ -1,0 +1,125 @@
+//! An import whose staging directory is there: from placing to the final names.
+
+use crate::error::Result;
+use crate::media::modes::Modes;
+use crate::media::staging::Staging;
+use crate::progress::Progress;
+use crate::restore::journal::{self, Header, Leftovers, Said};
+use crate::restore::missing::Gather;
+use crate::restore::next_drive::Changer;
+use crate::restore::place::Placer;
+use crate::restore::placed::Tally;
+use crate::restore::rounds::{Patience, Restore};
+use crate::restore::salvage::{Ending, Placed};
+use crate::restore::selection::{Links, Wanted};
+use crate::restore::target::check_target;
+use crate::set::contents::Contents;
+use crate::set::open::{Set, Where};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is to be restored, where to and how.
+pub struct Request<'a> {
+    /// Where the set is, and whom to trust, also of what others bring.
+    pub place: &'a Where,
+    /// Where the files go.
+    pub to: &'a Path,
+    /// Only what matches one of these patterns, if there are any.
+    pub only: &'a [String],
+    /// What becomes of links.
+    pub links: Links,
+    /// What becomes of what an earlier import has left.
+    pub leftovers: Leftovers,
+    /// Restore what is whole, if not everything can be had.
+    pub salvage: bool,
+    /// How modes are restored.
+    pub modes: Modes,
+}
+
+/// What has been restored.
+pub struct Restored {
+    /// The set, with what was seen of it.
+    pub set: Set,
+    /// What is not whole.
+    pub ending: Ending,
+    /// How much is.
+    pub placed: Placed,
+    /// Blocks that were reconstructed on the way.
+    pub repaired: u64,
+    /// Blocks that drives could not read, by the number of the drive.
+    pub read_errors: BTreeMap<u32, u64>,
+    /// Modes, times and attributes that the file system could not take.
+    pub lost_attributes: u64,
+}
+
+/// An import whose staging directory is ours.
+pub struct Job<'a> {
+    /// What was asked for.
+    pub request: &'a Request<'a>,
+    /// The directory.
+    pub staging: &'a Staging,
+    /// The first line of its journal.
+    pub header: Header,
+    /// What that journal said.
+    pub said: Said,
+    /// The segments that are wanted.
+    pub segments: Vec<u64>,
+    /// Who is told.
+    pub progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    /// Places everything, gives it its final name, and looks whether it is there.
+    pub fn fill(
+        &self,
+        set: Set,
+        contents: Contents,
+        wanted: Wanted,
+        changer: &mut Changer,
+        patience: Patience,
+        resumable: &mut bool,
+    ) -> Result<Restored> {
+        let done = journal::bits(&self.said, contents.segments());
+        let undone: Vec<u64> = self.segments.iter().copied().filter(|s| !done.contains(*s)).collect();
+        check_target(&contents, &wanted, &undone, self.staging, self.request.links)?;
+        let placer = match self.said.is_nothing() {
+            true => Placer::begin(&contents, wanted, self.staging)?,
+            false => Placer::resume(&contents, wanted, self.staging, &undone)?,
+        };
+        let tally = Tally::begin(self.staging, &self.header, &self.said, &contents)?;
+        let gather = Gather::begin(self.staging)?;
+        let (wanted, progress) = (self.segments.clone(), self.progress);
+        let (repaired, read_errors) = (0, BTreeMap::new());
+        let mut restore = Restore { set, contents, placer, tally, progress, wanted, gather, repaired, read_errors };
+        let ended = restore.run(changer, patience).and_then(|ending| {
+            let placed = restore.finish(&ending)?;
+            Ok((ending, placed))
+        });
+        // What was placed since the last record is worth keeping too; if that fails, those before it are.
+        let _ = restore.tally.record();
+        *resumable = restore.tally.is_resumable();
+        let (ending, placed) = ended?;
+        restore.note_read_errors();
+        let Restore { set, contents, placer, tally, repaired, read_errors, .. } = restore;
+        // FUSE keeps a file that is open when it is removed, and with it its directory.
+        drop(tally);
+        self.commit(&contents, placer.wanted(), &ending)?;
+        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes: self.staging.attributes_lost() })
+    }
+
+    /// The end of an import that was stopped when everything was placed and proven.
+    pub fn conclude(&self, set: Set, contents: &Contents, wanted: &Wanted) -> Result<Restored> {
+        let done = journal::bits(&self.said, contents.segments());
+        let undone: Vec<u64> = self.segments.iter().copied().filter(|s| !done.contains(*s)).collect();
+        let ending = Ending::new(contents, wanted, &undone);
+        self.commit(contents, wanted, &ending)?;
+        let placed = wanted.whole(contents, &ending);
+        let (repaired, read_errors, lost_attributes) = (0, BTreeMap::new(), self.staging.attributes_lost());
+        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes })
+    }
+
+    fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<()> {
+        self.staging.commit(wanted.own(&contents.entries))?;
+        self.staging.confirm(wanted.expected(&contents.entries, ending).into_iter())
+    }
+}
