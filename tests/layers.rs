@@ -116,7 +116,7 @@ fn each_package_has_one_module() {
     only_in("ring", &["pipeline/seal/"]);
     only_in("zstd", &["pipeline/compress/"]);
     only_in("reed_solomon_erasure", &["pipeline/parity/"]);
-    only_in("ssh_key", &["format/signature.rs", "format/signers.rs"]);
+    only_in("ssh_key", &["format/signature.rs", "format/signers/"]);
     only_in("clap", &[]);
     only_in("indicatif", &[]);
     only_in("rpassword", &[]);

@@ -87,6 +87,8 @@ pub struct Report {
     pub lost: Vec<ReportedPath>,
     /// Files of which some bytes could not be had.
     pub incomplete: Vec<Incomplete>,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
 }
 
 /// A file of which some bytes could not be had.
@@ -246,6 +248,7 @@ impl Job<'_> {
             lost_attributes: self.staging.attributes_lost(),
             lost: Vec::new(),
             incomplete: Vec::new(),
+            warnings: set.warnings.clone(),
         };
         for (name, broken) in ending.broken() {
             let path = ReportedPath::new(name);

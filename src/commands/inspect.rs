@@ -55,6 +55,8 @@ pub struct Report {
     pub program: Option<ReportedProgram>,
     /// The directories that are here.
     pub directories: Vec<std::path::PathBuf>,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
 }
 
 /// What a drive holds.
@@ -68,7 +70,7 @@ pub struct ReportedDrive {
 
 /// Reads the manifests.
 pub fn run(place: &Where) -> Result<Report> {
-    let seen = open::peek(place)?;
+    let (seen, warnings) = open::peek(place)?;
     let (first, last) = (&seen[0], &seen[seen.len() - 1]);
     let manifest = &first.manifest;
     let mut drives: BTreeMap<u32, ReportedDrive> = BTreeMap::new();
@@ -104,5 +106,6 @@ pub fn run(place: &Where) -> Result<Report> {
         survives: survives_as_placed(manifest),
         program: ReportedProgram::of(manifest),
         directories: seen.iter().flat_map(|s| s.dirs.clone()).collect(),
+        warnings,
     })
 }

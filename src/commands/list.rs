@@ -35,6 +35,8 @@ pub struct Report {
     /// Every entry.
     #[serde(serialize_with = "reported")]
     pub entries: Vec<Entry>,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
 }
 
 /// One after the other: there may be millions of them.
@@ -78,6 +80,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
         signer: set.signer().name.clone(),
         created: set.manifest().created.clone(),
         entries: contents.entries,
+        warnings: set.warnings,
     })
 }
 

@@ -55,6 +55,8 @@ pub struct Report {
     pub read_back: Option<&'static str>,
     /// What `verify` would say now.
     pub verdict: &'static str,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
     /// What most stands in the way of a whole set, if something does.
     #[serde(skip)]
     pub trouble: Option<Why>,
@@ -208,6 +210,7 @@ fn report(set: &Set, found: &[Audit], restored: Vec<Remedy>, unused: Vec<PathBuf
         read_errors: set.read_errors(),
         read_back: origin.map(|o| if o == Origin::Drive { "device" } else { "cache-possible" }),
         verdict: verify::word(verdict),
+        warnings: set.warnings.clone(),
         trouble,
     }
 }

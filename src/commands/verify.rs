@@ -54,6 +54,8 @@ pub struct Report {
     pub read_errors: BTreeMap<u32, u64>,
     /// Bytes that were read and compared.
     pub bytes: u64,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
     /// Why nobody vouches for the set, if nobody does; and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untrusted: Option<(String, String)>,
@@ -136,6 +138,7 @@ fn untrusted(message: String, hint: String) -> Report {
         survives: None,
         read_errors: BTreeMap::new(),
         bytes: 0,
+        warnings: Vec::new(),
         untrusted: Some((message, hint)),
     }
 }
@@ -158,6 +161,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         survives: Some(survives_as_placed(manifest)),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
+        warnings: set.warnings.clone(),
         untrusted: None,
     }
 }

@@ -3,16 +3,19 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
-use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
+use crate::format::signature::{self, TrustError};
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
 use crate::media::sets::{self, FoundPart, Layout};
-use crate::media::{is_locked, read_text};
+use crate::media::{is_locked, read_small};
 use crate::pipeline::failing::Failing;
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
+use crate::pipeline::trust::{self, Conditions, Signer, Trust};
 use crate::text::printable;
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -35,19 +38,12 @@ pub struct Where {
     pub set: Option<String>,
     /// A file of trusted signers.
     pub signers: PathBuf,
+    /// Who of them must have signed; anybody if nobody is named.
+    pub signer: Option<OsString>,
+    /// A file of keys that count for nobody.
+    pub revoked: Option<PathBuf>,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
-}
-
-/// Who signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// The name under which the key is trusted.
-    pub name: String,
-    /// The public key in one line.
-    pub key: String,
-    /// Its fingerprint.
-    pub fingerprint: String,
 }
 
 /// A set of which each part that is here has a manifest that is signed by somebody trusted.
@@ -55,15 +51,24 @@ pub struct Signer {
 pub struct Set {
     /// Its parts that are here, in order; at least one.
     pub parts: Vec<Part>,
+    /// What is wrong with the list of signers, if something is.
+    pub warnings: Vec<String>,
+}
+
+impl Where {
+    fn conditions(&self) -> Result<Conditions> {
+        Conditions::read(self.signer.as_deref(), self.revoked.as_deref())
+    }
 }
 
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub fn open(place: &Where) -> Result<Set> {
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let signers = load_signers(&place.signers)?;
+    let trust = Trust::new(&place.signers, signers, place.conditions()?, place.now)?;
     let mut parts: Vec<Part> = Vec::new();
     for part in found.parts {
-        let (bytes, armour, signer) = trusted_manifest(&place.disk, &part, &signers, place.now)?;
+        let (bytes, armour, signer) = trusted_manifest(&place.disk, &part, &trust)?;
         // A directory that was renamed goes with the part that it is of.
         if let Some(known) = parts.iter_mut().find(|p| p.bytes == bytes) {
             known.dirs.extend(part.dirs);
@@ -78,8 +83,7 @@ pub fn open(place: &Where) -> Result<Set> {
             armour,
             signer,
             dirs: part.dirs,
-            signers: signers.clone(),
-            now: place.now,
+            trust: trust.clone(),
             holdings: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
@@ -87,7 +91,7 @@ pub fn open(place: &Where) -> Result<Set> {
     }
     parts.sort_by_key(|p| p.manifest.part);
     parts.windows(2).try_for_each(|pair| belong_together(&pair[0], &pair[1]))?;
-    Ok(Set { parts })
+    Ok(Set { parts, warnings: trust.warnings() })
 }
 
 /// Parts that follow each other name each other; of others one can only say that they are of one set.
@@ -190,16 +194,15 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
     if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
     }
-    let signers = Signers::parse(&read_text(path, signers::LONGEST)?);
-    let signers = signers.map_err(|e| {
-        Error::usage(
-            format!("{}, {e}", path.display()),
-            "mend the line; its format is that of ssh-keygen(1), ALLOWED SIGNERS",
-        )
-    })?;
-    match signers.is_empty() {
-        true => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
-        false => Ok(signers),
+    let file = read_small(path, signers::LONGEST).map_err(Error::io("read", path))?;
+    let signers = Signers::parse(&file, &TimeZone::system());
+    match (signers.is_empty(), signers.bad_lines()) {
+        (false, _) => Ok(signers),
+        (true, []) => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
+        (true, _) => Err(Error::untrusted(
+            trust::bad_lines(path, &signers),
+            "mend it; the format of a line is that of ssh-keygen(1), ALLOWED SIGNERS",
+        )),
     }
 }
 
@@ -220,12 +223,7 @@ fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<V
     }
 }
 
-fn trusted_manifest(
-    disk: &Disk,
-    found: &FoundPart,
-    signers: &Signers,
-    now: jiff::Timestamp,
-) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
+fn trusted_manifest(disk: &Disk, found: &FoundPart, trust: &Trust) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
     let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
@@ -244,7 +242,7 @@ fn trusted_manifest(
     let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
     let mut refusal: Option<TrustError> = None;
     for manifest in manifests {
-        match signatures.iter().map(|s| judge(s, &manifest, signers, now)).fold(None, better) {
+        match signatures.iter().map(|s| judge(s, &manifest, trust)).fold(None, better) {
             Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
             Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
             _ => {}
@@ -256,7 +254,7 @@ fn trusted_manifest(
     }
     match (trusted.len(), trusted.pop()) {
         (1, Some(pair)) => Ok(pair),
-        (0, _) => Err(refusal.unwrap_or(TrustError::Invalid).into()),
+        (0, _) => Err(trust.refuse(refusal.unwrap_or(TrustError::Invalid))),
         _ => Err(Error::untrusted(
             format!("{} holds different manifests, each signed by a trusted signer", printable(found.name.as_bytes())),
             "these drives are of different sets: bring those of one, or ask the sender which is right",
@@ -279,11 +277,8 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
 /// A signature that is trusted, and who made it; or why it is not.
 type Judged = Result<(Vec<u8>, Signer), TrustError>;
 
-fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Judged {
-    let key = Signature::parse(armour)?.verify(manifest)?;
-    let name = signers.judge(&key, now)?;
-    let signer = Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) };
-    Ok((armour.to_vec(), signer))
+fn judge(armour: &[u8], manifest: &[u8], trust: &Trust) -> Judged {
+    Ok((armour.to_vec(), trust.judge(armour, manifest)?))
 }
 
 fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
@@ -297,7 +292,7 @@ fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
 /// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
 fn rank(why: &TrustError) -> u8 {
     match why {
-        TrustError::Armour | TrustError::NotCanonical => 0,
+        TrustError::Armour | TrustError::NotCanonical | TrustError::Reserved => 0,
         TrustError::Invalid => 1,
         TrustError::Namespace(_) | TrustError::Algorithm(_) | TrustError::Untouched => 2,
         TrustError::Unknown(_) => 3,
@@ -328,14 +323,16 @@ pub struct Seen {
     pub dirs: Vec<PathBuf>,
 }
 
-/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
-pub fn peek(place: &Where) -> Result<Vec<Seen>> {
+/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one; and warnings.
+pub fn peek(place: &Where) -> Result<(Vec<Seen>, Vec<String>)> {
+    // What is asked and cannot be answered is no reason to show a set without an answer.
+    place.conditions()?;
     let refused = match open(place) {
         Ok(set) => {
             let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
-            return Ok(set.parts.into_iter().map(seen).collect());
+            return Ok((set.parts.into_iter().map(seen).collect(), set.warnings));
         }
-        Err(refused @ (Error::Untrusted { .. } | Error::Usage { .. } | Error::Io { .. })) => refused,
+        Err(refused @ (Error::Untrusted { .. } | Error::Io { .. })) => refused,
         Err(other) => return Err(other),
     };
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
@@ -347,7 +344,7 @@ pub fn peek(place: &Where) -> Result<Vec<Seen>> {
     }
     all.sort_by_key(|seen| seen.manifest.part);
     match all.is_empty() {
-        false => Ok(all),
+        false => Ok((all, Vec::new())),
         true => Err(Error::untrusted(
             "no manifest here can be read: the export was interrupted, or the drive is damaged",
             "bring another drive of the set",

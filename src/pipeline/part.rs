@@ -1,12 +1,10 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
 use crate::format::manifest::{self, Manifest};
-use crate::format::signature::Signature;
-use crate::format::signers::Signers;
 use crate::format::{header, names};
 use crate::media::disk::Disk;
 use crate::pipeline::failing::Failing;
-use crate::pipeline::open::Signer;
+use crate::pipeline::trust::{Signer, Trust};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -26,10 +24,8 @@ pub struct Part {
     pub signer: Signer,
     /// The directories that are here.
     pub dirs: Vec<PathBuf>,
-    /// The signers that were asked.
-    pub signers: Signers,
-    /// The time that was asked for.
-    pub now: jiff::Timestamp,
+    /// Who was asked.
+    pub trust: Trust,
     /// See [`Part::holdings`].
     pub(super) holdings: OnceLock<Vec<BTreeSet<u16>>>,
     /// What its drives could not read.
@@ -59,8 +55,7 @@ impl Part {
 
     /// Whether a signature is one over this manifest by somebody trusted.
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
-        let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));
-        key.is_ok_and(|key| self.signers.judge(&key, self.now).is_ok())
+        self.trust.judge(armour, &self.bytes).is_ok()
     }
 
     /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what

@@ -10,6 +10,7 @@ use ckvault::pipeline::open::Where;
 use ckvault::pipeline::plan::Request;
 use ckvault::pipeline::walk::Links;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Carry AI checkpoints across an air gap: encrypted, erasure-coded, signed volumes on removable drives.
@@ -147,6 +148,12 @@ struct Signers {
     /// Trusted signers: an allowed_signers file of OpenSSH, or a .pub [default: allowed_signers]
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Who of them must have signed: a name, matched as `ssh-keygen -Y verify -I NAME` does [default: anybody]
+    #[arg(long, value_name = "NAME")]
+    signer: Option<OsString>,
+    /// Keys that count for nobody: a KRL of OpenSSH, or public keys, one a line
+    #[arg(long, value_name = "FILE")]
+    revoked: Option<PathBuf>,
 }
 
 /// Who opens.
@@ -241,6 +248,8 @@ pub struct List {
 pub struct Inspect {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    signers: Signers,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -282,12 +291,14 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Place {
-    fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
+    fn meant(self, trusted: Signers, home: &Home) -> Where {
         Where {
             disk: Disk::default(),
             drives: or_here(self.drives),
             set: self.set,
-            signers: home.or(signers, files::ALLOWED_SIGNERS),
+            signers: home.or(trusted.signers, files::ALLOWED_SIGNERS),
+            signer: trusted.signer,
+            revoked: trusted.revoked,
             now: jiff::Timestamp::now(),
         }
     }
@@ -347,17 +358,14 @@ impl Export {
 impl Verify {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (verify::Options, bool) {
-        (
-            verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive },
-            self.json,
-        )
+        (verify::Options { place: self.place.meant(self.signers, home), this_drive: self.this_drive }, self.json)
     }
 }
 
 impl Repair {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (repair::Options, bool) {
-        (repair::Options { place: self.place.meant(self.signers.signers, home), to: self.to }, self.json)
+        (repair::Options { place: self.place.meant(self.signers, home), to: self.to }, self.json)
     }
 }
 
@@ -365,7 +373,7 @@ impl Import {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (import::Options, bool) {
         let options = import::Options {
-            place: self.place.meant(self.signers.signers, home),
+            place: self.place.meant(self.signers, home),
             to: self.to,
             identities: home.or_all(self.identity.identity, files::IDENTITY),
             only: self.only,
@@ -388,7 +396,7 @@ impl Import {
 impl List {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (list::Options, bool) {
-        let place = self.place.meant(self.signers.signers, home);
+        let place = self.place.meant(self.signers, home);
         (list::Options { place, identities: home.or_all(self.identity.identity, files::IDENTITY) }, self.json)
     }
 }
@@ -396,7 +404,7 @@ impl List {
 impl Inspect {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, home: &Home) -> (Where, bool) {
-        (self.place.meant(None, home), self.json)
+        (self.place.meant(self.signers, home), self.json)
     }
 }
 

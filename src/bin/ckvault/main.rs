@@ -58,6 +58,7 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
         Verb::Verify(typed) => {
             let (options, json) = typed.meant(&home);
             let report = verify::run(&options, bars)?;
+            ui::warn(&report.warnings);
             show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
@@ -67,6 +68,7 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
         Verb::Repair(typed) => {
             let (options, json) = typed.meant(&home);
             let report = repair::run(&options, bars)?;
+            ui::warn(&report.warnings);
             show(&report, json, |r| ui::repair(r, begun.elapsed()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
@@ -77,16 +79,21 @@ fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
             let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
             let (options, json) = typed.meant(&home);
             let report = import::run(&options, person, bars)?;
+            ui::warn(&report.warnings);
             show(&report, json, |r| ui::import(r, begun.elapsed()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(&home);
-            show(&list::run(&options, ui::Person::default())?, json, ui::list)?;
+            let report = list::run(&options, ui::Person::default())?;
+            ui::warn(&report.warnings);
+            show(&report, json, ui::list)?;
         }
         Verb::Inspect(typed) => {
             let (place, json) = typed.meant(&home);
-            show(&inspect::run(&place)?, json, ui::inspect)?;
+            let report = inspect::run(&place)?;
+            ui::warn(&report.warnings);
+            show(&report, json, ui::inspect)?;
         }
         Verb::Demo => demo::run(bars)?,
     }

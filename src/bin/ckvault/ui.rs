@@ -48,6 +48,11 @@ pub fn complain_of(message: &str, hint: &str) {
     }
 }
 
+/// Says what a person should know, though it stopped nothing.
+pub fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| complain_of(&format!("warning: {warning}"), ""));
+}
+
 /// Asks on the terminal, nowhere else; for another drive it may run a command instead.
 #[derive(Clone, Default)]
 pub struct Person {
