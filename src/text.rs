@@ -24,6 +24,11 @@ pub fn printable(bytes: &[u8]) -> String {
     shown
 }
 
+/// Whether text from outside has nothing in it that cannot be seen; bytes of another encoding are shown as such.
+pub fn is_visible(bytes: &[u8]) -> bool {
+    !bytes.utf8_chunks().any(|chunk| chunk.valid().contains(is_unsafe))
+}
+
 /// How many names are listed to people.
 const MOST_LISTED: usize = 20;
 

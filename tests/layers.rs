@@ -196,7 +196,7 @@ fn each_package_has_one_module() {
     only_in("ring", &["stages/seal/"]);
     only_in("zstd", &["stages/compress/"]);
     only_in("reed_solomon_erasure", &["stages/parity/"]);
-    only_in("ssh_key", &["format/signature.rs", "format/signers.rs"]);
+    only_in("ssh_key", &["format/signature.rs", "format/signers/"]);
     only_in("clap", &[]);
     only_in("indicatif", &[]);
     only_in("rpassword", &[]);

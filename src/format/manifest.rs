@@ -41,7 +41,7 @@ pub struct Manifest {
     /// BLAKE3 of the previous part's manifest.
     #[serde(default, with = "hash_hex::optional")]
     pub previous: Option<Value>,
-    /// When the export was begun, RFC 3339 in UTC.
+    /// When the export was begun: `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
     /// The program that wrote it.
     pub tool: String,
@@ -267,8 +267,8 @@ impl Manifest {
         if self.label.as_deref().is_some_and(|l| !valid_label(l)) {
             return Err(text("label", self.label.as_deref().unwrap_or_default()));
         }
-        if self.created.parse::<jiff::Timestamp>().is_err() {
-            return Err(text("creation time", &self.created));
+        if !is_utc_second(&self.created) {
+            return Err(FormatError::Time(self.created.clone()));
         }
         if Filter::parse(&self.filter).is_none() {
             return Err(text("filter", &self.filter));
@@ -344,6 +344,12 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Whether a text is a second in the one spelling `YYYY-MM-DDTHH:MM:SSZ`.
+fn is_utc_second(text: &str) -> bool {
+    let time = text.parse::<jiff::Timestamp>();
+    time.is_ok_and(|time| time.subsec_nanosecond() == 0 && time.to_string() == text && text.len() == 20)
 }
 
 #[cfg(test)]
@@ -423,6 +429,36 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+    }
+
+    #[test]
+    fn a_time_has_one_spelling() {
+        for good in ["2026-11-23T06:00:00Z", "1970-01-01T00:00:00Z", "9999-12-30T21:59:59Z", "2024-02-29T23:59:59Z"] {
+            assert!(is_utc_second(good), "{good}");
+        }
+        for bad in [
+            "",
+            "2026-11-23",
+            "2026-11-23T06:00Z",
+            "2026-11-23T06:00:00",
+            "2026-11-23T06:00:00z",
+            "2026-11-23t06:00:00Z",
+            "2026-11-23 06:00:00Z",
+            "2026-11-23T06:00:00.0Z",
+            "2026-11-23T06:00:00.000000001Z",
+            "2026-11-23T06:00:00+00:00",
+            "2026-11-23T07:00:00+01:00",
+            "2026-11-23T06:00:00Z[UTC]",
+            "2026-11-23T06:00:00Z ",
+            "2026-11-23T06:00:60Z",
+            "2026-11-23T24:00:00Z",
+            "2026-02-29T06:00:00Z",
+            "20261123T060000Z",
+            "+002026-11-23T06:00:00Z",
+            "-000001-11-23T06:00:00Z",
+        ] {
+            assert_eq!(refused(|m| m.created = bad.into()), FormatError::Time(bad.into()));
+        }
     }
 
     #[test]

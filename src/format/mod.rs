@@ -87,6 +87,9 @@ pub enum FormatError {
         /// What it is.
         value: String,
     },
+    /// Rule 5: the time of the export is not written as it must be.
+    #[error("the creation time {0:?} is not of the form YYYY-MM-DDTHH:MM:SSZ")]
+    Time(String),
     /// Rule 6: two statements contradict each other.
     #[error("{0}")]
     Contradiction(String),

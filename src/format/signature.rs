@@ -1,6 +1,6 @@
 //! SSHSIG (OpenSSH PROTOCOL.sshsig) over the bytes of a manifest, made and checked with keys that sites already have.
 
-use ssh_key::public::KeyData;
+pub use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 /// The namespace of signatures over manifests.
@@ -20,6 +20,9 @@ pub enum TrustError {
     /// The armour decodes, but its canonical encoding has other bytes.
     #[error("the signature's armour is not in its canonical form")]
     NotCanonical,
+    /// Says something that no version of SSHSIG defines, and that OpenSSH passes over.
+    #[error("the signature has a reserved field that is not empty")]
+    Reserved,
     /// Signed for another purpose.
     #[error("the signature was made for the namespace {0:?}, not for {NAMESPACE:?}")]
     Namespace(String),
@@ -47,6 +50,28 @@ pub enum TrustError {
     /// The signer stands in `allowed_signers` as a certificate authority only.
     #[error("the signer {0} is listed as a certificate authority, and certificates are not accepted")]
     CertAuthority(String),
+    /// A good signature, and not by whom was asked for.
+    #[error("signed by {by}, and not by {asked}")]
+    OtherSigner {
+        /// The name under which the key is listed.
+        by: String,
+        /// Who must have signed.
+        asked: String,
+    },
+    /// The key is listed, but with names that mean nobody as long as nobody is asked for.
+    #[error("signed with a key that is listed under \"{0}\", which names nobody")]
+    NamesNobody(String),
+    /// The key has been revoked.
+    #[error("the key of the signer {0} is revoked")]
+    Revoked(String),
+    /// Nobody knows whether the key has been revoked.
+    #[error("whether the key of the signer {name} is revoked cannot be found out: {why}")]
+    Unasked {
+        /// The name under which the key is listed.
+        name: String,
+        /// What went wrong.
+        why: String,
+    },
 }
 
 /// A signature that has been read, and not yet verified.
@@ -62,6 +87,9 @@ impl Signature {
         // The version is not under the signature.
         if signature.version() != 1 {
             return Err(TrustError::Armour);
+        }
+        if !signature.reserved().is_empty() {
+            return Err(TrustError::Reserved);
         }
         let canonical = signature.to_pem(LineEnding::LF).map_err(|_| TrustError::Armour)?;
         if canonical.trim_end().as_bytes() != armour.strip_suffix(b"\n").unwrap_or_default() {
@@ -194,6 +222,25 @@ mod tests {
                 assert!(accepted.is_err(), "bit {bit} of byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_reserved_field_must_be_empty() {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let armour = String::from_utf8(key().sign(b"m").unwrap()).unwrap();
+        let lines: String = armour.lines().filter(|l| !l.starts_with('-')).collect();
+        let blob = STANDARD.decode(lines).unwrap();
+        let namespace = [&[0, 0, 0, 7], NAMESPACE.as_bytes()].concat();
+        let at = blob.windows(namespace.len()).position(|w| w == namespace).unwrap() + namespace.len();
+        let armoured = |reserved: &[u8]| {
+            let blob = [&blob[..at], reserved, &blob[at + 4..]].concat();
+            let text = STANDARD.encode(blob);
+            let lines: Vec<&str> = text.as_bytes().chunks(70).map(|l| std::str::from_utf8(l).unwrap()).collect();
+            format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
+        };
+        assert!(Signature::parse(armoured(&[0; 4]).as_bytes()).is_ok());
+        let refused = Signature::parse(armoured(&[0, 0, 0, 2, b'h', b'i']).as_bytes());
+        assert_eq!(refused.err(), Some(TrustError::Reserved));
     }
 
     #[test]

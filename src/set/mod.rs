@@ -16,6 +16,8 @@ pub mod proven_pages;
 pub mod readback;
 pub mod reading;
 pub mod refusal;
+pub mod revoked;
 pub mod rows;
+pub mod trust;
 
 pub use open::Where;

@@ -3,19 +3,22 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
-use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
+use crate::format::signature::{self, TrustError};
 use crate::format::signers::{self, Signers};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
-use crate::media::guarded::{Kind, read_text};
+use crate::media::guarded::{self, Kind};
 use crate::media::lock::is_being_written;
 use crate::media::sets::{self, FoundPart, Layout};
 use crate::progress::Progress;
 use crate::set::failing_drives::Failing;
-use crate::set::part::{Part, Signer};
+use crate::set::part::Part;
 use crate::set::refusal::breaks;
+use crate::set::trust::{self, Conditions, Signer, Trust};
 use crate::text::printable;
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -38,6 +41,10 @@ pub struct Where {
     pub set: Option<String>,
     /// A file of trusted signers; `None` if it is not known where there could be one.
     pub signers: Option<PathBuf>,
+    /// Who of them must have signed; anybody if nobody is named.
+    pub signer: Option<OsString>,
+    /// A file of keys that count for nobody.
+    pub revoked: Option<PathBuf>,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
 }
@@ -51,13 +58,32 @@ pub struct Set {
     pub links: Vec<PathBuf>,
 }
 
+impl Where {
+    fn conditions(&self, progress: &dyn Progress) -> Result<Conditions> {
+        Conditions::read(self.signer.as_deref(), self.revoked.as_deref(), progress)
+    }
+
+    /// Who is trusted, and under which conditions.
+    fn trust(&self, progress: &dyn Progress) -> Result<Trust> {
+        let Some(path) = self.signers.as_deref() else {
+            return Err(Error::untrusted(
+                "it is not known whom to trust: neither CKVAULT_HOME nor HOME says where the list is",
+                "set HOME, or CKVAULT_HOME, to an absolute path",
+            ));
+        };
+        let trust = Trust::new(path, load_signers(path, progress)?, self.conditions(progress)?, self.now)?;
+        trust.warnings().iter().for_each(|warning| progress.warn(warning));
+        Ok(trust)
+    }
+}
+
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
     let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;
-    let signers = load_signers(place.signers.as_deref(), progress)?;
+    let trust = place.trust(progress)?;
     let mut parts: Vec<Part> = Vec::new();
     for part in found.parts {
-        let (bytes, armour, signer) = trusted_manifest(&part, &signers, place.now)?;
+        let (bytes, armour, signer) = trusted_manifest(&part, &trust)?;
         // A directory that was renamed goes with the part that it is of.
         if let Some(known) = parts.iter_mut().find(|p| p.bytes == bytes) {
             known.dirs.extend(part.dirs);
@@ -73,8 +99,7 @@ pub fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
             signer,
             dirs: part.dirs,
             let_go: Vec::new(),
-            signers: signers.clone(),
-            now: place.now,
+            trust: trust.clone(),
             holdings: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
@@ -191,30 +216,22 @@ impl Set {
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
-pub fn load_signers(path: Option<&Path>, progress: &dyn Progress) -> Result<Signers> {
-    let Some(path) = path else {
-        return Err(Error::untrusted(
-            "it is not known whom to trust: neither CKVAULT_HOME nor HOME says where the list is",
-            "set HOME, or CKVAULT_HOME, to an absolute path",
-        ));
-    };
+pub fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
     let help = format!("put the sender's line into {}, or give --signers sender.pub", path.display());
-    let text = match read_text(path, signers::LONGEST, Kind::Trust, progress) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+    let file = match guarded::read(path, signers::LONGEST, Kind::Trust, progress)? {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
         }
-        other => other?,
+        other => other.map_err(Error::io("read", path))?,
     };
-    let signers = Signers::parse(&text);
-    let signers = signers.map_err(|e| {
-        Error::usage(
-            format!("{}, {e}", path.display()),
-            "mend the line; its format is that of ssh-keygen(1), ALLOWED SIGNERS",
-        )
-    })?;
-    match signers.is_empty() {
-        true => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
-        false => Ok(signers),
+    let signers = Signers::parse(&file, &TimeZone::system());
+    match (signers.is_empty(), signers.bad_lines()) {
+        (false, _) => Ok(signers),
+        (true, []) => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
+        (true, _) => Err(Error::untrusted(
+            trust::bad_lines(path, &signers),
+            "mend it; the format of a line is that of ssh-keygen(1), ALLOWED SIGNERS",
+        )),
     }
 }
 
@@ -235,7 +252,7 @@ fn copies(dirs: &[Dir], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
     }
 }
 
-fn trusted_manifest(found: &FoundPart, signers: &Signers, now: jiff::Timestamp) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
+fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
     let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
     let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST)?;
     if manifests.is_empty() || signatures.is_empty() {
@@ -254,7 +271,7 @@ fn trusted_manifest(found: &FoundPart, signers: &Signers, now: jiff::Timestamp) 
     let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
     let mut refusal: Option<TrustError> = None;
     for manifest in manifests {
-        match signatures.iter().map(|s| judge(s, &manifest, signers, now)).fold(None, better) {
+        match signatures.iter().map(|s| judge(s, &manifest, trust)).fold(None, better) {
             Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
             Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
             _ => {}
@@ -266,7 +283,7 @@ fn trusted_manifest(found: &FoundPart, signers: &Signers, now: jiff::Timestamp) 
     }
     match (trusted.len(), trusted.pop()) {
         (1, Some(pair)) => Ok(pair),
-        (0, _) => Err(refusal.unwrap_or(TrustError::Invalid).into()),
+        (0, _) => Err(trust.refuse(refusal.unwrap_or(TrustError::Invalid))),
         _ => Err(Error::untrusted(
             format!("{} holds different manifests, each signed by a trusted signer", printable(found.name.as_bytes())),
             "these drives are of different sets: bring those of one, or ask the sender which is right",
@@ -292,11 +309,8 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
 /// A signature that is trusted, and who made it; or why it is not.
 type Judged = Result<(Vec<u8>, Signer), TrustError>;
 
-fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Judged {
-    let key = Signature::parse(armour)?.verify(manifest)?;
-    let name = signers.judge(&key, now)?;
-    let signer = Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) };
-    Ok((armour.to_vec(), signer))
+fn judge(armour: &[u8], manifest: &[u8], trust: &Trust) -> Judged {
+    Ok((armour.to_vec(), trust.judge(armour, manifest)?))
 }
 
 fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
@@ -310,7 +324,7 @@ fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
 /// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
 fn rank(why: &TrustError) -> u8 {
     match why {
-        TrustError::Armour | TrustError::NotCanonical => 0,
+        TrustError::Armour | TrustError::NotCanonical | TrustError::Reserved => 0,
         TrustError::Invalid => 1,
         TrustError::Namespace(_) | TrustError::Algorithm(_) | TrustError::Untouched => 2,
         TrustError::Unknown(_) => 3,
@@ -343,12 +357,14 @@ pub struct Seen {
 
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
 pub fn peek(place: &Where, progress: &dyn Progress) -> Result<Vec<Seen>> {
+    // What is asked and cannot be answered is no reason to show a set without an answer.
+    place.conditions(progress)?;
     let refused = match open(place, progress) {
         Ok(set) => {
             let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
             return Ok(set.parts.into_iter().map(seen).collect());
         }
-        Err(refused @ (Error::Untrusted { .. } | Error::Usage { .. } | Error::Io { .. })) => refused,
+        Err(refused @ (Error::Untrusted { .. } | Error::Io { .. })) => refused,
         Err(other) => return Err(other),
     };
     let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;

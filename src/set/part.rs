@@ -1,25 +1,13 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
 use crate::format::manifest::{self, Manifest};
-use crate::format::signature::Signature;
-use crate::format::signers::Signers;
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
+use crate::set::trust::{Signer, Trust};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-
-/// Who signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// The name under which the key is trusted.
-    pub name: String,
-    /// The public key in one line.
-    pub key: String,
-    /// Its fingerprint.
-    pub fingerprint: String,
-}
 
 /// One volume of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,10 +35,8 @@ pub struct Part {
     pub dirs: Vec<Dir>,
     /// Those that were let go, to be found again.
     pub(crate) let_go: Vec<(PathBuf, Identity)>,
-    /// The signers that were asked.
-    pub signers: Signers,
-    /// The time that was asked for.
-    pub now: jiff::Timestamp,
+    /// Who was asked.
+    pub trust: Trust,
     /// See [`Part::holdings`].
     pub(crate) holdings: OnceLock<Vec<BTreeSet<u16>>>,
     /// What its drives could not read.
@@ -85,8 +71,7 @@ impl Part {
 
     /// Whether a signature is one over this manifest by somebody trusted.
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
-        let key = Signature::parse(armour).and_then(|s| s.verify(&self.bytes));
-        key.is_ok_and(|key| self.signers.judge(&key, self.now).is_ok())
+        self.trust.judge(armour, &self.bytes).is_ok()
     }
 
     /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what

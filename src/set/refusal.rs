@@ -26,6 +26,14 @@ impl From<TrustError> for Error {
             TrustError::Unknown(_) => {
                 "if you know this key, pass its .pub with --signers, or add it to allowed_signers"
             }
+            TrustError::OtherSigner { .. } => {
+                "if this signer may have packed the set, say so with --signer, or leave --signer out; else ask the sender"
+            }
+            TrustError::NamesNobody(_) => "say who must have signed, with --signer NAME",
+            TrustError::Revoked(_) => "ask the sender for an export that is signed with a new key",
+            TrustError::Unasked { .. } => {
+                "see that ssh-keygen runs and that there is room for temporary files, then try again"
+            }
             TrustError::Invalid | TrustError::Armour | TrustError::NotCanonical => {
                 "bring another drive of the set, or ask the sender for a new export"
             }

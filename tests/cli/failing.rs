@@ -78,6 +78,7 @@ fn place(vault: &Vault, drives: &[&str], disk: Disk) -> Where {
         set: None,
         signers: Some(vault.path("sender.pub")),
         now: jiff::Timestamp::now(),
+        ..Where::default()
     }
 }
 

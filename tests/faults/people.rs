@@ -80,6 +80,7 @@ impl Place {
             set: None,
             signers: Some(self.path("keys/allowed_signers")),
             now: jiff::Timestamp::now(),
+            ..Where::default()
         }
     }
 

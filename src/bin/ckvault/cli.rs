@@ -157,6 +157,12 @@ struct Signers {
     /// Trusted signers: an allowed_signers file of OpenSSH, or a .pub [default: allowed_signers]
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Who of them must have signed: a name, matched as `ssh-keygen -Y verify -I NAME` does [default: anybody]
+    #[arg(long, value_name = "NAME")]
+    signer: Option<OsString>,
+    /// Keys that count for nobody: a KRL of OpenSSH, or public keys, one a line
+    #[arg(long, value_name = "FILE")]
+    revoked: Option<PathBuf>,
 }
 
 /// Who opens.
@@ -254,6 +260,8 @@ pub struct List {
 pub struct Inspect {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    signers: Signers,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -291,18 +299,21 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Place {
-    fn meant(self, signers: Option<PathBuf>) -> Where {
+    fn meant(self, signers: Option<PathBuf>, trusted: Signers) -> Where {
         Where {
             disk: Disk::default(),
             drives: or_here(self.drives),
             set: self.set,
             signers,
+            signer: trusted.signer,
+            revoked: trusted.revoked,
             now: jiff::Timestamp::now(),
         }
     }
 
-    fn trusting(self, signers: Option<PathBuf>) -> Result<Where> {
-        Ok(self.meant(Some(or_default(signers, files::ALLOWED_SIGNERS)?)))
+    fn trusting(self, mut trusted: Signers) -> Result<Where> {
+        let signers = or_default(trusted.signers.take(), files::ALLOWED_SIGNERS)?;
+        Ok(self.meant(Some(signers), trusted))
     }
 }
 
@@ -363,7 +374,7 @@ impl Export {
 impl Verify {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self) -> Result<(verify::Options, bool)> {
-        let place = self.place.trusting(self.signers.signers)?;
+        let place = self.place.trusting(self.signers)?;
         Ok((verify::Options { place, this_drive: self.this_drive }, self.json))
     }
 }
@@ -371,7 +382,7 @@ impl Verify {
 impl Repair {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self) -> Result<(repair::Options, bool)> {
-        Ok((repair::Options { place: self.place.trusting(self.signers.signers)?, to: self.to }, self.json))
+        Ok((repair::Options { place: self.place.trusting(self.signers)?, to: self.to }, self.json))
     }
 }
 
@@ -379,7 +390,7 @@ impl Import {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self) -> Result<(import::Options, bool)> {
         let options = import::Options {
-            place: self.place.trusting(self.signers.signers)?,
+            place: self.place.trusting(self.signers)?,
             to: self.to,
             identities: all_or_default(self.identity.identity, files::IDENTITY)?,
             only: self.only,
@@ -403,7 +414,7 @@ impl Import {
 impl List {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self) -> Result<(list::Options, bool)> {
-        let place = self.place.trusting(self.signers.signers)?;
+        let place = self.place.trusting(self.signers)?;
         let identities = all_or_default(self.identity.identity, files::IDENTITY)?;
         Ok((list::Options { place, identities }, self.json))
     }
@@ -413,7 +424,9 @@ impl Inspect {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self) -> (Where, bool) {
         // It shows what anyone can see: without a list of signers, nobody vouches for that.
-        (self.place.meant(home::file(files::ALLOWED_SIGNERS).ok()), self.json)
+        let mut trusted = self.signers;
+        let signers = trusted.signers.take().or_else(|| home::file(files::ALLOWED_SIGNERS).ok());
+        (self.place.meant(signers, trusted), self.json)
     }
 }
 

@@ -1,0 +1,111 @@
+//! Whether somebody trusted signed a manifest: the list of signers, who was asked for, and which keys are revoked.
+
+use crate::error::{Error, Result};
+use crate::format::signature::{Signature, TrustError, fingerprint, public_line};
+use crate::format::signers::Signers;
+use crate::progress::Progress;
+use crate::set::revoked::Revoked;
+use crate::text::{listing, printable};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The name under which the key is trusted.
+    pub name: String,
+    /// The public key in one line.
+    pub key: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
+/// What is asked of a signer, besides standing in the list.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    signer: Option<Vec<u8>>,
+    revoked: Option<Arc<Revoked>>,
+}
+
+impl Conditions {
+    /// Reads which keys are revoked, and refuses what nobody can be asked for.
+    pub fn read(signer: Option<&OsStr>, revoked: Option<&Path>, progress: &dyn Progress) -> Result<Conditions> {
+        if signer.is_some_and(OsStr::is_empty) {
+            return Err(Error::usage(
+                "--signer names nobody",
+                "give the name of who must have signed, as in allowed_signers",
+            ));
+        }
+        let revoked = revoked.map(|path| Revoked::read(path, progress)).transpose()?.map(Arc::new);
+        Ok(Conditions { signer: signer.map(|name| name.as_bytes().to_owned()), revoked })
+    }
+}
+
+/// Who is trusted, and under which conditions.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    path: PathBuf,
+    signers: Arc<Signers>,
+    conditions: Conditions,
+    now: jiff::Timestamp,
+}
+
+impl Trust {
+    /// The signers are those of the file `path`, and must be valid at `now`.
+    pub fn new(path: &Path, signers: Signers, conditions: Conditions, now: jiff::Timestamp) -> Result<Trust> {
+        if conditions.signer.is_some() && !signers.has_names() {
+            return Err(Error::usage(
+                format!("{} is a public key, which has no name that --signer could ask for", path.display()),
+                "put the key into a file after a name (alice@lab ssh-ed25519 AAAA…), or leave --signer out",
+            ));
+        }
+        Ok(Trust { path: path.to_owned(), signers: Arc::new(signers), conditions, now })
+    }
+
+    /// Who signed `message` with this signature, if that is somebody trusted; else why not.
+    pub fn judge(&self, armour: &[u8], message: &[u8]) -> Result<Signer, TrustError> {
+        let key = Signature::parse(armour)?.verify(message)?;
+        let name = self.signers.judge(&key, self.conditions.signer.as_deref(), self.now)?;
+        // Asked last: a stranger's key is refused without running another program.
+        match self.conditions.revoked.as_ref().map_or(Ok(false), |revoked| revoked.contains(&key)) {
+            Ok(false) => Ok(Signer { name, key: public_line(&key), fingerprint: fingerprint(&key) }),
+            Ok(true) => Err(TrustError::Revoked(name)),
+            Err(why) => Err(TrustError::Unasked { name, why }),
+        }
+    }
+
+    /// The error of who is not trusted: perhaps one of the lines that cannot be read was meant to trust them.
+    pub fn refuse(&self, why: TrustError) -> Error {
+        let is_unknown = matches!(why, TrustError::Unknown(_));
+        match Error::from(why) {
+            Error::Untrusted { message, hint } if is_unknown && !self.signers.bad_lines().is_empty() => {
+                Error::untrusted(format!("{message}; {}", self.bad_lines()), hint)
+            }
+            error => error,
+        }
+    }
+
+    /// What whoever keeps the list of signers should know.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.signers.bad_lines().is_empty() { Vec::new() } else { vec![self.bad_lines()] }
+    }
+
+    fn bad_lines(&self) -> String {
+        bad_lines(&self.path, &self.signers)
+    }
+}
+
+/// The lines of a file of signers that cannot be read.
+pub fn bad_lines(path: &Path, signers: &Signers) -> String {
+    let lines: Vec<String> = signers.bad_lines().iter().map(ToString::to_string).collect();
+    let path = printable(path.as_os_str().as_bytes());
+    match &lines[..] {
+        [line] => format!("{path}, {line}, so this line trusts nobody"),
+        lines => format!(
+            "{path} has lines that cannot be read and trust nobody:{}",
+            listing(lines.iter().map(|l| l.as_bytes()))
+        ),
+    }
+}
