@@ -116,7 +116,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let (only, ask) = (globs(&options.only)?, Arc::new(ask));
     let set = open::open(&options.place)?;
     let identities = Identities::read(&options.identities, ask.clone())?;
-    let contents = contents::open(&set, &identities)?;
+    let contents = contents::open(&set, &identities, progress)?;
     let wanted = choose_entries(options, &set, &contents, only.as_ref())?;
     let segments = wanted.segments(&contents);
     let patience = Patience { ask: ask.can_change_drives(), salvage: options.salvage };

@@ -8,7 +8,7 @@ use crate::format::inventory::{Entry, Kind, Name};
 use crate::pipeline::contents;
 use crate::pipeline::open::{self, Where};
 use crate::pipeline::seal::identities::Identities;
-use crate::progress::Ask;
+use crate::progress::{Ask, Silent};
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -71,7 +71,7 @@ pub struct ReportedEntry {
 pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
     let set = open::open(&options.place)?;
     let identities = Identities::read(&options.identities, ask)?;
-    let contents = contents::open(&set, &identities)?;
+    let contents = contents::open(&set, &identities, &Silent::default())?;
     Ok(Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),

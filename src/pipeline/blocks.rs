@@ -14,7 +14,7 @@ use crate::pipeline::part::{Part, name_drives};
 use crate::pipeline::recent::Recent;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes that a reconstruction holds at a time, over all volumes.
 const REPAIR: usize = 16 << 20;
@@ -32,6 +32,8 @@ pub struct Blocks<'a> {
     pub(super) pages: Pages,
     pub(super) recent: Recent,
     repaired: Mutex<HashMap<At, Bits>>,
+    /// A volume here that is of another set or part, and which one, once somebody has looked.
+    pub(super) foreign: OnceLock<Option<(String, String)>>,
 }
 
 /// One volume of one group.
@@ -67,6 +69,7 @@ impl<'a> Blocks<'a> {
             pages: Pages::new(&set.manifest, hash_files.filter(|p| p.is_file()).collect()),
             recent: Recent::default(),
             repaired: Mutex::default(),
+            foreign: OnceLock::new(),
         })
     }
 
@@ -260,7 +263,7 @@ impl<'a> Blocks<'a> {
             }
             false => Error::lost(what, "ask the sender for a new export"),
         };
-        self.set.or_foreign(error)
+        self.or_foreign(error)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
-use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
+use crate::format::signature::{self, Message, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
 use crate::media::sets::{self, FoundPart, Layout};
@@ -12,7 +12,7 @@ use crate::pipeline::failing::Failing;
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
 use crate::text::printable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -81,6 +81,7 @@ pub fn open(place: &Where) -> Result<Set> {
             signers: signers.clone(),
             now: place.now,
             holdings: OnceLock::new(),
+            sums: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
         });
@@ -203,20 +204,25 @@ pub fn load_signers(path: &Path) -> Result<Signers> {
     }
 }
 
-/// All different copies of a metadata file; an error if there are some, but none can be read.
-fn copies(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
+/// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
+/// there were any; an error if there are some, but none can be read.
+fn each_copy(disk: &Disk, dirs: &[PathBuf], name: &str, limit: u64, take: &mut dyn FnMut(Vec<u8>)) -> Result<bool> {
     let places = dirs.iter().flat_map(|d| [d.join(name), d.join(names::COPY).join(name)]);
-    let (mut copies, mut failed): (Vec<Vec<u8>>, _) = (Vec::new(), None);
+    let (mut seen, mut failed) = (HashSet::new(), None);
     for path in places {
         match disk.read(&path, limit) {
-            Ok(bytes) if !copies.contains(&bytes) => copies.push(bytes),
+            Ok(bytes) => {
+                if seen.insert(blake3::hash(&bytes)) {
+                    take(bytes);
+                }
+            }
             Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((path, e)),
             _ => {}
         }
     }
     match failed {
-        Some((path, error)) if copies.is_empty() => Err(Error::on_drive("read", path)(error)),
-        _ => Ok(copies),
+        Some((path, error)) if seen.is_empty() => Err(Error::on_drive("read", path)(error)),
+        _ => Ok(!seen.is_empty()),
     }
 }
 
@@ -226,13 +232,25 @@ fn trusted_manifest(
     signers: &Signers,
     now: jiff::Timestamp,
 ) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
-    let manifests = copies(disk, &found.dirs, names::MANIFEST, manifest::LONGEST)?;
-    let signatures = copies(disk, &found.dirs, names::SIGNATURE, signature::LONGEST)?;
-    if manifests.is_empty() || signatures.is_empty() {
+    let mut signatures = Vec::new();
+    let mut read = |armour: Vec<u8>| signatures.push((Signature::parse(&armour), armour));
+    each_copy(disk, &found.dirs, names::SIGNATURE, signature::LONGEST, &mut read)?;
+    let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
+    let mut refusal: Option<TrustError> = None;
+    let mut look = |manifest: Vec<u8>| {
+        let message = Message::new(&manifest);
+        match signatures.iter().map(|(s, armour)| judge(s, armour, &message, signers, now)).fold(None, better) {
+            Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
+            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
+            _ => {}
+        }
+    };
+    let any = each_copy(disk, &found.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+    if !any || signatures.is_empty() {
         if let Some(dir) = found.dirs.iter().find(|dir| is_locked(dir)) {
             return Err(being_written(dir));
         }
-        let what = if manifests.is_empty() { "manifest" } else { "signature" };
+        let what = if any { "signature" } else { "manifest" };
         return Err(Error::untrusted(
             format!(
                 "{} has no {what}: the export was interrupted, or the drive is damaged",
@@ -240,15 +258,6 @@ fn trusted_manifest(
             ),
             "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
         ));
-    }
-    let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
-    let mut refusal: Option<TrustError> = None;
-    for manifest in manifests {
-        match signatures.iter().map(|s| judge(s, &manifest, signers, now)).fold(None, better) {
-            Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
-            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
-            _ => {}
-        }
     }
     // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
     if trusted.len() > 1 && trusted.iter().any(|(bytes, ..)| names_directory(bytes, &found.name)) {
@@ -279,8 +288,14 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
 /// A signature that is trusted, and who made it; or why it is not.
 type Judged = Result<(Vec<u8>, Signer), TrustError>;
 
-fn judge(armour: &[u8], manifest: &[u8], signers: &Signers, now: jiff::Timestamp) -> Judged {
-    let key = Signature::parse(armour)?.verify(manifest)?;
+fn judge(
+    signature: &Result<Signature, TrustError>,
+    armour: &[u8],
+    manifest: &Message,
+    signers: &Signers,
+    now: jiff::Timestamp,
+) -> Judged {
+    let key = signature.as_ref().map_err(TrustError::clone)?.verify_over(manifest)?;
     let name = signers.judge(&key, now)?;
     let signer = Signer { name: printable(name.as_bytes()), key: public_line(&key), fingerprint: fingerprint(&key) };
     Ok((armour.to_vec(), signer))
@@ -319,33 +334,40 @@ fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
 }
 
 /// What anyone can see of a part, trusted or not.
-pub struct Seen {
-    /// The manifest.
-    pub manifest: Manifest,
+pub struct Seen<T> {
+    /// The number of the part.
+    pub part: u32,
+    /// What was made of the manifest.
+    pub said: T,
     /// Who signed it, if the signature holds and the signer is trusted; else why not.
     pub signer: Result<Signer, String>,
     /// The directories that are here.
     pub dirs: Vec<PathBuf>,
 }
 
-/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
-pub fn peek(place: &Where) -> Result<Vec<Seen>> {
+/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
+/// what `see` makes of it is kept: nobody bounds how many there are.
+pub fn peek<T>(place: &Where, see: impl Fn(&Manifest) -> T) -> Result<Vec<Seen<T>>> {
+    let of = |manifest: &Manifest, signer, dirs| Seen { part: manifest.part, said: see(manifest), signer, dirs };
     let refused = match open(place) {
-        Ok(set) => {
-            let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
-            return Ok(set.parts.into_iter().map(seen).collect());
-        }
+        Ok(set) => return Ok(set.parts.into_iter().map(|p| of(&p.manifest, Ok(p.signer), p.dirs)).collect()),
         Err(refused @ (Error::Untrusted { .. } | Error::Usage { .. } | Error::Io { .. })) => refused,
         Err(other) => return Err(other),
     };
     let found = sets::find(&place.drives, place.set.as_deref(), &LAYOUT)?;
     let mut all = Vec::new();
     for part in found.parts {
-        let manifests = copies(&place.disk, &part.dirs, names::MANIFEST, manifest::LONGEST)?;
-        let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
-        all.extend(readable.map(|manifest| Seen { manifest, signer: Err(refused.to_string()), dirs: part.dirs }));
+        let mut seen = None;
+        let mut look = |bytes: Vec<u8>| {
+            if seen.is_none() {
+                let readable = Manifest::parse(&bytes).ok();
+                seen = readable.map(|manifest| of(&manifest, Err(refused.to_string()), part.dirs.clone()));
+            }
+        };
+        each_copy(&place.disk, &part.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+        all.extend(seen);
     }
-    all.sort_by_key(|seen| seen.manifest.part);
+    all.sort_by_key(|seen| seen.part);
     match all.is_empty() {
         false => Ok(all),
         true => Err(Error::untrusted(

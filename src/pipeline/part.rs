@@ -1,5 +1,6 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
+use crate::format::hashes::Value;
 use crate::format::manifest::{self, Manifest};
 use crate::format::signature::Signature;
 use crate::format::signers::Signers;
@@ -32,6 +33,8 @@ pub struct Part {
     pub now: jiff::Timestamp,
     /// See [`Part::holdings`].
     pub(super) holdings: OnceLock<Vec<BTreeSet<u16>>>,
+    /// The hash of the `B3SUMS` of each drive, once they were needed.
+    pub(super) sums: OnceLock<Vec<Value>>,
     /// What its drives could not read.
     pub(super) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.
@@ -72,13 +75,22 @@ impl Part {
         self.dirs.iter().map(|d| d.join(&name)).filter(there).collect()
     }
 
+    /// The drives of which a file is the `B3SUMS`. It is neither kept nor compared with that of each drive: there may be as many
+    /// files and drives as somebody likes.
+    pub(super) fn drives_said(&self, path: &Path) -> BTreeSet<u16> {
+        let mut hasher = blake3::Hasher::new();
+        let read = self.read_through(path, manifest::LONGEST, &mut |piece| {
+            hasher.update(piece);
+        });
+        let (said, known) = (hasher.finalize(), self.sums.get_or_init(|| self.manifest.b3sums_hashes()));
+        (1..).zip(known).filter(|(_, sums)| read.is_some() && said == **sums).map(|(drive, _)| drive).collect()
+    }
+
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
     fn drives_of(&self, dir: &Path) -> BTreeSet<u16> {
         let b3sums = [dir.join(names::B3SUMS), dir.join(names::COPY).join(names::B3SUMS)];
-        let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
-        let said: BTreeSet<u16> =
-            (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
+        let said: BTreeSet<u16> = b3sums.iter().flat_map(|path| self.drives_said(path)).collect();
         let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
         // A large set has thousands of volumes: none of a drive that is known to be here is opened.
         for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {

@@ -15,4 +15,6 @@ mod lies;
 mod numbers;
 mod paths;
 mod program;
+mod sealed;
 mod text;
+mod unsigned;
