@@ -93,7 +93,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let ask = Arc::new(ask);
     let set = open::open(&options.place, progress)?;
     let identities = Identities::read(&options.identities, ask.clone(), progress)?;
-    let contents = contents::open(&set, &identities)?;
+    let contents = contents::open(&set, &identities, progress)?;
     let request = Request {
         place: &options.place,
         to: &options.to,

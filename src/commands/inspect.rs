@@ -1,12 +1,15 @@
 //! `ckvault inspect`: what anyone can see of a set, trusted or not. Needs no secret, and reads no volume.
 
 use super::export::ReportedProgram;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::media::dir::Dir;
 use crate::pack::survives_as_placed;
 use crate::progress::Progress;
 use crate::set::open::{self, Where};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What can be seen.
 #[derive(Debug, Serialize)]
@@ -55,7 +58,7 @@ pub struct Report {
     /// The program that travels with the set, if one does.
     pub program: Option<ReportedProgram>,
     /// The directories that are here.
-    pub directories: Vec<std::path::PathBuf>,
+    pub directories: Vec<PathBuf>,
 }
 
 /// What a drive holds.
@@ -69,41 +72,75 @@ pub struct ReportedDrive {
 
 /// Reads the manifests.
 pub fn run(place: &Where, progress: &dyn Progress) -> Result<Report> {
-    let seen = open::peek(place, progress)?;
-    let (first, last) = (&seen[0], &seen[seen.len() - 1]);
-    let manifest = &first.manifest;
-    let mut drives: BTreeMap<u32, ReportedDrive> = BTreeMap::new();
-    for part in seen.iter().map(|s| &s.manifest) {
-        drives.extend((1..=part.drives).map(|d| (part.drive_number(d), ReportedDrive::default())));
-        for (_, _, _, volume) in part.volumes() {
-            let drive = drives.entry(part.drive_number(volume.drive)).or_default();
+    let mut seen = open::peek(place, Report::of_part, progress)?.into_iter();
+    let first = seen.next().ok_or_else(|| Error::Internal("a set without parts".into()))?;
+    let mut report = Report { directories: shown(&first.dirs), ..first.said };
+    match first.signer {
+        Ok(signer) => {
+            report.verified = true;
+            (report.signer, report.signer_fingerprint) = (Some(signer.name), Some(signer.fingerprint));
+        }
+        Err(why) => report.not_verified = Some(why),
+    }
+    for next in seen {
+        report.add(next.said);
+        report.directories.extend(shown(&next.dirs));
+    }
+    Ok(report)
+}
+
+fn shown(dirs: &[Dir]) -> Vec<PathBuf> {
+    dirs.iter().map(|dir| dir.path().to_owned()).collect()
+}
+
+impl Report {
+    /// What a manifest says, verified or not.
+    fn of_part(manifest: &Manifest) -> Report {
+        let number = |drive: u16| manifest.drive_number(drive);
+        let mut drives: BTreeMap<u32, ReportedDrive> =
+            (1..=manifest.drives).map(|d| (number(d), ReportedDrive::default())).collect();
+        for (_, _, _, volume) in manifest.volumes() {
+            let drive = drives.entry(number(volume.drive)).or_default();
             drive.volumes += 1;
             drive.bytes += volume.bytes;
         }
+        Report {
+            verified: false,
+            signer: None,
+            signer_fingerprint: None,
+            not_verified: None,
+            set: manifest.set.clone(),
+            label: manifest.label.clone(),
+            parts: vec![manifest.part],
+            last: manifest.last,
+            created: manifest.created.clone(),
+            format: manifest.format.clone(),
+            tool: manifest.tool.clone(),
+            recipient: manifest.recipient.clone(),
+            k: manifest.groups[0].k,
+            m: manifest.groups[0].m,
+            groups: manifest.groups.len(),
+            bytes: drives.values().map(|d| d.bytes).sum(),
+            segment_bytes: manifest.segment_bytes,
+            volume_bytes: manifest.volume_bytes,
+            drives,
+            survives: survives_as_placed(manifest),
+            program: ReportedProgram::of(manifest),
+            directories: Vec::new(),
+        }
     }
-    let signer = first.signer.as_ref().ok();
-    Ok(Report {
-        verified: signer.is_some(),
-        signer: signer.map(|s| s.name.clone()),
-        signer_fingerprint: signer.map(|s| s.fingerprint.clone()),
-        not_verified: first.signer.as_ref().err().cloned(),
-        set: manifest.set.clone(),
-        label: manifest.label.clone(),
-        parts: seen.iter().map(|s| s.manifest.part).collect(),
-        last: last.manifest.last,
-        created: manifest.created.clone(),
-        format: manifest.format.clone(),
-        tool: manifest.tool.clone(),
-        recipient: manifest.recipient.clone(),
-        k: manifest.groups[0].k,
-        m: manifest.groups[0].m,
-        groups: seen.iter().map(|s| s.manifest.groups.len()).sum(),
-        bytes: drives.values().map(|d| d.bytes).sum(),
-        segment_bytes: manifest.segment_bytes,
-        volume_bytes: manifest.volume_bytes,
-        drives,
-        survives: survives_as_placed(manifest),
-        program: ReportedProgram::of(manifest),
-        directories: seen.iter().flat_map(|s| &s.dirs).map(|dir| dir.path().to_owned()).collect(),
-    })
+
+    /// Takes in what a later part has more; the rest is the same in all.
+    fn add(&mut self, part: Report) {
+        self.parts.extend(part.parts);
+        self.last = part.last;
+        self.groups += part.groups;
+        // Drives of unverified parts may have the same numbers.
+        for (number, drive) in part.drives {
+            let known = self.drives.entry(number).or_default();
+            known.volumes = known.volumes.saturating_add(drive.volumes);
+            known.bytes = known.bytes.saturating_add(drive.bytes);
+        }
+        self.bytes = self.bytes.saturating_add(part.bytes);
+    }
 }

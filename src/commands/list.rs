@@ -71,7 +71,7 @@ pub struct ReportedEntry {
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let set = open::open(&options.place, progress)?;
     let identities = Identities::read(&options.identities, ask, progress)?;
-    let contents = contents::open(&set, &identities)?;
+    let contents = contents::open(&set, &identities, progress)?;
     Ok(Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),

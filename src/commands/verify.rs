@@ -21,6 +21,10 @@ pub struct Options {
     pub this_drive: bool,
 }
 
+/// What needs an identity to be judged: what the set contains; and whether who signed it has packed it as well, or put a signature
+/// to what another had packed.
+pub const NOT_JUDGED: [&str; 2] = ["contents", "packer"];
+
 /// What was found.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -48,6 +52,8 @@ pub struct Report {
     pub volumes: Vec<ReportedVolume>,
     /// Metadata files that are not as signed.
     pub files: Vec<ReportedFile>,
+    /// What nobody can judge without an identity: see [`NOT_JUDGED`].
+    pub not_judged: &'static [&'static str],
     /// What the set survives when it is whole.
     pub survives: Option<String>,
     /// Blocks that drives could not read, by the number of the drive.
@@ -141,6 +147,7 @@ fn untrusted(message: String, hint: String) -> Report {
         absent: Vec::new(),
         volumes: Vec::new(),
         files: Vec::new(),
+        not_judged: &NOT_JUDGED,
         survives: None,
         read_errors: BTreeMap::new(),
         bytes: 0,
@@ -163,6 +170,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         absent: set.absent(),
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),
+        not_judged: &NOT_JUDGED,
         survives: Some(survives_as_placed(manifest)),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),

@@ -3,11 +3,11 @@
 use super::deal::{Dealer, Place};
 use super::hashes::Value;
 use super::manifest::MOST_PARTS;
-use super::{FORMAT, FormatError, hash_hex, within};
+use super::{FORMAT, FormatError, hash_hex, json, within};
 use crate::text::printable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::fmt;
@@ -25,6 +25,8 @@ pub const MOST_XATTRS: usize = 1 << 14;
 /// The longest value of one, in bytes (Linux refuses longer ones).
 pub const LONGEST_XATTR: usize = 64 << 10;
 const LONGEST_XATTR_NAME: usize = 255;
+/// Rule 58: the most bytes of a text in a line, as it is spelt: six for each of the longest.
+const LONGEST_TEXT: u64 = 512 << 10;
 /// The most extents of a sparse file.
 pub const MOST_EXTENTS: usize = 1 << 16;
 /// Extents begin, and but for the end of the file end, at multiples of this: tar pads each to its records.
@@ -394,8 +396,8 @@ impl Reader {
     }
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, FormatError> {
-    serde_json::from_slice(line).map_err(|e| FormatError::Syntax(e.to_string()))
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, FormatError> {
+    json::parse(line, LONGEST_TEXT)
 }
 
 fn validate_head(head: Head) -> Result<Head, FormatError> {

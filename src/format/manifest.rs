@@ -3,14 +3,19 @@
 use super::filter::Filter;
 use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
 use super::header::Header;
-use super::{FORMAT, FormatError, hash_hex, hex, names, parse_id, valid_label, within};
+use super::{FORMAT, FormatError, hash_hex, hex, json, names, parse_id, valid_label, within};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// The most bytes that a manifest may have.
 pub const LONGEST: u64 = 64 << 20;
 /// The least volume size, in bytes.
 pub const LEAST_VOLUME: u64 = 2 << 20;
+/// The greatest, in bytes.
+pub const LARGEST_VOLUME: u64 = 1 << 46;
+/// Bytes of the tar stream in a segment: a power of two in this range.
+pub const SEGMENTS: RangeInclusive<u64> = 1 << 16..=1 << 20;
 /// The most volumes that a set may have.
 pub const MOST_VOLUMES: u64 = 1 << 16;
 /// The most drives that a set may have.
@@ -22,6 +27,8 @@ pub const LONGEST_SLOT: u64 = 16 << 20;
 /// The most bytes that a program that travels with a set may have.
 pub const LONGEST_PROGRAM: u64 = 256 << 20;
 const LONGEST_FILE: u64 = 1 << 50;
+/// Rule 58: the most bytes of a text in it, as it is spelt.
+const LONGEST_TEXT: u64 = 4 << 10;
 
 /// What a set consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +36,7 @@ pub struct Manifest {
     /// The version of the format.
     pub format: String,
     /// Features that a reader must know; unknown fields beside these may be ignored.
+    #[serde(deserialize_with = "json::at_most::<_, _, 64>")]
     pub critical: Vec<String>,
     /// The set's id: 32 hex digits.
     pub set: String,
@@ -56,8 +64,10 @@ pub struct Manifest {
     /// How many drives this part was written to, and every other part.
     pub drives: u16,
     /// The groups, in order.
+    #[serde(deserialize_with = "json::at_most::<_, _, 65536>")]
     pub groups: Vec<Group>,
     /// Metadata files that are the same on every drive, by name.
+    #[serde(deserialize_with = "json::names_at_most::<_, _, 64>")]
     pub files: BTreeMap<String, Listed>,
 }
 
@@ -69,6 +79,7 @@ pub struct Group {
     /// Parity volumes.
     pub m: u16,
     /// All of them, data first.
+    #[serde(deserialize_with = "json::at_most::<_, _, 255>")]
     pub volumes: Vec<Volume>,
 }
 
@@ -83,7 +94,7 @@ pub struct Volume {
     #[serde(with = "hash_hex")]
     pub blake3: Value,
     /// The values of its spans of 128 MiB, if it has more than one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::at_most::<_, _, 524288>", skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<Span>,
 }
 
@@ -132,6 +143,10 @@ pub fn volume_name(group: usize, index: usize, k: u16) -> String {
     }
 }
 
+fn b3sums_line(name: &str, volume: &Volume) -> String {
+    format!("{}  {name}\n", hex(&volume.blake3))
+}
+
 /// The group of a volume with this file name; `None` if it is not one of a volume.
 pub fn group_of_volume(name: &str) -> Option<u32> {
     let (group, volume) = name.strip_suffix(".ckv")?.strip_prefix('g')?.split_once('-')?;
@@ -162,18 +177,17 @@ impl Manifest {
         #[derive(Deserialize)]
         struct Version {
             format: String,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "json::at_most::<_, _, 64>")]
             critical: Vec<String>,
         }
-        let syntax = |e: serde_json::Error| FormatError::Syntax(e.to_string());
-        let version: Version = serde_json::from_slice(bytes).map_err(syntax)?;
+        let version: Version = json::parse(bytes, LONGEST_TEXT)?;
         if version.format != FORMAT {
             return Err(FormatError::Version(version.format));
         }
         if let Some(feature) = version.critical.into_iter().next() {
             return Err(FormatError::Critical(feature));
         }
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
+        let manifest: Manifest = json::parse(bytes, LONGEST_TEXT)?;
         manifest.validate()?;
         Ok(manifest)
     }
@@ -239,7 +253,16 @@ impl Manifest {
     /// The `B3SUMS` of a drive.
     pub fn b3sums(&self, drive: u16) -> Vec<u8> {
         let own = self.volumes().filter(|(_, _, _, v)| v.drive == drive);
-        own.map(|(_, _, name, v)| format!("{}  {name}\n", hex(&v.blake3))).collect::<String>().into_bytes()
+        own.map(|(_, _, name, v)| b3sums_line(&name, v)).collect::<String>().into_bytes()
+    }
+
+    /// The hashes of the `B3SUMS` of all drives, in order.
+    pub fn b3sums_hashes(&self) -> Vec<Value> {
+        let mut all = vec![blake3::Hasher::new(); self.drives.into()];
+        for (_, _, name, volume) in self.volumes() {
+            all[usize::from(volume.drive) - 1].update(b3sums_line(&name, volume).as_bytes());
+        }
+        all.iter().map(|hasher| *hasher.finalize().as_bytes()).collect()
     }
 
     /// Where the block values of each volume begin in `hashes.b3`, in values; and how many there are.
@@ -278,8 +301,8 @@ impl Manifest {
             return Err(FormatError::Contradiction("part and previous do not agree".into()));
         }
         within("drives", self.drives.into(), 1, MOST_DRIVES)?;
-        within("volume size", self.volume_bytes, LEAST_VOLUME, 1 << 46)?;
-        within("segment size", self.segment_bytes.into(), 1 << 16, 1 << 20)?;
+        within("volume size", self.volume_bytes, LEAST_VOLUME, LARGEST_VOLUME)?;
+        within("segment size", self.segment_bytes.into(), *SEGMENTS.start(), *SEGMENTS.end())?;
         if !self.segment_bytes.is_power_of_two() {
             return Err(FormatError::Contradiction("the segment size is not a power of two".into()));
         }
@@ -469,6 +492,14 @@ pub(crate) mod tests {
         let parsed = Manifest::parse(&manifest.encode()).unwrap();
         assert_eq!(parsed.program().map(|p| p.bytes), Some(LONGEST_PROGRAM));
         assert_eq!(parsed.metadata().last(), Some("ckvault"));
+    }
+
+    #[test]
+    fn sums_are_hashed_as_they_are_written() {
+        let manifest = Manifest { drives: 3, ..sample(4, 2, 2) };
+        let hashes = manifest.b3sums_hashes();
+        let written = (1..=3).map(|drive| *blake3::hash(&manifest.b3sums(drive)).as_bytes());
+        assert!(hashes.iter().copied().eq(written) && hashes[2] == *blake3::hash(b"").as_bytes());
     }
 
     #[test]

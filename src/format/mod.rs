@@ -7,8 +7,10 @@ pub mod frame;
 pub mod hashes;
 pub mod header;
 pub mod inventory;
+pub mod json;
 pub mod manifest;
 pub mod recovery;
+pub mod sealed;
 pub mod signature;
 pub mod signers;
 

@@ -1,7 +1,9 @@
 //! SSHSIG (OpenSSH PROTOCOL.sshsig) over the bytes of a manifest, made and checked with keys that sites already have.
 
+use ::signature::Verifier as _;
 pub use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use std::cell::OnceCell;
 
 /// The namespace of signatures over manifests.
 pub const NAMESPACE: &str = "ckvault";
@@ -101,6 +103,11 @@ impl Signature {
     /// Verifies the signature over `message` and returns the key that made it. Whether that key is trusted is for
     /// [`super::signers::Signers`] to say.
     pub fn verify(&self, message: &[u8]) -> Result<KeyData, TrustError> {
+        self.verify_over(&Message::new(message))
+    }
+
+    /// The same over a message that may have other signatures.
+    pub fn verify_over(&self, message: &Message) -> Result<KeyData, TrustError> {
         let key = self.0.public_key();
         match key.algorithm() {
             Algorithm::Ed25519 => {}
@@ -110,9 +117,33 @@ impl Signature {
         if self.0.namespace() != NAMESPACE {
             return Err(TrustError::Namespace(self.0.namespace().to_owned()));
         }
-        let public = PublicKey::from(key.clone());
-        public.verify(NAMESPACE, message, &self.0).map_err(|_| TrustError::Invalid)?;
+        let signed = message.signed(self.0.hash_alg()).ok_or(TrustError::Invalid)?;
+        key.verify(signed, self.0.signature()).map_err(|_| TrustError::Invalid)?;
         Ok(key.clone())
+    }
+}
+
+/// Bytes that signatures are over. They are hashed once, however many signatures there are.
+pub struct Message<'m> {
+    bytes: &'m [u8],
+    sha256: OnceCell<Option<Vec<u8>>>,
+    sha512: OnceCell<Option<Vec<u8>>>,
+}
+
+impl Message<'_> {
+    /// For these bytes.
+    pub fn new(bytes: &[u8]) -> Message<'_> {
+        Message { bytes, sha256: OnceCell::new(), sha512: OnceCell::new() }
+    }
+
+    /// What a key signs for a message with this hash.
+    fn signed(&self, hash: HashAlg) -> Option<&[u8]> {
+        let known = match hash {
+            HashAlg::Sha256 => &self.sha256,
+            HashAlg::Sha512 => &self.sha512,
+            _ => return None,
+        };
+        known.get_or_init(|| SshSig::signed_data(NAMESPACE, hash, self.bytes).ok()).as_deref()
     }
 }
 

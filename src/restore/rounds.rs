@@ -141,7 +141,7 @@ impl Restore<'_> {
         self.gather.has_come(&here.present());
         self.set.arrive(here)?;
         for part in self.set.parts.iter().filter(|p| !p.dirs.is_empty()) {
-            self.contents.learn(part)?;
+            self.contents.learn(part, self.progress)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::stages::parity::Codec;
 use crate::threads::lock;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes that a reconstruction holds at a time, over all volumes.
 const REPAIR: usize = 16 << 20;
@@ -32,6 +32,8 @@ pub struct Blocks<'a> {
     pub(crate) pages: Pages,
     pub(crate) recent: Recent,
     repaired: Mutex<HashMap<At, Bits>>,
+    /// A volume here that is of another set or part, and which one, once somebody has looked.
+    pub(super) foreign: OnceLock<Option<(String, String)>>,
 }
 
 /// What was found of a block, the best first.
@@ -58,6 +60,7 @@ impl<'a> Blocks<'a> {
             pages: Pages::new(&set.manifest, hash_files.filter(|at| at.dir.has_file(&at.name)).collect()),
             recent: Recent::default(),
             repaired: Mutex::default(),
+            foreign: OnceLock::new(),
         })
     }
 
@@ -251,7 +254,7 @@ impl<'a> Blocks<'a> {
             }
             false => Error::lost(what, "ask the sender for a new export"),
         };
-        self.set.or_foreign(error)
+        self.or_foreign(error)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, pla
 use crate::format::names;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
+use crate::progress::Progress;
 use crate::set::open::Set;
 use crate::set::part::Part;
 use crate::set::refusal::breaks;
@@ -54,11 +55,11 @@ impl Table {
 }
 
 /// Opens the key slot and reads the inventory of each part that is here.
-pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
+pub fn open(set: &Set, identities: &Identities, progress: &dyn Progress) -> Result<Contents> {
     let identity = open_slot(set, identities)?;
     let mut contents: Option<Contents> = None;
     for part in &set.parts {
-        let inventory = read_inventory(part, &identity)?;
+        let inventory = read_inventory(part, &identity, progress)?;
         match &mut contents {
             None => contents = Some(Contents::begin(part, inventory, identity.clone())?),
             Some(contents) => contents.add(part, inventory)?,
@@ -86,11 +87,11 @@ impl Contents {
     }
 
     /// Reads what a part of the set says, if that is not known yet; returns whether it was not.
-    pub fn learn(&mut self, part: &Part) -> Result<bool> {
+    pub fn learn(&mut self, part: &Part, progress: &dyn Progress) -> Result<bool> {
         if self.tables.contains_key(&part.manifest.part) {
             return Ok(false);
         }
-        let inventory = read_inventory(part, &self.identity)?;
+        let inventory = read_inventory(part, &self.identity, progress)?;
         self.add(part, inventory).map(|()| true)
     }
 
@@ -132,26 +133,29 @@ impl Contents {
 }
 
 /// Reads the inventory from a good copy, or from another one if the drive fails meanwhile.
-fn read_inventory(set: &Part, identity: &SetIdentity) -> Result<Inventory> {
+fn read_inventory(set: &Part, identity: &SetIdentity, progress: &dyn Progress) -> Result<Inventory> {
     let mut failed = None;
     for copy in set.good_copies(names::INVENTORY) {
-        match read_copy(set, identity, &copy) {
+        match read_copy(set, identity, &copy, progress) {
             Err(error @ Error::Drive { .. }) => failed = Some(error),
             other => return other,
         }
     }
     match set.combined(names::INVENTORY) {
-        Some(bytes) => read_lines(set, identity, bytes.as_slice()),
+        Some(bytes) => read_lines(set, identity, bytes.as_slice(), progress),
         None => Err(failed.unwrap_or_else(|| set.without(names::INVENTORY))),
     }
 }
 
 /// A drive may return other bytes when it is read again: what was used is what must have the signed hash.
-fn read_copy(set: &Part, identity: &SetIdentity, copy: &Location) -> Result<Inventory> {
+fn read_copy(set: &Part, identity: &SetIdentity, copy: &Location, progress: &dyn Progress) -> Result<Inventory> {
     let path = &copy.path();
     let file = copy.open().map_err(Error::on_drive("read", path))?;
     let mut hashing = Hashing { file, hasher: blake3::Hasher::new(), failed: None };
-    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing));
+    let read = read_lines(set, identity, BufReader::with_capacity(1 << 17, &mut hashing), progress);
+    if let Err(Error::Interrupted) = read {
+        return read;
+    }
     if let Some(error) = hashing.failed.take() {
         return Err(Error::on_drive("read", path)(error));
     }
@@ -166,23 +170,24 @@ fn read_copy(set: &Part, identity: &SetIdentity, copy: &Location) -> Result<Inve
     }
 }
 
-fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl Read) -> Result<Inventory> {
-    let unreadable = |e: std::io::Error| breaks(names::INVENTORY)(FormatError::Syntax(e.to_string()));
+fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl BufRead, progress: &dyn Progress) -> Result<Inventory> {
+    let rule = |e: std::io::Error| e.downcast().unwrap_or_else(|e| FormatError::Syntax(e.to_string()));
+    let unreadable = |e| breaks(names::INVENTORY)(rule(e));
     let plain = identity.reader(sealed).map_err(unreadable)?;
     let mut lines = compress::reader(plain).map_err(unreadable)?;
     let mut reader = Reader::new(set.manifest.groups[0].k, set.manifest.volume_bytes);
     let mut line = Vec::new();
-    loop {
+    while !progress.cancelled() {
         line.clear();
         lines.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line).map_err(unreadable)?;
         if line.is_empty() {
-            break;
+            return reader.finish().map_err(breaks(names::INVENTORY));
         }
         crate::format::within("length of a line", line.len() as u64, 1, LONGEST_LINE)
             .and_then(|()| reader.line(&line))
             .map_err(breaks(names::INVENTORY))?;
     }
-    reader.finish().map_err(breaks(names::INVENTORY))
+    Err(Error::Interrupted)
 }
 
 /// Hashes what is read, and keeps the error of a failing drive apart from those of the layers above.

@@ -19,13 +19,22 @@ impl Part {
         self.dirs.len() < before
     }
 
+    /// The drives of which a file is the `B3SUMS`. It is neither kept nor compared with that of each drive: there may be as many
+    /// files and drives as somebody likes.
+    pub fn drives_said(&self, file: &Location) -> BTreeSet<u16> {
+        let mut hasher = blake3::Hasher::new();
+        let read = self.read_through(file, manifest::LONGEST, &mut |piece| {
+            hasher.update(piece);
+        });
+        let (said, known) = (hasher.finalize(), self.sums.get_or_init(|| self.manifest.b3sums_hashes()));
+        (1..).zip(known).filter(|(_, sums)| read.is_some() && said == **sums).map(|(drive, _)| drive).collect()
+    }
+
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
     fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
         let b3sums = names::both(names::B3SUMS).map(|name| dir.at(name));
-        let texts: Vec<Vec<u8>> = b3sums.iter().filter_map(|p| self.read_whole(p, manifest::LONGEST)).collect();
-        let said: BTreeSet<u16> =
-            (1..=self.manifest.drives).filter(|d| texts.contains(&self.manifest.b3sums(*d))).collect();
+        let said: BTreeSet<u16> = b3sums.iter().flat_map(|file| self.drives_said(file)).collect();
         let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
         // A large set has thousands of volumes: none of a drive that is known to be here is opened.
         for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {

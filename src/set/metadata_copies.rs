@@ -1,14 +1,16 @@
 //! Metadata files that every drive has twice: whichever copy is good, and, where none is, what they say together.
 
 use crate::error::Error;
-use crate::format::manifest::LONGEST_SLOT;
-use crate::format::names;
+use crate::format::sealed::{Header, SLOT};
+use crate::format::{FormatError, names};
 use crate::media::dir::Location;
 use crate::set::part::{Part, name_drives};
-use crate::stages::seal;
+use std::collections::HashSet;
 
 /// Copies longer than this are not combined.
 const LONGEST_COMBINED: u64 = 64 << 20;
+/// Copies that are combined have so many bytes together, however many drives there are.
+const MOST_HELD: u64 = 256 << 20;
 /// Combinations of doubtful bytes that are tried, and the bytes that may be hashed for that.
 const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
@@ -42,8 +44,9 @@ impl Part {
             return Some(slot.clone());
         }
         let read = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
-        let mut copies: Vec<Vec<u8>> = read.filter(|bytes| bytes.len() as u64 == listed.bytes).collect();
-        copies.dedup();
+        let mut seen = HashSet::new();
+        let different = read.filter(|bytes| bytes.len() as u64 == listed.bytes && seen.insert(blake3::hash(bytes)));
+        let copies: Vec<Vec<u8>> = different.take((MOST_HELD / listed.bytes.max(1)) as usize).collect();
         let mut bytes = copies.first()?.clone();
         let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
         for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {
@@ -88,12 +91,21 @@ impl Part {
         if self.proven(names::KEYS).is_some() {
             return None;
         }
-        let mut copies = self.places(names::KEYS).into_iter().filter_map(|at| self.read_whole(&at, LONGEST_SLOT));
-        copies.any(|bytes| seal::is_age_file(&bytes)).then(|| {
+        self.places(names::KEYS).iter().any(|at| self.begins_as_slot(at)).then(|| {
             Error::untrusted(
                 "no keys.age here is the one that the signed manifest names, but one is a whole key slot: that of another set, or one that somebody changed",
                 "bring another drive of the set, or ask the sender for a new export",
             )
         })
+    }
+
+    /// Whether a file has the header of an age file, whole or longer than any that is read. Nobody signed it: it is looked at,
+    /// not parsed.
+    fn begins_as_slot(&self, at: &Location) -> bool {
+        let Some(len) = self.source(at).and_then(|source| source.file.metadata().ok()).map(|m| m.len()) else {
+            return false;
+        };
+        let begin = self.read_range(at, 0, len.min(SLOT.bytes as u64 + 1) as usize).unwrap_or_default();
+        matches!(Header::scan(&begin, SLOT), Ok(_) | Err(FormatError::Limit { .. }))
     }
 }

@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod contents;
 pub mod entry_key;
 pub mod failing_drives;
+pub mod foreign;
 pub mod homes;
 pub mod mended;
 pub mod metadata_copies;

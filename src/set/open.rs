@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
-use crate::format::signature::{self, TrustError};
+use crate::format::signature::{self, Message, Signature, TrustError};
 use crate::format::signers::{self, Signers};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
@@ -17,7 +17,7 @@ use crate::set::refusal::breaks;
 use crate::set::trust::{self, Conditions, Signer, Trust};
 use crate::text::printable;
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -101,6 +101,7 @@ pub fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
             let_go: Vec::new(),
             trust: trust.clone(),
             holdings: OnceLock::new(),
+            sums: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
         });
@@ -235,31 +236,48 @@ pub fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
     }
 }
 
-/// All different copies of a metadata file; an error if there are some, but none can be read.
-fn copies(dirs: &[Dir], name: &str, limit: u64) -> Result<Vec<Vec<u8>>> {
+/// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
+/// there were any; an error if there are some, but none can be read.
+fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<u8>)) -> Result<bool> {
     let places = dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
-    let (mut copies, mut failed): (Vec<Vec<u8>>, _) = (Vec::new(), None);
+    let (mut seen, mut failed) = (HashSet::new(), None);
     for at in places {
         match at.dir.read(&at.name, limit) {
-            Ok(bytes) if !copies.contains(&bytes) => copies.push(bytes),
+            Ok(bytes) => {
+                if seen.insert(blake3::hash(&bytes)) {
+                    take(bytes);
+                }
+            }
             Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((at.path(), e)),
             _ => {}
         }
     }
     match failed {
-        Some((path, error)) if copies.is_empty() => Err(Error::on_drive("read", path)(error)),
-        _ => Ok(copies),
+        Some((path, error)) if seen.is_empty() => Err(Error::on_drive("read", path)(error)),
+        _ => Ok(!seen.is_empty()),
     }
 }
 
 fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<(Vec<u8>, Vec<u8>, Signer)> {
-    let manifests = copies(&found.dirs, names::MANIFEST, manifest::LONGEST)?;
-    let signatures = copies(&found.dirs, names::SIGNATURE, signature::LONGEST)?;
-    if manifests.is_empty() || signatures.is_empty() {
+    let mut signatures = Vec::new();
+    let mut read = |armour: Vec<u8>| signatures.push((Signature::parse(&armour), armour));
+    each_copy(&found.dirs, names::SIGNATURE, signature::LONGEST, &mut read)?;
+    let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
+    let mut refusal: Option<TrustError> = None;
+    let mut look = |manifest: Vec<u8>| {
+        let message = Message::new(&manifest);
+        match signatures.iter().map(|(s, armour)| judge(s, armour, &message, trust)).fold(None, better) {
+            Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
+            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
+            _ => {}
+        }
+    };
+    let any = each_copy(&found.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+    if !any || signatures.is_empty() {
         if let Some(dir) = found.dirs.iter().find(|dir| is_being_written(dir)) {
             return Err(being_written(dir));
         }
-        let what = if manifests.is_empty() { "manifest" } else { "signature" };
+        let what = if any { "signature" } else { "manifest" };
         return Err(Error::untrusted(
             format!(
                 "{} has no {what}: the export was interrupted, or the drive is damaged",
@@ -267,15 +285,6 @@ fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<(Vec<u8>, Vec<u8
             ),
             "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
         ));
-    }
-    let mut trusted: Vec<(Vec<u8>, Vec<u8>, Signer)> = Vec::new();
-    let mut refusal: Option<TrustError> = None;
-    for manifest in manifests {
-        match signatures.iter().map(|s| judge(s, &manifest, trust)).fold(None, better) {
-            Some(Ok((armour, signer))) => trusted.push((manifest, armour, signer)),
-            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
-            _ => {}
-        }
     }
     // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
     if trusted.len() > 1 && trusted.iter().any(|(bytes, ..)| names_directory(bytes, &found.name)) {
@@ -309,8 +318,9 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
 /// A signature that is trusted, and who made it; or why it is not.
 type Judged = Result<(Vec<u8>, Signer), TrustError>;
 
-fn judge(armour: &[u8], manifest: &[u8], trust: &Trust) -> Judged {
-    Ok((armour.to_vec(), trust.judge(armour, manifest)?))
+fn judge(signature: &Result<Signature, TrustError>, armour: &[u8], manifest: &Message, trust: &Trust) -> Judged {
+    let signature = signature.as_ref().map_err(TrustError::clone)?;
+    Ok((armour.to_vec(), trust.judge_over(signature, manifest)?))
 }
 
 fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
@@ -346,35 +356,42 @@ fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
 }
 
 /// What anyone can see of a part, trusted or not.
-pub struct Seen {
-    /// The manifest.
-    pub manifest: Manifest,
+pub struct Seen<T> {
+    /// The number of the part.
+    pub part: u32,
+    /// What was made of the manifest.
+    pub said: T,
     /// Who signed it, if the signature holds and the signer is trusted; else why not.
     pub signer: Result<Signer, String>,
     /// The directories that are here.
     pub dirs: Vec<Dir>,
 }
 
-/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one.
-pub fn peek(place: &Where, progress: &dyn Progress) -> Result<Vec<Seen>> {
+/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
+/// what `see` makes of it is kept: nobody bounds how many there are.
+pub fn peek<T>(place: &Where, see: impl Fn(&Manifest) -> T, progress: &dyn Progress) -> Result<Vec<Seen<T>>> {
     // What is asked and cannot be answered is no reason to show a set without an answer.
     place.conditions(progress)?;
+    let of = |manifest: &Manifest, signer, dirs| Seen { part: manifest.part, said: see(manifest), signer, dirs };
     let refused = match open(place, progress) {
-        Ok(set) => {
-            let seen = |p: Part| Seen { manifest: p.manifest, signer: Ok(p.signer), dirs: p.dirs };
-            return Ok(set.parts.into_iter().map(seen).collect());
-        }
+        Ok(set) => return Ok(set.parts.into_iter().map(|p| of(&p.manifest, Ok(p.signer), p.dirs)).collect()),
         Err(refused @ (Error::Untrusted { .. } | Error::Io { .. })) => refused,
         Err(other) => return Err(other),
     };
     let found = sets::find(&place.disk, &place.drives, place.set.as_deref(), &LAYOUT)?;
     let mut all = Vec::new();
     for part in found.parts {
-        let manifests = copies(&part.dirs, names::MANIFEST, manifest::LONGEST)?;
-        let readable = manifests.iter().find_map(|bytes| Manifest::parse(bytes).ok());
-        all.extend(readable.map(|manifest| Seen { manifest, signer: Err(refused.to_string()), dirs: part.dirs }));
+        let mut seen = None;
+        let mut look = |bytes: Vec<u8>| {
+            if seen.is_none() {
+                let readable = Manifest::parse(&bytes).ok();
+                seen = readable.map(|manifest| of(&manifest, Err(refused.to_string()), part.dirs.clone()));
+            }
+        };
+        each_copy(&part.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+        all.extend(seen);
     }
-    all.sort_by_key(|seen| seen.manifest.part);
+    all.sort_by_key(|seen| seen.part);
     match all.is_empty() {
         false => Ok(all),
         true => Err(Error::untrusted(

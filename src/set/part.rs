@@ -1,5 +1,6 @@
 //! One part of a set that is here: its directories, its files, and which drives they are the copies of.
 
+use crate::format::hashes::Value;
 use crate::format::manifest::{self, Manifest};
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
@@ -39,6 +40,8 @@ pub struct Part {
     pub trust: Trust,
     /// See [`Part::holdings`].
     pub(crate) holdings: OnceLock<Vec<BTreeSet<u16>>>,
+    /// The hash of the `B3SUMS` of each drive, once they were needed.
+    pub(crate) sums: OnceLock<Vec<Value>>,
     /// What its drives could not read.
     pub(crate) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.

@@ -22,13 +22,20 @@ impl Blocks<'_> {
         if let Some(known) = self.pages.known(&key) {
             return known;
         }
-        if let Some(found) = self.copies(at, page).into_iter().find_map(|values| self.prove(at, page, values)) {
-            return self.pages.keep(key, Some(found));
-        }
-        match self.pages.is_proving() {
+        self.page_of_copies(at, page).or_else(|| match self.pages.is_proving() {
             true => self.page_while_proving(at, page),
             false => self.prove_page(at, page),
-        }
+        })
+    }
+
+    /// The same without reading any volume: for who is about to say why that failed.
+    pub(super) fn page_at_hand(&self, at: At, page: usize) -> Option<Page> {
+        self.pages.known(&(at, page)).unwrap_or_else(|| self.page_of_copies(at, page))
+    }
+
+    fn page_of_copies(&self, at: At, page: usize) -> Option<Page> {
+        let found = self.copies(at, page).into_iter().find_map(|values| self.prove(at, page, values))?;
+        self.pages.keep((at, page), Some(found))
     }
 
     /// The slow way to a page that no copy proves. One thread at a time goes it: others that need such a page wait.

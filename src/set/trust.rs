@@ -1,7 +1,7 @@
 //! Whether somebody trusted signed a manifest: the list of signers, who was asked for, and which keys are revoked.
 
 use crate::error::{Error, Result};
-use crate::format::signature::{Signature, TrustError, fingerprint, public_line};
+use crate::format::signature::{Message, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::Signers;
 use crate::progress::Progress;
 use crate::set::revoked::Revoked;
@@ -66,7 +66,12 @@ impl Trust {
 
     /// Who signed `message` with this signature, if that is somebody trusted; else why not.
     pub fn judge(&self, armour: &[u8], message: &[u8]) -> Result<Signer, TrustError> {
-        let key = Signature::parse(armour)?.verify(message)?;
+        self.judge_over(&Signature::parse(armour)?, &Message::new(message))
+    }
+
+    /// The same where one of them is judged with several of the other.
+    pub fn judge_over(&self, signature: &Signature, message: &Message) -> Result<Signer, TrustError> {
+        let key = signature.verify_over(message)?;
         let name = self.signers.judge(&key, self.conditions.signer.as_deref(), self.now)?;
         // Asked last: a stranger's key is refused without running another program.
         match self.conditions.revoked.as_ref().map_or(Ok(false), |revoked| revoked.contains(&key)) {

@@ -3,6 +3,7 @@
 use crate::support::*;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -87,6 +88,29 @@ fn an_interrupted_export_leaves_no_directory_and_ends_with_130() {
         let ran = ran.ends(130);
         ran.check(ran.stdout.is_empty() && ran.stderr.contains("interrupted"), "not a word of it");
         assert!(names_in(&vault.path("usb")).is_empty(), "{:?}", names_in(&vault.path("usb")));
+    }
+}
+
+/// Nothing has to be tidied up then, so that it does not matter what it waits for.
+#[test]
+fn what_only_reads_ends_at_the_first_signal() {
+    let vault = Vault::new();
+    vault.exported(50_000, "2+1");
+    vault.make(&["bin", "waits"]);
+    // A plugin that does not answer while anybody waits for it.
+    let plugin =
+        format!("#!/bin/sh\n: > {}\nexec timeout 50 cat 3>&1 >/dev/null\n", vault.path("waits/here").display());
+    fs::write(vault.path("bin/age-plugin-toy"), plugin).unwrap();
+    fs::set_permissions(vault.path("bin/age-plugin-toy"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(vault.path("toy.txt"), "AGE-PLUGIN-TOY-1W3HHJN6HVV8\n").unwrap();
+    let path = format!("{}:{}", vault.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    for name in ["INT", "TERM", "HUP"] {
+        anew(&vault.path("waits"));
+        let list = vault.call("receiver", "list usb --identity toy.txt").env("PATH", &path);
+        let (command, child) = started(list, &vault.path("waits"), "here").unwrap();
+        signal(&child, name);
+        let ran = ended(&command, child).unwrap().ends(130).says("interrupted");
+        ran.check(ran.stdout.is_empty(), "there is something on stdout");
     }
 }
 

@@ -358,10 +358,6 @@ fn a_line_that_cannot_be_read_is_a_warning_with_file_and_line() {
 }
 
 #[track_caller]
-fn list_of(value: &serde_json::Value) -> &Vec<serde_json::Value> {
-    crate::support::list(value)
-}
-
 #[test]
 fn a_revoked_key_counts_for_nobody() {
     if !need(&["ssh-keygen"]) {

@@ -93,6 +93,10 @@ pub struct Recipe {
     pub edit_packed: Edit<Vec<u8>>,
     /// What the key slot holds.
     pub edit_slot: Edit<String>,
+    /// Who else can open the inventory and the frames.
+    pub others: [Vec<Box<dyn age::Recipient>>; 2],
+    /// The files that the manifest lists, by name, as they are then listed.
+    pub edit_listed: Edit<Vec<(&'static str, Vec<u8>)>>,
     /// All volumes, by group and index.
     pub edit_volumes: Edit<Vec<Vec<u8>>>,
     pub edit_hashes: Edit<Vec<u8>>,
@@ -121,6 +125,8 @@ impl Recipe {
             }),
             edit_packed: Box::new(|_| ()),
             edit_slot: Box::new(|_| ()),
+            others: [Vec::new(), Vec::new()],
+            edit_listed: Box::new(|_| ()),
             edit_volumes: Box::new(|_| ()),
             edit_hashes: Box::new(|_| ()),
             edit_manifest: Box::new(|_| ()),
@@ -143,17 +149,18 @@ impl Recipe {
         let mut hashes = volumes.iter().flat_map(|v| values(v)).collect();
         (self.edit_hashes)(&mut hashes);
         let lines = self.make_lines(head, &offsets, &places);
-        let listed = [
+        let mut listed = vec![
             ("keys.age", self.slot(keys, &own)),
             ("inventory.age", self.make_inventory(&lines, &own)?),
             ("hashes.b3", hashes),
             ("RECOVER.txt", b"see ckvault-format(5)\n".to_vec()),
             ("recover.py", b"raise SystemExit('see ckvault-format(5)')\n".to_vec()),
         ];
+        (self.edit_listed)(&mut listed);
         let manifest = self.make_manifest(&own, &volumes, &listed, drives.len());
         let mut signature = keys.sign("ckvault", &manifest);
         (self.edit_signature)(&mut signature);
-        let mut files: Vec<(&str, Vec<u8>)> = listed.into();
+        let mut files: Vec<(&str, Vec<u8>)> = listed;
         files.extend([("manifest.json", manifest), ("manifest.json.sig", signature)]);
         self.put(&files, &volumes, drives)
     }
@@ -178,7 +185,9 @@ impl Recipe {
     fn frames(&self, tar: &[u8], own: &age::x25519::Identity) -> Vec<Vec<u8>> {
         let mut segments = tar.chunks(self.segment_bytes).map(|s| Segment::Plain(s.to_vec())).collect();
         (self.edit_segments)(&mut segments);
-        segments.into_iter().enumerate().map(|(n, segment)| frame(n as u64, segment, own)).collect()
+        let own = own.to_public();
+        let to = all_of(&own, &self.others[1]);
+        segments.into_iter().enumerate().map(|(n, segment)| frame(n as u64, segment, &to)).collect()
     }
 
     /// Each frame to the shortest data volume, in a new group if it does not fit.
@@ -228,7 +237,7 @@ impl Recipe {
         (self.write_inventory)(lines, &mut encoder)?;
         let mut packed = encoder.finish()?;
         (self.edit_packed)(&mut packed);
-        Ok(seal(&packed, &own.to_public()))
+        Ok(seal_to(&packed, &all_of(&own.to_public(), &self.others[0])))
     }
 
     fn slot(&self, keys: &Keys, own: &age::x25519::Identity) -> Vec<u8> {
@@ -302,10 +311,14 @@ impl Recipe {
     }
 }
 
-fn frame(n: u64, segment: Segment, own: &age::x25519::Identity) -> Vec<u8> {
+fn all_of<'a>(own: &'a dyn age::Recipient, others: &'a [Box<dyn age::Recipient>]) -> Vec<&'a dyn age::Recipient> {
+    std::iter::once(own).chain(others.iter().map(|other| &**other)).collect()
+}
+
+fn frame(n: u64, segment: Segment, to: &[&dyn age::Recipient]) -> Vec<u8> {
     let sealed = match segment {
-        Segment::Plain(plain) => seal(&zstd::bulk::compress(&plain, 1).unwrap(), &own.to_public()),
-        Segment::Packed(packed) => seal(&packed, &own.to_public()),
+        Segment::Plain(plain) => seal_to(&zstd::bulk::compress(&plain, 1).unwrap(), to),
+        Segment::Packed(packed) => seal_to(&packed, to),
         Segment::Sealed(sealed) => sealed,
         Segment::Frame(frame) => return frame,
     };
@@ -314,7 +327,11 @@ fn frame(n: u64, segment: Segment, own: &age::x25519::Identity) -> Vec<u8> {
 
 /// A binary age file.
 pub fn seal(plain: &[u8], to: &age::x25519::Recipient) -> Vec<u8> {
-    let encryptor = age::Encryptor::with_recipients(std::iter::once(to as &dyn age::Recipient)).unwrap();
+    seal_to(plain, &[to])
+}
+
+fn seal_to(plain: &[u8], to: &[&dyn age::Recipient]) -> Vec<u8> {
+    let encryptor = age::Encryptor::with_recipients(to.iter().copied()).unwrap();
     let mut writer = encryptor.wrap_output(Vec::new()).unwrap();
     writer.write_all(plain).unwrap();
     writer.finish().unwrap()

@@ -17,4 +17,6 @@ mod numbers;
 mod paths;
 mod program;
 mod recover;
+mod sealed;
 mod text;
+mod unsigned;

@@ -50,6 +50,13 @@ pub enum Verb {
     Demo,
 }
 
+impl Verb {
+    /// Whether it leaves everything as it is.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Verb::Verify(_) | Verb::List(_) | Verb::Inspect(_))
+    }
+}
+
 /// `keygen`.
 #[derive(Debug, Args)]
 pub struct Keygen {

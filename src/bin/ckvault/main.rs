@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         return ExitCode::from(error.exit_code());
     }
     let cli = Cli::parse();
-    match listen().and_then(|stop| run(cli.verb, &ui::Bars::new(stop))) {
+    match listen(cli.verb.only_reads()).and_then(|stop| run(cli.verb, &ui::Bars::new(stop))) {
         Ok(code) => code,
         Err(error) => {
             ui::complain(&error);
@@ -34,14 +34,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first SIGINT asks the verb to stop and tidy up; the second ends the process at once.
-fn listen() -> Result<Arc<AtomicBool>> {
+/// The first SIGINT asks a verb that writes to stop and tidy up, and the second ends the process at once. A verb that only reads
+/// ends at the first, whatever it is busy with: a drive decides what that is, and nothing has to be tidied up.
+fn listen(only_reads: bool) -> Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    use signal_hook::iterator::Signals;
+    let (all, stop) = ([SIGINT, SIGTERM, SIGHUP], Arc::new(AtomicBool::new(false)));
+    let failed = |e| Error::Internal(format!("signals: {e}"));
+    if only_reads {
+        let mut signals = Signals::new(all).map_err(failed)?;
+        std::thread::spawn(move || {
+            signals.forever().next();
+            ui::complain(&Error::Interrupted);
+            std::process::exit(INTERRUPTED);
+        });
+        return Ok(stop);
+    }
+    for signal in all {
         let set = signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
-        set.map_err(|e| Error::Internal(format!("signals: {e}")))?;
+        set.map_err(failed)?;
     }
     Ok(stop)
 }

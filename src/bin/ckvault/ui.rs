@@ -353,6 +353,9 @@ pub fn verify(report: &verify::Report, time: Duration) {
         "incomplete" => say!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
     }
+    say!(
+        "not judged: what is inside, and whether the signer packed it; `ckvault import` judges that, with an identity"
+    );
     say!("{}", rate(report.bytes, time));
 }
 

@@ -1,9 +1,13 @@
 //! Who opens a set: age identity files (also passphrase-encrypted), SSH private keys, plugin identities.
 
+use super::header;
 use super::recipients::AskCallbacks;
 use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::sealed::{Header, SEALED, SLOT};
 use crate::media::guarded::{self, Kind};
 use crate::progress::{Ask, Progress};
+use crate::set::refusal::breaks;
 use age::armor::ArmoredReader;
 use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
 use std::io::{BufReader, Cursor, Read};
@@ -47,7 +51,9 @@ impl Identities {
 
     /// Opens a small age file with whichever identity fits.
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<String>> {
-        let decryptor = age::Decryptor::new(sealed).map_err(|e| self.refused(e))?;
+        let header = Header::scan(sealed, SLOT).map_err(breaks(names::KEYS))?.len;
+        let (header, rest) = sealed.split_at(header);
+        let decryptor = header::decryptor(header, rest).map_err(|e| self.refused(e))?;
         let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
         let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
         // Large enough never to move, and so to leave no second copy behind.
@@ -81,8 +87,11 @@ impl Identities {
 fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Vec<Box<dyn Identity>>> {
     let name = Some(file.display().to_string());
     if is_age_file(bytes) {
-        let reader = ArmoredReader::new(Cursor::new(bytes.to_vec()));
-        let identity = encrypted::Identity::from_buffer(reader, name, callbacks.clone(), Some(MOST_WORK));
+        let mut sealed = Vec::new();
+        ArmoredReader::new(bytes).read_to_end(&mut sealed).map_err(|e| bad(file, &e.to_string()))?;
+        // A passphrase is one stanza.
+        Header::scan(&sealed, SEALED).map_err(|e| bad(file, &e.to_string()))?;
+        let identity = encrypted::Identity::from_buffer(Cursor::new(sealed), name, callbacks.clone(), Some(MOST_WORK));
         return match identity {
             Ok(Some(identity)) => Ok(vec![Box::new(identity)]),
             _ => Err(bad(file, "is encrypted, but not with a passphrase")),

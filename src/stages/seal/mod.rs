@@ -1,14 +1,15 @@
 //! age: sealing and opening of segments, of the inventory and of the key slot. Everything that is the age crate's is here.
 
+mod header;
 pub mod identities;
 pub mod recipients;
 mod stream;
 
 use crate::error::{Error, Result};
-use crate::format::manifest::LONGEST_SLOT;
+use crate::format::sealed::{Header, SLOT};
 use age::secrecy::ExposeSecret;
 use age::x25519;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::iter;
 use zeroize::Zeroizing;
 
@@ -39,9 +40,10 @@ impl SetIdentity {
         stream::open(&self.0, sealed, limit)
     }
 
-    /// Opens an age file as a stream.
-    pub fn reader<R: Read>(&self, sealed: R) -> io::Result<impl Read + use<R>> {
-        let decryptor = age::Decryptor::new(sealed).map_err(io::Error::other)?;
+    /// Opens an age file as a stream; it must be encrypted to this identity alone.
+    pub fn reader<R: BufRead>(&self, mut sealed: R) -> io::Result<impl Read + use<R>> {
+        let header = header::take(&mut sealed)?;
+        let decryptor = header::decryptor(&header, sealed).map_err(io::Error::other)?;
         decryptor.decrypt(iter::once(&self.0 as &dyn age::Identity)).map_err(io::Error::other)
     }
 
@@ -62,9 +64,12 @@ impl SetIdentity {
             writer.finish().map(drop)
         };
         write(&mut sealed).map_err(|e| Error::Internal(e.to_string()))?;
-        match sealed.len() as u64 > LONGEST_SLOT {
-            true => Err(Error::usage("there are too many recipients for a key slot", "export to fewer recipients")),
-            false => Ok(sealed),
+        match Header::scan(&sealed, SLOT) {
+            Ok(_) => Ok(sealed),
+            Err(_) => Err(Error::usage(
+                format!("there are too many recipients for a key slot, which has room for {}", SLOT.stanzas - 1),
+                "export to fewer recipients",
+            )),
         }
     }
 
@@ -81,11 +86,6 @@ impl SetIdentity {
             )),
         }
     }
-}
-
-/// Whether bytes begin with the header of an age file.
-pub fn is_age_file(bytes: &[u8]) -> bool {
-    age::Decryptor::new(bytes).is_ok()
 }
 
 impl SetRecipient {
@@ -129,6 +129,21 @@ mod tests {
             assert!(identity.open(&mut sealed.clone()[..cut], len).is_err());
             assert_eq!(identity.open(&mut sealed, len).unwrap(), plain);
         }
+    }
+
+    #[test]
+    fn a_slot_has_room_for_many_recipients_and_opens_for_the_last() {
+        let all: Vec<SetIdentity> = (0..SLOT.stanzas).map(|_| SetIdentity::generate()).collect();
+        let texts: Vec<String> = all.iter().map(|one| one.recipient().to_string()).collect();
+        let to = |texts| {
+            recipients::Recipients::parse_all(texts, &[], crate::progress::Nobody, &crate::progress::Silent::default())
+                .unwrap()
+        };
+        let (mine, most) = (SetIdentity::generate(), SLOT.stanzas - 1);
+        assert_eq!(mine.slot(&to(&texts)).err().map(|e| e.exit_code()), Some(2));
+        let slot = mine.slot(&to(&texts[..most])).unwrap();
+        let last = identities::Identities::native(all[most - 1].0.clone());
+        assert!(SetIdentity::from_slot(&slot, &last, &mine.recipient().to_string()).is_ok());
     }
 
     #[test]

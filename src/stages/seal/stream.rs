@@ -2,6 +2,8 @@
 //! "Payload"). The age crate writes and opens the header, and wraps the file key; with the file key that passes through it here,
 //! the chunks go through ring, which is twice as fast as the crate's own stream.
 
+use super::header;
+use crate::format::sealed::{Header, SEALED};
 use age::secrecy::ExposeSecret;
 use age::{DecryptError, EncryptError, Identity, Recipient};
 use age_core::format::{FileKey, Stanza};
@@ -39,13 +41,13 @@ pub fn seal(to: &dyn Recipient, plain: &[u8], out: &mut Vec<u8>) -> io::Result<(
 /// Opens an age file where it lies; more than `limit` bytes are an error. After an error, what lies there is of no use.
 pub fn open<'a>(with: &dyn Identity, sealed: &'a mut [u8], limit: usize) -> io::Result<&'a [u8]> {
     let passing = Passing { inner: with, key: RefCell::default() };
-    let mut rest = &sealed[..];
-    let decryptor = age::Decryptor::new(&mut rest).map_err(io::Error::other)?;
+    let scanned = Header::scan(sealed, SEALED).and_then(|h| h.require_one_recipient().map(|()| h.len));
+    let (header, rest) = sealed.split_at_mut(scanned.map_err(io::Error::other)?);
+    let (nonce, payload) = rest.split_at_mut_checked(NONCE).ok_or_else(|| invalid("cut short"))?;
     // This proves the header with the file key, and reads nothing of the payload yet.
+    let decryptor = header::decryptor(header, &nonce[..]).map_err(io::Error::other)?;
     decryptor.decrypt(std::iter::once(&passing as &dyn Identity)).map_err(io::Error::other)?;
-    let (header, payload) = sealed.split_at_mut(sealed.len() - rest.len());
-    let nonce = header.len().checked_sub(NONCE).and_then(|at| header.get(at..));
-    let key = payload_key(passing.key.into_inner(), nonce)?;
+    let key = payload_key(passing.key.into_inner(), Some(nonce))?;
     let chunks = payload.len().div_ceil(CHUNK + TAG).max(1);
     // Only an empty file has an empty chunk.
     let least = if chunks == 1 { TAG } else { (chunks - 1) * (CHUNK + TAG) + TAG + 1 };
