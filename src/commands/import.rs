@@ -4,19 +4,19 @@
 use crate::commands::ReportedPath;
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
-use crate::media::staging::claim::Claim;
+use crate::media::fence::Needs;
+use crate::media::staging::claim::{self, Claim};
 use crate::media::staging::{self, Staging};
-use crate::pipeline::change::Changer;
+use crate::pipeline::change::{Changer, port};
 use crate::pipeline::contents::{self, Contents};
 use crate::pipeline::copies::{self, Copies};
 use crate::pipeline::gather::Gather;
 use crate::pipeline::journal::{self, Header, Leftovers, Said};
-use crate::pipeline::open::{self, Set, Where};
+use crate::pipeline::open::{Set, Where};
 use crate::pipeline::paths;
 use crate::pipeline::place::Placer;
 use crate::pipeline::restore::{self, Patience, Restore};
 use crate::pipeline::salvage::{Broken, Ending};
-use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::tally::Tally;
 use crate::pipeline::wanted::{Fate, Placed, Wanted, choose};
 use crate::progress::{Ask, Progress};
@@ -114,9 +114,9 @@ impl Report {
 /// Verifies, opens, repairs, places.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let (only, ask) = (globs(&options.only)?, Arc::new(ask));
-    let set = open::open(&options.place)?;
-    let identities = Identities::read(&options.identities, ask.clone())?;
-    let contents = contents::open(&set, &identities)?;
+    let needs = needs(options, ask.can_change_drives());
+    let (set, identity) = contents::unlock(&options.place, &options.identities, ask.clone(), &needs)?;
+    let contents = contents::open(&set, &identity)?;
     let wanted = choose_entries(options, &set, &contents, only.as_ref())?;
     let segments = wanted.segments(&contents);
     let patience = Patience { ask: ask.can_change_drives(), salvage: options.salvage };
@@ -131,6 +131,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     }
     let mut changer = Changer::new(&*ask, &options.place, &set);
     let staging = claim.begin(said.concluded)?;
+    options.place.disk.confine(&staging.narrowed(needs));
     let mut resumable = !said.is_nothing();
     let job = Job { options, staging: &staging, header, said, segments, progress };
     let done = match job.said.concluded {
@@ -138,6 +139,18 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         false => job.fill(set, contents, wanted, &mut changer, patience, &mut resumable),
     };
     done.map_err(|why| restore::end_early(staging, resumable, why))
+}
+
+/// What is needed until the staging directory is there. The last drive is the one that may be changed.
+fn needs(options: &Options, change: bool) -> Needs {
+    let mut needs = options.place.needs();
+    needs.write = claim::reach(&options.to);
+    if let Some(last) = options.place.drives.last().filter(|_| change) {
+        let port = port(last);
+        needs.read.push(Needs::around(&port));
+        needs.changed.push(port);
+    }
+    needs
 }
 
 /// Which entries are placed, and how; refuses a set with paths or links that may not be.

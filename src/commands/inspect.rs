@@ -68,6 +68,7 @@ pub struct ReportedDrive {
 
 /// Reads the manifests.
 pub fn run(place: &Where) -> Result<Report> {
+    place.disk.confine(&place.needs());
     let seen = open::peek(place)?;
     let (first, last) = (&seen[0], &seen[seen.len() - 1]);
     let manifest = &first.manifest;

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
 use crate::media::durable::{write_public, write_secret};
+use crate::media::fence::Needs;
 use crate::pipeline::seal::SetIdentity;
 use serde::Serialize;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,6 +30,13 @@ pub struct Options {
     pub out: PathBuf,
     /// The name under which the key is trusted, `user@host` for example.
     pub principal: String,
+}
+
+impl Options {
+    /// What making the keys needs.
+    pub fn needs(&self) -> Needs {
+        Needs { write: vec![Needs::nearest(&self.out)], ..Needs::default() }
+    }
 }
 
 /// What was made.

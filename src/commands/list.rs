@@ -6,8 +6,7 @@ use crate::format::hash_hex;
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::pipeline::contents;
-use crate::pipeline::open::{self, Where};
-use crate::pipeline::seal::identities::Identities;
+use crate::pipeline::open::Where;
 use crate::progress::Ask;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -69,9 +68,9 @@ pub struct ReportedEntry {
 
 /// Opens the inventory.
 pub fn run(options: &Options, ask: impl Ask + 'static) -> Result<Report> {
-    let set = open::open(&options.place)?;
-    let identities = Identities::read(&options.identities, ask)?;
-    let contents = contents::open(&set, &identities)?;
+    let needs = options.place.needs();
+    let (set, identity) = contents::unlock(&options.place, &options.identities, ask, &needs)?;
+    let contents = contents::open(&set, &identity)?;
     Ok(Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),

@@ -3,7 +3,10 @@
 
 use super::verify;
 use crate::error::{Error, Result};
+use crate::media::drive::{MOUNTS, served_device};
+use crate::media::fence::Needs;
 use crate::media::lock_dir;
+use crate::media::program::OWN;
 use crate::pipeline::audit::{Audit, audit};
 use crate::pipeline::blocks::Blocks;
 use crate::pipeline::open::{self, Set, Where};
@@ -102,6 +105,7 @@ impl Report {
 
 /// Judges everything, makes anew what is not as signed, reads that back, and says what the set is then.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
+    options.place.disk.confine(&needs(options));
     let set = open::open(&options.place)?;
     let locks = lock_all(&set)?;
     set.parts.iter().for_each(remedy::sweep);
@@ -130,6 +134,15 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     progress.end();
     drop(locks);
     Ok(report(&set, &found, remedies, unused))
+}
+
+/// Drives are written to; what is mounted where is asked of the system; and this program may be put on a drive.
+fn needs(options: &Options) -> Needs {
+    let mut needs = options.place.needs();
+    needs.write = options.place.drives.iter().chain(&options.to).cloned().collect();
+    needs.read.extend([MOUNTS.into(), OWN.into()]);
+    needs.read.extend(needs.write.iter().filter_map(|drive| served_device(drive)));
+    needs
 }
 
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.

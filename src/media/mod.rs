@@ -1,10 +1,14 @@
-//! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files. Everything that
-//! depends on the platform is here.
+//! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files; and what the
+//! process asks of the system for its own safety. Everything that depends on the platform is here.
 
 pub mod cache;
 pub mod disk;
 pub mod drive;
 pub mod durable;
+pub mod errand;
+pub mod fence;
+pub mod memory;
+pub mod process;
 pub mod processor;
 pub mod program;
 pub mod sets;

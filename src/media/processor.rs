@@ -4,6 +4,7 @@
 //! `build.rs`), and all of the program for more than the first level if whoever built it said so with `-C target-cpu`.
 
 use crate::error::{Error, Result};
+use std::sync::OnceLock;
 
 /// The level that every x86-64 processor since about 2009 has, and the highest that may travel.
 const EVERYWHERE: u8 = 2;
@@ -128,6 +129,12 @@ pub fn check() -> Result<()> {
             },
         )),
     }
+}
+
+/// How many threads can run at the same time, as it was when this was first asked.
+pub fn workers() -> usize {
+    static WORKERS: OnceLock<usize> = OnceLock::new();
+    *WORKERS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What this program needs that not every processor since about 2009 has; nothing, if it was built to travel.

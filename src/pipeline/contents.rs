@@ -7,15 +7,17 @@ use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
 use crate::format::names;
 use crate::media::disk::Opened;
-use crate::pipeline::open::Set;
+use crate::media::fence::Needs;
+use crate::pipeline::open::{self, Set, Where};
 use crate::pipeline::part::Part;
 use crate::pipeline::refusal::breaks;
 use crate::pipeline::seal::SetIdentity;
 use crate::pipeline::seal::identities::Identities;
 use crate::pipeline::{compress, tar};
+use crate::progress::Ask;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
 pub struct Contents {
@@ -52,12 +54,27 @@ impl Table {
     }
 }
 
-/// Opens the key slot and reads the inventory of each part that is here.
-pub fn open(set: &Set, identities: &Identities) -> Result<Contents> {
-    let identity = open_slot(set, identities)?;
+/// Finds and trusts a set and opens its key slot with the identities in `files`. From then on nothing is needed but `needs`;
+/// and before that too, unless the slot may take a person or a program.
+pub fn unlock(place: &Where, files: &[PathBuf], ask: impl Ask + 'static, needs: &Needs) -> Result<(Set, SetIdentity)> {
+    let identities = Identities::read(files, ask);
+    let later = identities.as_ref().is_ok_and(Identities::need_help);
+    if !later {
+        place.disk.confine(needs);
+    }
+    let set = open::open(place)?;
+    let identity = open_slot(&set, &identities?)?;
+    if later {
+        place.disk.confine(needs);
+    }
+    Ok((set, identity))
+}
+
+/// Reads the inventory of each part that is here.
+pub fn open(set: &Set, identity: &SetIdentity) -> Result<Contents> {
     let mut contents: Option<Contents> = None;
     for part in &set.parts {
-        let inventory = read_inventory(part, &identity)?;
+        let inventory = read_inventory(part, identity)?;
         match &mut contents {
             None => contents = Some(Contents::begin(part, inventory, identity.clone())?),
             Some(contents) => contents.add(part, inventory)?,

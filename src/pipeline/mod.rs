@@ -118,7 +118,7 @@ pub struct Packing<'a> {
 
 /// How many workers to use.
 pub fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    crate::media::processor::workers()
 }
 
 /// The way out: the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.

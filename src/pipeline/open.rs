@@ -6,6 +6,7 @@ use crate::format::names;
 use crate::format::signature::{self, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
+use crate::media::fence::Needs;
 use crate::media::sets::{self, FoundPart, Layout};
 use crate::media::{is_locked, read_text};
 use crate::pipeline::failing::Failing;
@@ -37,6 +38,13 @@ pub struct Where {
     pub signers: PathBuf,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
+}
+
+impl Where {
+    /// What looking there needs.
+    pub fn needs(&self) -> Needs {
+        Needs { read: self.drives.iter().chain([&self.signers]).cloned().collect(), ..Needs::default() }
+    }
 }
 
 /// Who signed.

@@ -13,6 +13,7 @@ mod dice;
 mod drives;
 mod durability;
 mod failing;
+mod fence;
 mod flips;
 mod golden;
 mod goon;

@@ -1,5 +1,6 @@
 //! What can be typed, and what it means. Nothing is read or written here but the environment.
 
+use crate::outside;
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::media::disk::Disk;
@@ -23,6 +24,9 @@ use std::path::PathBuf;
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+    /// Say more on standard error: what this process is fenced in to
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
 }
 
 /// The verbs.
@@ -44,6 +48,20 @@ pub enum Verb {
     Inspect(Inspect),
     /// Show it all: export to three drives, lose one, damage another, import
     Demo,
+    /// Runs programs for another ckvault, which may not
+    #[command(hide = true, name = outside::VERB)]
+    RunErrands,
+}
+
+impl Verb {
+    /// The command that mounts the next drive.
+    pub fn next_drive_command(&self) -> Option<String> {
+        match self {
+            Verb::Export(typed) => typed.next_drive_command.clone(),
+            Verb::Import(typed) => typed.next_drive_command.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// `keygen`.
@@ -107,7 +125,7 @@ pub struct Export {
     with_tool: Option<PathBuf>,
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
-    pub next_drive_command: Option<String>,
+    next_drive_command: Option<String>,
     /// Print the plan, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -204,7 +222,7 @@ pub struct Import {
     only: Vec<String>,
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER (any, if empty) at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
-    pub next_drive_command: Option<String>,
+    next_drive_command: Option<String>,
     /// Restore symbolic links that leave DIR too, or place copies instead of all links [default: refuse links that leave DIR]
     #[arg(long, value_name = "HOW")]
     links: Option<PlacedLinks>,
@@ -282,9 +300,9 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Place {
-    fn meant(self, signers: Option<PathBuf>, home: &Home) -> Where {
+    fn meant(self, signers: Option<PathBuf>, home: &Home, disk: Disk) -> Where {
         Where {
-            disk: Disk::default(),
+            disk,
             drives: or_here(self.drives),
             set: self.set,
             signers: home.or(signers, files::ALLOWED_SIGNERS),
@@ -307,10 +325,10 @@ impl Keygen {
 
 impl Export {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (export::Options, bool) {
+    pub fn meant(self, home: &Home, disk: Disk) -> (export::Options, bool) {
         let no_recipient = self.recipients.is_empty() && self.recipient.is_empty();
         let options = export::Options {
-            disk: Disk::default(),
+            disk,
             sources: or_here(self.sources),
             drives: self.to,
             recipients: if no_recipient { vec![home.file(files::RECIPIENTS)] } else { self.recipients },
@@ -346,9 +364,9 @@ impl Export {
 
 impl Verify {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (verify::Options, bool) {
+    pub fn meant(self, home: &Home, disk: Disk) -> (verify::Options, bool) {
         (
-            verify::Options { place: self.place.meant(self.signers.signers, home), this_drive: self.this_drive },
+            verify::Options { place: self.place.meant(self.signers.signers, home, disk), this_drive: self.this_drive },
             self.json,
         )
     }
@@ -356,16 +374,16 @@ impl Verify {
 
 impl Repair {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (repair::Options, bool) {
-        (repair::Options { place: self.place.meant(self.signers.signers, home), to: self.to }, self.json)
+    pub fn meant(self, home: &Home, disk: Disk) -> (repair::Options, bool) {
+        (repair::Options { place: self.place.meant(self.signers.signers, home, disk), to: self.to }, self.json)
     }
 }
 
 impl Import {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (import::Options, bool) {
+    pub fn meant(self, home: &Home, disk: Disk) -> (import::Options, bool) {
         let options = import::Options {
-            place: self.place.meant(self.signers.signers, home),
+            place: self.place.meant(self.signers.signers, home, disk),
             to: self.to,
             identities: home.or_all(self.identity.identity, files::IDENTITY),
             only: self.only,
@@ -387,16 +405,16 @@ impl Import {
 
 impl List {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (list::Options, bool) {
-        let place = self.place.meant(self.signers.signers, home);
+    pub fn meant(self, home: &Home, disk: Disk) -> (list::Options, bool) {
+        let place = self.place.meant(self.signers.signers, home, disk);
         (list::Options { place, identities: home.or_all(self.identity.identity, files::IDENTITY) }, self.json)
     }
 }
 
 impl Inspect {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self, home: &Home) -> (Where, bool) {
-        (self.place.meant(None, home), self.json)
+    pub fn meant(self, home: &Home, disk: Disk) -> (Where, bool) {
+        (self.place.meant(None, home, disk), self.json)
     }
 }
 

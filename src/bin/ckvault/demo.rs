@@ -16,12 +16,12 @@ const OPTIMIZER_PARAMETERS: u64 = 12 << 20;
 const DAMAGE: usize = 1 << 20;
 
 /// Makes a checkpoint, exports it, loses a drive, damages another, imports, compares.
-pub fn run(progress: &Bars) -> Result<()> {
+pub fn run(progress: &Bars, verbose: bool) -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("ckvault-demo-")
         .tempdir()
         .map_err(Error::io("create", std::env::temp_dir()))?;
-    let stage = Stage { root: place.path().to_owned(), progress };
+    let stage = Stage { root: place.path().to_owned(), progress, verbose };
     stage.act()?;
     say!("\n# done: nothing of this remains in {}", place.path().display());
     place.close().map_err(Error::io("remove", "the demo's directory"))
@@ -30,6 +30,7 @@ pub fn run(progress: &Bars) -> Result<()> {
 struct Stage<'a> {
     root: PathBuf,
     progress: &'a Bars,
+    verbose: bool,
 }
 
 impl Stage<'_> {
@@ -86,6 +87,9 @@ impl Stage<'_> {
         let program = std::env::current_exe().map_err(Error::io("find", "ckvault"))?;
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(self.root.join(dir)).env("CKVAULT_HOME", self.root.join("keys").join(who));
+        if self.verbose {
+            command.arg("--verbose");
+        }
         let status = command.status().map_err(Error::io("run", &program))?;
         match status.code() {
             Some(code) if code == expected => Ok(()),

@@ -4,6 +4,7 @@ use super::removal::remove_tree;
 use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging, name_inside};
 use crate::error::{Error, Result};
 use crate::media::disk::Disk;
+use crate::media::fence::Needs;
 use rustix::fs::FlockOperation;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
@@ -141,6 +142,13 @@ impl Claim {
             _lock: lock,
         })
     }
+}
+
+/// Where something may be made or changed before there is a staging directory for a target, and in making it.
+pub fn reach(target: &Path) -> Vec<PathBuf> {
+    let whole = if target.file_name().is_some() { std::path::absolute(target) } else { target.canonicalize() };
+    let above = whole.ok().and_then(|t| t.parent().map(Needs::nearest));
+    above.into_iter().chain([target.to_owned()]).collect()
 }
 
 /// Makes and locks an empty staging directory.

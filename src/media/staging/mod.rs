@@ -11,6 +11,7 @@ pub use commit::Own;
 
 use crate::error::{Error, Result};
 use crate::media::disk::{Disk, Opened, Operation};
+use crate::media::fence::Needs;
 use crate::text::printable;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -18,7 +19,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The metadata of an entry.
@@ -77,6 +78,17 @@ impl Staging {
     /// What it is written through.
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// What is needed now that it is there. What is placed becomes the target, or is moved into it.
+    pub fn narrowed(&self, needs: Needs) -> Needs {
+        let files = self.path.join(FILES);
+        let parent = self.target.parent().map(Path::to_owned);
+        let (inside, receive) = match self.inside {
+            true => (Some(self.target.clone()), Vec::new()),
+            false => (None, parent.into_iter().collect()),
+        };
+        Needs { write: [self.path.clone(), files].into_iter().chain(inside).collect(), receive, ..needs }
     }
 
     /// Whether the file system below takes two spellings of a name for the same.
