@@ -1,11 +1,12 @@
 //! Work in several threads: how many, and what becomes of their errors.
 
 use crate::error::{Error, Result};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// How many workers to use.
+/// How many workers to use; asked of the system once, since that takes files that are out of reach later.
 pub fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static WORKERS: OnceLock<usize> = OnceLock::new();
+    *WORKERS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Locks; a thread that panicked while it held the lock has ended the whole verb anyway.

@@ -3,12 +3,13 @@
 
 use crate::commands::ReportedPath;
 use crate::error::Result;
+use crate::media::fence::Needs;
 use crate::media::modes::Modes;
+use crate::media::staging::claim::reach;
 use crate::progress::{Ask, Progress};
-use crate::restore::{self, Broken, Leftovers, Request, Restored};
+use crate::restore::{self, Broken, Leftovers, Request, Restored, port};
 use crate::set::contents;
-use crate::set::open::{self, Where};
-use crate::stages::seal::identities::Identities;
+use crate::set::open::Where;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -91,9 +92,11 @@ impl Report {
 /// Verifies, opens, repairs, places.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let ask = Arc::new(ask);
-    let set = open::open(&options.place, progress)?;
-    let identities = Identities::read(&options.identities, ask.clone(), progress)?;
-    let contents = contents::open(&set, &identities, progress)?;
+    // What tells the umask is out of reach later.
+    let modes = if options.exact_modes { Modes::Exact } else { Modes::masked() };
+    let needs = needs(options, ask.can_change_drives());
+    let (set, identity) = contents::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
+    let contents = contents::open(&set, &identity, progress)?;
     let request = Request {
         place: &options.place,
         to: &options.to,
@@ -101,10 +104,23 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         links: options.links,
         leftovers: options.leftovers,
         salvage: options.salvage,
-        modes: if options.exact_modes { Modes::Exact } else { Modes::masked() },
+        modes,
+        needs,
     };
     let restored = restore::restore(&request, set, contents, &*ask, progress)?;
     Ok(report(options, restored))
+}
+
+/// What is needed until the staging directory is there. The last drive is the one that may be changed.
+fn needs(options: &Options, change: bool) -> Needs {
+    let mut needs = options.place.needs();
+    needs.write = reach(&options.to);
+    if let Some(last) = options.place.drives.last().filter(|_| change) {
+        let port = port(last);
+        needs.read.push(Needs::around(&port));
+        needs.changed.push(port);
+    }
+    needs
 }
 
 fn report(options: &Options, restored: Restored) -> Report {

@@ -72,6 +72,7 @@ pub struct ReportedDrive {
 
 /// Reads the manifests.
 pub fn run(place: &Where, progress: &dyn Progress) -> Result<Report> {
+    place.disk.confine(&place.needs());
     let mut seen = open::peek(place, Report::of_part, progress)?.into_iter();
     let first = seen.next().ok_or_else(|| Error::Internal("a set without parts".into()))?;
     let mut report = Report { directories: shown(&first.dirs), ..first.said };

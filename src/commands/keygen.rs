@@ -5,6 +5,7 @@ use crate::format::signature::{NAMESPACE, SigningKey, fingerprint};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::{write_public, write_secret};
+use crate::media::fence::Needs;
 use crate::media::guarded::check_dir;
 use crate::progress::Progress;
 use crate::stages::seal::SetIdentity;
@@ -32,6 +33,13 @@ pub struct Options {
     pub out: PathBuf,
     /// The name under which the key is trusted, `user@host` for example.
     pub principal: String,
+}
+
+impl Options {
+    /// What making the keys needs.
+    pub fn needs(&self) -> Needs {
+        Needs { write: vec![Needs::nearest(&self.out)], ..Needs::default() }
+    }
 }
 
 /// What was made.

@@ -7,8 +7,7 @@ use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::progress::{Ask, Progress};
 use crate::set::contents;
-use crate::set::open::{self, Where};
-use crate::stages::seal::identities::Identities;
+use crate::set::open::Where;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -69,9 +68,9 @@ pub struct ReportedEntry {
 
 /// Opens the inventory.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
-    let set = open::open(&options.place, progress)?;
-    let identities = Identities::read(&options.identities, ask, progress)?;
-    let contents = contents::open(&set, &identities, progress)?;
+    let needs = options.place.needs();
+    let (set, identity) = contents::unlock(&options.place, &options.identities, ask, &needs, progress)?;
+    let contents = contents::open(&set, &identity, progress)?;
     Ok(Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),

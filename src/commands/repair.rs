@@ -3,6 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::heal::{self, Repaired, Verdict, Why};
+use crate::media::drive::{MOUNTS, served_device};
+use crate::media::fence::Needs;
+use crate::media::program::OWN;
 use crate::progress::Progress;
 use crate::set::open::{self, Set, Where};
 use crate::set::part::{Part, name_drives};
@@ -95,9 +98,19 @@ impl Report {
 
 /// Judges everything, makes anew what is not as signed, reads that back, and says what the set is then.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
+    options.place.disk.confine(&needs(options));
     let set = open::open(&options.place, progress)?;
     let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
     Ok(report(&set, repaired))
+}
+
+/// Drives are written to; what is mounted where is asked of the system; and this program may be put on a drive.
+fn needs(options: &Options) -> Needs {
+    let mut needs = options.place.needs();
+    needs.write = options.place.drives.iter().chain(&options.to).cloned().collect();
+    needs.read.extend([MOUNTS.into(), OWN.into()]);
+    needs.read.extend(needs.write.iter().filter_map(|drive| served_device(drive)));
+    needs
 }
 
 fn report(set: &Set, done: Repaired) -> Report {

@@ -113,6 +113,7 @@ impl Report {
 
 /// Reads and judges everything.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
+    options.place.disk.confine(&options.place.needs());
     let set = match open::open(&options.place, progress) {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,

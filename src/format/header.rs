@@ -2,7 +2,7 @@
 //! so a lost one is rebuilt from the manifest alone.
 
 use super::hashes::BLOCK;
-use super::manifest::{LARGEST_VOLUME, LEAST_VOLUME, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
+use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
 use super::{FormatError, within};
 
 const MAGIC: &[u8; 8] = b"ckvault\n";

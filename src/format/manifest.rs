@@ -3,25 +3,13 @@
 use super::filter::Filter;
 use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
 use super::header::Header;
+pub use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_DRIVES, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
 use super::{FORMAT, FormatError, hash_hex, hex, json, names, parse_id, valid_label, within};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 /// The most bytes that a manifest may have.
 pub const LONGEST: u64 = 64 << 20;
-/// The least volume size, in bytes.
-pub const LEAST_VOLUME: u64 = 2 << 20;
-/// The greatest, in bytes.
-pub const LARGEST_VOLUME: u64 = 1 << 46;
-/// Bytes of the tar stream in a segment: a power of two in this range.
-pub const SEGMENTS: RangeInclusive<u64> = 1 << 16..=1 << 20;
-/// The most volumes that a set may have.
-pub const MOST_VOLUMES: u64 = 1 << 16;
-/// The most drives that a set may have.
-pub const MOST_DRIVES: u64 = 255;
-/// The most parts that a chain may have.
-pub const MOST_PARTS: u64 = 1 << 16;
 /// The most bytes that a key slot may have.
 pub const LONGEST_SLOT: u64 = 16 << 20;
 /// The most bytes that a program that travels with a set may have.

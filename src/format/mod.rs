@@ -8,6 +8,7 @@ pub mod hashes;
 pub mod header;
 pub mod inventory;
 pub mod json;
+pub mod limits;
 pub mod manifest;
 pub mod recovery;
 pub mod sealed;

@@ -1,6 +1,10 @@
 //! The way to every file system that may fail: each call passes through a [`Media`], so that a test can make any one of them
 //! fail as drives do. What is in a directory is reached through [`crate::media::dir`].
+//! fail as drives do. So do the fence and what is run outside of it, so that nobody raises it but the program. Nothing else
+//! here does anything by itself.
 
+use crate::media::errand::{Done, Errand};
+use crate::media::fence::Needs;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fmt;
@@ -8,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 /// What is about to be done with a path.
@@ -44,6 +49,14 @@ pub trait Media: Send + Sync {
     /// Writes some bytes at `offset`, as pwrite(2) does.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
         file.write_at(bytes, offset)
+    }
+
+    /// Told what is needed from now on: a fence may be raised around that.
+    fn confine(&self, _needs: &Needs) {}
+
+    /// Runs a program.
+    fn run(&self, errand: &Errand) -> io::Result<Done> {
+        errand.run(Stdio::null())
     }
 }
 
@@ -100,6 +113,16 @@ impl Disk {
     /// Asks for an operation that the caller then does.
     pub fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
         self.0.allow(operation, path)
+    }
+
+    /// Says what is needed from now on, and that nothing else is.
+    pub fn confine(&self, needs: &Needs) {
+        self.0.confine(needs);
+    }
+
+    /// Runs a program to its end.
+    pub fn run(&self, errand: &Errand) -> io::Result<Done> {
+        self.0.run(errand)
     }
 
     /// Opens a file of the user's for reading, without touching its access time where the system lets its owner.

@@ -7,9 +7,13 @@ use crate::media::disk::Disk;
 use crate::media::durable::private_name;
 use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
+/// Where the system tells what is mounted. Of the files in it, only the whole place can be named once for all: they are made
+/// when they are looked for.
+pub const MOUNTS: &str = "/proc";
 /// What stands for the free bytes of a file system that does not tell its size.
 pub const UNTOLD: u64 = u64::MAX >> 1;
 
@@ -59,6 +63,12 @@ pub fn examine(dir: &Dir) -> Result<Drive> {
         fs_type: mount.fs_type,
         source: mount.source,
     })
+}
+
+/// The device below a directory, if a process serves its file system: then the cache of that device counts too.
+pub fn served_device(path: &Path) -> Option<PathBuf> {
+    let mount = mount_of(std::fs::metadata(path).ok()?.dev());
+    (mount.fs_type.starts_with("fuse") && mount.source.is_absolute()).then_some(mount.source)
 }
 
 /// Bytes free for this user. A file system without any blocks (ramfs, some FUSE ones) does not tell: that is no reason to

@@ -7,7 +7,7 @@
 
 use super::accounts::Accounts;
 use super::dir::Dir;
-use super::{drive, take_all};
+use super::{drive, memory, take_all};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::text::for_shell;
@@ -22,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
@@ -40,6 +41,15 @@ pub enum Kind {
 
 /// Reads a file whole, up to `limit` bytes. The outer error says that others may write it, the inner one that it cannot be read.
 pub fn read(path: &Path, limit: u64, kind: Kind, progress: &dyn Progress) -> Result<io::Result<Vec<u8>>> {
+    Ok(open(path, kind, progress)?.and_then(|file| take_all(file, limit)))
+}
+
+/// The same for a secret, into memory for such.
+pub fn read_secret(path: &Path, limit: u64, progress: &dyn Progress) -> Result<io::Result<Zeroizing<Vec<u8>>>> {
+    Ok(open(path, Kind::Secret, progress)?.and_then(|file| memory::read_secret(file, limit)))
+}
+
+fn open(path: &Path, kind: Kind, progress: &dyn Progress) -> Result<io::Result<File>> {
     let (way, end) = match follow(path) {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
@@ -55,7 +65,7 @@ pub fn read(path: &Path, limit: u64, kind: Kind, progress: &dyn Progress) -> Res
         },
     };
     judge.readable(&way);
-    Ok(take_all(file, limit))
+    Ok(Ok(file))
 }
 
 /// The text of such a file.

@@ -1,5 +1,5 @@
-//! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files. Everything that
-//! depends on the platform is here.
+//! Drives and file systems: discovery, capacity, durable files, read-back, reading a source, placing files; and what the
+//! process asks of the system for its own safety. Everything that depends on the platform is here.
 
 pub mod accounts;
 mod beneath;
@@ -8,9 +8,13 @@ pub mod dir;
 pub mod disk;
 pub mod drive;
 pub mod durable;
+pub mod errand;
+pub mod fence;
 pub mod guarded;
 pub mod lock;
+pub mod memory;
 pub mod modes;
+pub mod process;
 pub mod processor;
 pub mod program;
 pub mod removal;

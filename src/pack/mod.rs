@@ -30,7 +30,7 @@ pub use walk::{Links, walk};
 pub(crate) use directories::{is_on, remove_from};
 pub(crate) use part::{Export, WrittenPart};
 pub(crate) use plan::{PER_FILE, Plan, cannot_hold, plan, survives};
-pub(crate) use sign::load as load_signing_key;
+pub(crate) use sign::{errands as signing_errands, load as load_signing_key};
 pub(crate) use state::{Begun, State, Unfinished, changed, snapshot, unfinished};
 pub(crate) use walk::Walked;
 

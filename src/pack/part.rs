@@ -261,7 +261,7 @@ impl Export {
             return Err(Error::Interrupted);
         }
         let bytes = manifest.encode();
-        let signature = sign::sign(&self.key, &self.begun.signing_key, &bytes)?;
+        let signature = sign::sign(&self.disk, &self.key, &self.begun.signing_key, &bytes)?;
         metadata::write_everywhere(dirs, names::SIGNATURE, &signature)?;
         metadata::write_everywhere(dirs, names::MANIFEST, &bytes)?;
         let origin = match self.begun.read_back {

@@ -2,12 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::signature::{NAMESPACE, Signature, SigningKey};
-use crate::media::guarded::{self, Kind};
+use crate::media::disk::Disk;
+use crate::media::errand::Errand;
+use crate::media::guarded;
 use crate::progress::{Ask, Progress};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use zeroize::Zeroizing;
 
 const LONGEST: u64 = 64 << 10;
 /// The namespace of the signature that only shows that a security key works.
@@ -16,14 +15,14 @@ const PROBE: &str = "ckvault-probe";
 const TOUCHES: usize = 5;
 
 /// Loads the signing key; asks for its passphrase if it has one.
-pub fn load(path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<SigningKey> {
+pub fn load(disk: &Disk, path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<SigningKey> {
     let missing = |e: std::io::Error| {
         Error::untrusted(
             format!("cannot read the signing key {}: {e}", path.display()),
             "run `ckvault keygen` once on this machine, or give --signing-key FILE",
         )
     };
-    let pem = Zeroizing::new(guarded::read(path, LONGEST, Kind::Secret, progress)?.map_err(missing)?);
+    let pem = guarded::read_secret(path, LONGEST, progress)?.map_err(missing)?;
     let unusable = |why: &str| {
         Error::usage(
             format!("{} cannot sign: {why}", path.display()),
@@ -36,7 +35,7 @@ pub fn load(path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<Sign
     }
     if key.is_security_key() {
         // Better that it fails now than when hours of writing have passed.
-        with_ssh_keygen(path, PROBE, b"ckvault export")?;
+        with_ssh_keygen(disk, path, PROBE, b"ckvault export")?;
         return Ok(key);
     }
     if !key.is_encrypted() {
@@ -55,12 +54,12 @@ pub fn load(path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<Sign
 }
 
 /// Signs a manifest. A security key signs through `ssh-keygen`, which speaks to it and asks for the touch.
-pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
+pub fn sign(disk: &Disk, key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
     let armour = match key.is_security_key() {
         // Hours of writing must not be lost to a touch that came too late.
         true => (1..TOUCHES)
-            .find_map(|_| with_ssh_keygen(path, NAMESPACE, manifest).ok())
-            .map_or_else(|| with_ssh_keygen(path, NAMESPACE, manifest), Ok)?,
+            .find_map(|_| with_ssh_keygen(disk, path, NAMESPACE, manifest).ok())
+            .map_or_else(|| with_ssh_keygen(disk, path, NAMESPACE, manifest), Ok)?,
         false => key.sign(manifest).map_err(|e| Error::Internal(format!("signing: {e}")))?,
     };
     let signed_by = Signature::parse(&armour).and_then(|s| s.verify(manifest))?;
@@ -70,22 +69,28 @@ pub fn sign(key: &SigningKey, path: &Path, manifest: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn with_ssh_keygen(path: &Path, namespace: &str, message: &[u8]) -> Result<Vec<u8>> {
+/// The programs that [`sign`] will run.
+pub fn errands(key: &SigningKey, path: &Path) -> Vec<Errand> {
+    if key.is_security_key() { vec![ssh_keygen(path, NAMESPACE, &[])] } else { Vec::new() }
+}
+
+fn ssh_keygen(path: &Path, namespace: &str, message: &[u8]) -> Errand {
+    let mut arguments: Vec<_> = ["-q", "-Y", "sign", "-n", namespace, "-f"].map(Into::into).into();
+    arguments.push(path.into());
+    let input = message.to_vec();
+    Errand { program: "ssh-keygen".into(), arguments, variables: Vec::new(), answers: true, input }
+}
+
+fn with_ssh_keygen(disk: &Disk, path: &Path, namespace: &str, message: &[u8]) -> Result<Vec<u8>> {
     let failed = |why: String| {
         Error::usage(
             format!("ssh-keygen cannot sign with {}: {why}", path.display()),
             "install openssh-client, plug the security key in, and touch it when it blinks",
         )
     };
-    let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]).arg(path);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| failed(e.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(message).map_err(|e| failed(e.to_string()))?;
-    }
-    let output = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(failed(output.status.to_string())),
+    let done = disk.run(&ssh_keygen(path, namespace, message)).map_err(|e| failed(e.to_string()))?;
+    match done.success {
+        true => Ok(done.output),
+        false => Err(failed(done.status)),
     }
 }

@@ -1,6 +1,7 @@
 //! An import whose staging directory is there: from placing to the final names.
 
 use crate::error::Result;
+use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::media::staging::Staging;
 use crate::progress::Progress;
@@ -34,6 +35,8 @@ pub struct Request<'a> {
     pub salvage: bool,
     /// How modes are restored.
     pub modes: Modes,
+    /// What all that needs, until there is a staging directory.
+    pub needs: Needs,
 }
 
 /// What has been restored.

@@ -29,6 +29,7 @@ pub use selection::{Links, choose};
 pub use paths::check as check_paths;
 
 pub(crate) use job::{Request, Restored};
+pub(crate) use next_drive::port;
 pub(crate) use salvage::Broken;
 
 use crate::error::{Error, Result};
@@ -73,6 +74,7 @@ pub(crate) fn restore(
     // A staging directory; in it rounds over the drives, until everything is placed and proven; then its name.
     let mut changer = Changer::new(ask, request.place, &set);
     let staging = claim.begin(said.concluded, &header.line()?, request.modes)?;
+    request.place.disk.confine(&staging.narrowed(request.needs.clone()));
     let mut resumable = !said.is_nothing();
     let job = Job { request, staging: &staging, header, said, segments, progress };
     let done = match job.said.concluded {

@@ -104,8 +104,8 @@ impl<'a> Changer<'a> {
     }
 }
 
-/// A directory of a set lies on the drive that is changed.
-fn port(drive: &Path) -> PathBuf {
+/// Where drives are changed: a directory of a set lies on the drive that is.
+pub fn port(drive: &Path) -> PathBuf {
     let is_set = drive.file_name().is_some_and(|n| n.to_string_lossy().ends_with(names::SET_SUFFIX));
     match drive.parent() {
         Some(parent) if is_set && parent.as_os_str().is_empty() => ".".into(),

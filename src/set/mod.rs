@@ -16,7 +16,6 @@ pub mod program;
 pub mod proven_pages;
 pub mod readback;
 pub mod reading;
-pub mod refusal;
 pub mod revoked;
 pub mod rows;
 pub mod trust;

@@ -7,14 +7,16 @@ use crate::format::signature::{self, Message, Signature, TrustError};
 use crate::format::signers::{self, Signers};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::lock::is_being_written;
 use crate::media::sets::{self, FoundPart, Layout};
 use crate::progress::Progress;
 use crate::set::failing_drives::Failing;
 use crate::set::part::Part;
-use crate::set::refusal::breaks;
+use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Signer, Trust};
+use crate::stages::refusal::breaks;
 use crate::text::printable;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, HashSet};
@@ -59,8 +61,15 @@ pub struct Set {
 }
 
 impl Where {
+    /// What looking there needs.
+    pub fn needs(&self) -> Needs {
+        let read = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned().collect();
+        let errands = self.revoked.iter().flat_map(|path| revoked::errands(path)).collect();
+        Needs { read, errands, ..Needs::default() }
+    }
+
     fn conditions(&self, progress: &dyn Progress) -> Result<Conditions> {
-        Conditions::read(self.signer.as_deref(), self.revoked.as_deref(), progress)
+        Conditions::read(&self.disk, self.signer.as_deref(), self.revoked.as_deref(), progress)
     }
 
     /// Who is trusted, and under which conditions.

@@ -3,15 +3,14 @@
 use crate::error::{Error, Result};
 use crate::format::signature::{KeyData, public_line};
 use crate::format::signers::revoked::{LONGEST, RevokedKeys, is_krl};
+use crate::media::disk::Disk;
+use crate::media::errand::{Done, Errand};
 use crate::media::guarded::{self, Kind};
 use crate::progress::Progress;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
-
-/// What `ssh-keygen -Q` ends with if a key is revoked; if something failed it ends with 255.
-const REVOKED: i32 = 1;
 
 /// The keys that are revoked.
 #[derive(Debug)]
@@ -25,17 +24,18 @@ pub enum Revoked {
 /// A KRL, and what it said already.
 #[derive(Debug)]
 pub struct Krl {
-    bytes: Vec<u8>,
+    disk: Disk,
+    path: PathBuf,
     said: Mutex<Vec<(KeyData, bool)>>,
 }
 
 impl Revoked {
     /// Reads a file. Of a KRL it is tried whether `ssh-keygen` can read it: what nobody can ask is refused at once.
-    pub fn read(path: &Path, progress: &dyn Progress) -> Result<Revoked> {
+    pub fn read(disk: &Disk, path: &Path, progress: &dyn Progress) -> Result<Revoked> {
         let bytes = guarded::read(path, LONGEST, Kind::Trust, progress)?.map_err(Error::io("read", path))?;
         if is_krl(&bytes) {
-            let krl = Krl { bytes, said: Mutex::default() };
-            krl.try_out(path)?;
+            let krl = Krl { disk: disk.clone(), path: path.to_owned(), said: Mutex::default() };
+            krl.try_out()?;
             return Ok(Revoked::Krl(krl));
         }
         RevokedKeys::parse(&bytes).map(Revoked::Keys).map_err(|e| {
@@ -56,20 +56,21 @@ impl Revoked {
 }
 
 impl Krl {
-    fn try_out(&self, path: &Path) -> Result<()> {
-        let unusable = |why: String| format!("{} cannot be used: {why}", path.display());
-        match self.query(None) {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(Error::usage(
-                unusable(said(&output)),
+    fn try_out(&self) -> Result<()> {
+        let path = self.path.display();
+        let unusable = |why: &str| format!("{path} cannot be used: {why}");
+        match self.disk.run(&errand(&self.path, false)) {
+            Ok(done) if done.success => Ok(()),
+            Ok(done) => Err(Error::usage(
+                unusable(&said(&done)),
                 "make the KRL anew (`ssh-keygen -k -f FILE KEY.pub...`), or give one public key a line",
             )),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::usage(
-                unusable("it is a KRL, and there is no ssh-keygen here to read it".into()),
+                unusable("it is a KRL, and there is no ssh-keygen here to read it"),
                 "install openssh-client, or give the revoked public keys as a text file, one a line",
             )),
             Err(e) => {
-                Err(Error::usage(unusable(format!("ssh-keygen: {e}")), "see that ssh-keygen runs, then try again"))
+                Err(Error::usage(unusable(&format!("ssh-keygen: {e}")), "see that ssh-keygen runs, then try again"))
             }
         }
     }
@@ -79,38 +80,34 @@ impl Krl {
         if let Some((_, revoked)) = known.iter().find(|(k, _)| k == key) {
             return Ok(*revoked);
         }
-        let output = self.query(Some(key)).map_err(|e| format!("ssh-keygen: {e}"))?;
+        let mut errand = errand(&self.path, true);
+        errand.input = format!("{}\n", public_line(key)).into_bytes();
+        let done = self.disk.run(&errand).map_err(|e| format!("ssh-keygen: {e}"))?;
         // Only a plain answer is one.
-        let answers = |with: &[u8]| output.stdout.trim_ascii_end().ends_with(with);
-        let revoked = match output.status.code() {
-            Some(0) if answers(b": ok") => false,
-            Some(REVOKED) if answers(b": REVOKED") => true,
-            _ => return Err(said(&output)),
+        let answers = |with: &[u8]| done.output.trim_ascii_end().ends_with(with);
+        let revoked = match done.success {
+            true if answers(b": ok") => false,
+            false if answers(b": REVOKED") => true,
+            _ => return Err(said(&done)),
         };
         known.push((key.clone(), revoked));
         Ok(revoked)
     }
-
-    /// Asks `ssh-keygen` for a key, or, without one, only to read the KRL. It gets the bytes that were read here, in a
-    /// directory that only this user can enter, under names that are ours.
-    fn query(&self, key: Option<&KeyData>) -> io::Result<Output> {
-        let failed = |e: io::Error| io::Error::other(format!("no place for temporary files: {e}"));
-        let dir = tempfile::Builder::new().prefix("ckvault-").tempdir().map_err(failed)?;
-        let write = |name: &str, bytes: &[u8]| -> io::Result<PathBuf> {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).map(|()| path).map_err(failed)
-        };
-        let krl = write("krl", &self.bytes)?;
-        let key = key.map(|key| write("key.pub", format!("{}\n", public_line(key)).as_bytes())).transpose()?;
-        let mut command = Command::new("ssh-keygen");
-        command.arg("-Q").arg("-f").arg(krl).arg("--").args(key);
-        command.stdin(Stdio::null()).output()
-    }
 }
 
-/// What a program that failed had to say.
-fn said(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-    format!("ssh-keygen: {} ({})", last.trim(), output.status)
+/// What will be asked of `ssh-keygen` if that file is a KRL.
+pub fn errands(path: &Path) -> [Errand; 2] {
+    [errand(path, false), errand(path, true)]
+}
+
+/// Has the KRL read, and, `of_a_key`, a key looked for that comes on the standard input.
+fn errand(path: &Path, of_a_key: bool) -> Errand {
+    let mut arguments: Vec<OsString> = vec!["-Q".into(), "-f".into(), path.into(), "--".into()];
+    arguments.extend(of_a_key.then(|| "/dev/stdin".into()));
+    Errand { program: "ssh-keygen".into(), arguments, variables: Vec::new(), answers: true, input: Vec::new() }
+}
+
+/// How a program failed that has told people the rest.
+fn said(done: &Done) -> String {
+    format!("ssh-keygen could not read it ({})", done.status)
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::signature::{Message, Signature, TrustError, fingerprint, public_line};
 use crate::format::signers::Signers;
+use crate::media::disk::Disk;
 use crate::progress::Progress;
 use crate::set::revoked::Revoked;
 use crate::text::{listing, printable};
@@ -31,14 +32,19 @@ pub struct Conditions {
 
 impl Conditions {
     /// Reads which keys are revoked, and refuses what nobody can be asked for.
-    pub fn read(signer: Option<&OsStr>, revoked: Option<&Path>, progress: &dyn Progress) -> Result<Conditions> {
+    pub fn read(
+        disk: &Disk,
+        signer: Option<&OsStr>,
+        revoked: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<Conditions> {
         if signer.is_some_and(OsStr::is_empty) {
             return Err(Error::usage(
                 "--signer names nobody",
                 "give the name of who must have signed, as in allowed_signers",
             ));
         }
-        let revoked = revoked.map(|path| Revoked::read(path, progress)).transpose()?.map(Arc::new);
+        let revoked = revoked.map(|path| Revoked::read(disk, path, progress)).transpose()?.map(Arc::new);
         Ok(Conditions { signer: signer.map(|name| name.as_bytes().to_owned()), revoked })
     }
 }

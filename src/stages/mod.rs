@@ -3,5 +3,6 @@
 pub mod compress;
 pub mod filehash;
 pub mod parity;
+pub mod refusal;
 pub mod seal;
 pub mod tar;

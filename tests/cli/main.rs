@@ -15,6 +15,7 @@ mod dice;
 mod drives;
 mod durability;
 mod failing;
+mod fence;
 mod flips;
 mod golden;
 mod goon;

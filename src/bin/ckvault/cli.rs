@@ -1,6 +1,7 @@
 //! What can be typed, and what it means. Nothing is read or written here but the environment.
 
 use crate::home;
+use crate::outside;
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
@@ -27,6 +28,9 @@ use std::path::{Path, PathBuf};
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+    /// Say more on standard error: what this process is fenced in to
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
 }
 
 /// The verbs.
@@ -48,6 +52,20 @@ pub enum Verb {
     Inspect(Inspect),
     /// Show it all: export to three drives, lose one, damage another, import
     Demo,
+    /// Runs programs for another ckvault, which may not
+    #[command(hide = true, name = outside::VERB)]
+    RunErrands,
+}
+
+impl Verb {
+    /// The command that mounts the next drive.
+    pub fn next_drive_command(&self) -> Option<String> {
+        match self {
+            Verb::Export(typed) => typed.next_drive_command.clone(),
+            Verb::Import(typed) => typed.next_drive_command.clone(),
+            _ => None,
+        }
+    }
 }
 
 impl Verb {
@@ -118,7 +136,7 @@ pub struct Export {
     with_tool: Option<PathBuf>,
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
-    pub next_drive_command: Option<String>,
+    next_drive_command: Option<String>,
     /// Print the plan, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -227,7 +245,7 @@ pub struct Import {
     only: Vec<String>,
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER (any, if empty) at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
-    pub next_drive_command: Option<String>,
+    next_drive_command: Option<String>,
     /// Restore symbolic links that leave DIR too, or place copies instead of all links [default: refuse links that leave DIR]
     #[arg(long, value_name = "HOW")]
     links: Option<PlacedLinks>,
@@ -306,9 +324,9 @@ fn or_here(given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Place {
-    fn meant(self, signers: Option<PathBuf>, trusted: Signers) -> Where {
+    fn meant(self, signers: Option<PathBuf>, trusted: Signers, disk: Disk) -> Where {
         Where {
-            disk: Disk::default(),
+            disk,
             drives: or_here(self.drives),
             set: self.set,
             signers,
@@ -318,9 +336,9 @@ impl Place {
         }
     }
 
-    fn trusting(self, mut trusted: Signers) -> Result<Where> {
+    fn trusting(self, mut trusted: Signers, disk: Disk) -> Result<Where> {
         let signers = or_default(trusted.signers.take(), files::ALLOWED_SIGNERS)?;
-        Ok(self.meant(Some(signers), trusted))
+        Ok(self.meant(Some(signers), trusted, disk))
     }
 }
 
@@ -338,11 +356,11 @@ impl Keygen {
 
 impl Export {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> Result<(export::Options, bool)> {
+    pub fn meant(self, disk: Disk) -> Result<(export::Options, bool)> {
         let begins = self.resume.is_none();
         let no_recipient = begins && self.recipients.is_empty() && self.recipient.is_empty();
         let options = export::Options {
-            disk: Disk::default(),
+            disk,
             sources: or_here(self.sources),
             drives: self.to,
             recipients: if no_recipient { vec![home::file(files::RECIPIENTS)?] } else { self.recipients },
@@ -380,24 +398,24 @@ impl Export {
 
 impl Verify {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> Result<(verify::Options, bool)> {
-        let place = self.place.trusting(self.signers)?;
+    pub fn meant(self, disk: Disk) -> Result<(verify::Options, bool)> {
+        let place = self.place.trusting(self.signers, disk)?;
         Ok((verify::Options { place, this_drive: self.this_drive }, self.json))
     }
 }
 
 impl Repair {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> Result<(repair::Options, bool)> {
-        Ok((repair::Options { place: self.place.trusting(self.signers)?, to: self.to }, self.json))
+    pub fn meant(self, disk: Disk) -> Result<(repair::Options, bool)> {
+        Ok((repair::Options { place: self.place.trusting(self.signers, disk)?, to: self.to }, self.json))
     }
 }
 
 impl Import {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> Result<(import::Options, bool)> {
+    pub fn meant(self, disk: Disk) -> Result<(import::Options, bool)> {
         let options = import::Options {
-            place: self.place.trusting(self.signers)?,
+            place: self.place.trusting(self.signers, disk)?,
             to: self.to,
             identities: all_or_default(self.identity.identity, files::IDENTITY)?,
             only: self.only,
@@ -420,8 +438,8 @@ impl Import {
 
 impl List {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> Result<(list::Options, bool)> {
-        let place = self.place.trusting(self.signers)?;
+    pub fn meant(self, disk: Disk) -> Result<(list::Options, bool)> {
+        let place = self.place.trusting(self.signers, disk)?;
         let identities = all_or_default(self.identity.identity, files::IDENTITY)?;
         Ok((list::Options { place, identities }, self.json))
     }
@@ -429,11 +447,11 @@ impl List {
 
 impl Inspect {
     /// What is meant, and whether JSON is wanted.
-    pub fn meant(self) -> (Where, bool) {
+    pub fn meant(self, disk: Disk) -> (Where, bool) {
         // It shows what anyone can see: without a list of signers, nobody vouches for that.
         let mut trusted = self.signers;
         let signers = trusted.signers.take().or_else(|| home::file(files::ALLOWED_SIGNERS).ok());
-        (self.place.meant(signers, trusted), self.json)
+        (self.place.meant(signers, trusted, disk), self.json)
     }
 }
 

@@ -16,14 +16,14 @@ const OPTIMIZER_PARAMETERS: u64 = 12 << 20;
 const DAMAGE: usize = 1 << 20;
 
 /// Makes a checkpoint, exports it, loses a drive, damages another, imports, compares.
-pub fn run(progress: &Bars) -> Result<()> {
+pub fn run(progress: &Bars, verbose: bool) -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("ckvault-demo-")
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .map_err(Error::io("create", std::env::temp_dir()))?;
     let root = place.path().canonicalize().map_err(Error::io("resolve", place.path()))?;
-    let stage = Stage { root, progress };
+    let stage = Stage { root, progress, verbose };
     stage.act()?;
     say!("\n# done: nothing of this remains in {}", place.path().display());
     place.close().map_err(Error::io("remove", "the demo's directory"))
@@ -32,6 +32,7 @@ pub fn run(progress: &Bars) -> Result<()> {
 struct Stage<'a> {
     root: PathBuf,
     progress: &'a Bars,
+    verbose: bool,
 }
 
 impl Stage<'_> {
@@ -89,6 +90,9 @@ impl Stage<'_> {
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(self.root.join(dir)).env("XDG_STATE_HOME", self.root.join("state"));
         command.env("CKVAULT_HOME", self.root.join("keys").join(who));
+        if self.verbose {
+            command.arg("--verbose");
+        }
         let status = command.status().map_err(Error::io("run", &program))?;
         match status.code() {
             Some(code) if code == expected => Ok(()),

@@ -5,12 +5,14 @@
 mod cli;
 mod demo;
 mod home;
+mod outside;
 mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
 use clap::Parser;
 use cli::{Cli, Verb};
+use outside::Outside;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,12 +22,17 @@ use std::time::Instant;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    ckvault::media::process::harden();
     if let Err(error) = ckvault::media::processor::check().and_then(|()| cli::refuse_secrets(std::env::args_os())) {
         ui::complain(&error);
         return ExitCode::from(error.exit_code());
     }
     let cli = Cli::parse();
-    match listen(cli.verb.only_reads()).and_then(|stop| run(cli.verb, &ui::Bars::new(stop))) {
+    let outside = Outside::new(cli.verbose, cli.verb.next_drive_command());
+    let only_reads = cli.verb.only_reads();
+    let ended = listen(only_reads).and_then(|stop| run(cli.verb, &outside, &ui::Bars::new(stop)));
+    outside.conclude();
+    match ended {
         Ok(code) => code,
         Err(error) => {
             ui::complain(&error);
@@ -58,58 +65,62 @@ fn listen(only_reads: bool) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn run(verb: Verb, bars: &ui::Bars) -> Result<ExitCode> {
-    let begun = Instant::now();
+fn run(verb: Verb, outside: &Outside, bars: &ui::Bars) -> Result<ExitCode> {
+    let (begun, disk) = (Instant::now(), outside.disk());
+    let person = ui::Person(outside.clone());
     match verb {
-        Verb::Keygen(typed) => ui::keygen(&keygen::run(&typed.meant()?, bars)?),
+        Verb::Keygen(typed) => {
+            let options = typed.meant()?;
+            disk.confine(&options.needs());
+            ui::keygen(&keygen::run(&options, bars)?);
+        }
         Verb::Export(typed) => {
-            let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
-            let (options, json) = typed.meant()?;
+            let (options, json) = typed.meant(disk)?;
             let report = export::run(&options, person, bars)?;
-            show(&report, json, |r| ui::export(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| ui::export(r, begun.elapsed()))?;
         }
         Verb::Verify(typed) => {
-            let (options, json) = typed.meant()?;
+            let (options, json) = typed.meant(disk)?;
             let report = verify::run(&options, bars)?;
-            show(&report, json, |r| ui::verify(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| ui::verify(r, begun.elapsed()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
             }
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Repair(typed) => {
-            let (options, json) = typed.meant()?;
+            let (options, json) = typed.meant(disk)?;
             let report = repair::run(&options, bars)?;
-            show(&report, json, |r| ui::repair(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| ui::repair(r, begun.elapsed()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
             }
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Import(typed) => {
-            let person = ui::Person { next_drive_command: typed.next_drive_command.clone() };
-            let (options, json) = typed.meant()?;
+            let (options, json) = typed.meant(disk)?;
             let report = import::run(&options, person, bars)?;
-            show(&report, json, |r| ui::import(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| ui::import(r, begun.elapsed()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
-            let (options, json) = typed.meant()?;
-            show(&list::run(&options, ui::Person::default(), bars)?, json, ui::list)?;
+            let (options, json) = typed.meant(disk)?;
+            show(&list::run(&options, person, bars)?, json, outside, ui::list)?;
         }
         Verb::Inspect(typed) => {
-            let (place, json) = typed.meant();
-            show(&inspect::run(&place, bars)?, json, ui::inspect)?;
+            let (place, json) = typed.meant(disk);
+            show(&inspect::run(&place, bars)?, json, outside, ui::inspect)?;
         }
-        Verb::Demo => demo::run(bars)?,
+        Verb::Demo => demo::run(bars, outside.is_verbose())?,
+        Verb::RunErrands => outside::serve()?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show<R: Serialize>(report: &R, json: bool, human: impl FnOnce(&R)) -> Result<()> {
+fn show<R: Serialize>(report: &R, json: bool, outside: &Outside, human: impl FnOnce(&R)) -> Result<()> {
     if !json {
         human(report);
         return Ok(());
     }
-    ui::json(report).map_err(|e| Error::Internal(e.to_string()))
+    ui::json(report, outside.fence()).map_err(|e| Error::Internal(e.to_string()))
 }

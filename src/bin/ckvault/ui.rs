@@ -1,8 +1,10 @@
 //! The terminal. House rules: results go to stdout and everything else to stderr; lower case, no full stop; bars only on a
 //! terminal, a line now and then elsewhere; text from a set is shown through `printable`.
 
+use crate::outside::Outside;
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
+use ckvault::media::fence::Fence;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
 use ckvault::text::{PlainJson, printable, without_secrets};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
@@ -51,12 +53,14 @@ fn lines(message: &str) -> String {
     message.split("\n  ").map(|line| printable(without_secrets(line).as_bytes())).collect::<Vec<String>>().join("\n  ")
 }
 
-/// Asks on the terminal, nowhere else; for another drive it may run a command instead.
-#[derive(Clone, Default)]
-pub struct Person {
-    /// Run by `sh -c` when another drive is needed.
-    pub next_drive_command: Option<String>,
+/// A line for those who want to know more; names in it have been made safe to show.
+pub fn note(text: &str) {
+    tell!("ckvault: {text}");
 }
+
+/// Asks on the terminal, nowhere else; for another drive it may run a command instead.
+#[derive(Clone)]
+pub struct Person(pub Outside);
 
 impl Ask for Person {
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
@@ -75,27 +79,15 @@ impl Ask for Person {
         tell!("ckvault: {}", printable(message.as_bytes()));
     }
     fn can_change_drives(&self) -> bool {
-        self.next_drive_command.is_some() || std::io::stdin().is_terminal()
+        self.0.changes_drives() || std::io::stdin().is_terminal()
     }
     fn next_drive(&self, wanted: &DriveWanted) -> bool {
         tell!("ckvault: {}", printable(wanted.message.as_bytes()));
-        match &self.next_drive_command {
-            Some(command) => change_drive(command, wanted),
-            None => self
-                .line("Press Enter when it is mounted, or type q if it will not come:")
-                .is_some_and(|a| a.is_empty()),
-        }
+        let by_hand = || {
+            self.line("Press Enter when it is mounted, or type q if it will not come:").is_some_and(|a| a.is_empty())
+        };
+        self.0.change_drive(wanted).unwrap_or_else(by_hand)
     }
-}
-
-/// Runs the command that mounts the next drive. What it prints is not a result of ours.
-fn change_drive(command: &str, wanted: &DriveWanted) -> bool {
-    use std::process::{Command, Stdio};
-    let number = wanted.number.map(|n| n.to_string()).unwrap_or_default();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).env("CKVAULT_DRIVE", &wanted.place).env("CKVAULT_DRIVE_NUMBER", number);
-    let status = shell.stdin(Stdio::null()).stdout(std::io::stderr()).status();
-    status.is_ok_and(|s| s.success())
 }
 
 /// Bars on a terminal, lines elsewhere.
@@ -451,10 +443,19 @@ pub fn list(report: &list::Report) {
     }
 }
 
+/// A report and the fence behind which it was made.
+#[derive(Serialize)]
+struct Fenced<'a, R> {
+    #[serde(flatten)]
+    report: &'a R,
+    fence: Fence,
+}
+
 /// A report as JSON, on one line.
-pub fn json(report: &impl Serialize) -> Result<(), serde_json::Error> {
+pub fn json(report: &impl Serialize, fence: Fence) -> Result<(), serde_json::Error> {
+    let report = Fenced { report, fence };
     let mut out = PlainJson::new(BufWriter::new(std::io::stdout().lock()));
-    match serde_json::to_writer(&mut out, report) {
+    match serde_json::to_writer(&mut out, &report) {
         Err(error) if !error.is_io() => return Err(error),
         _ => {}
     }

@@ -12,11 +12,12 @@ use crate::format::signature::{SigningKey, public_line};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
+use crate::media::fence::Needs;
 use crate::media::guarded;
 use crate::media::program::Program;
 use crate::pack::{
     self, Begun, Export, Links, PER_FILE, Plan, Request, Source, State, Walked, cannot_hold, load_signing_key, plan,
-    snapshot, walk,
+    signing_errands, snapshot, walk,
 };
 use crate::progress::{Ask, Progress};
 use crate::set::program;
@@ -83,7 +84,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone(), progress)?;
     let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
-    let key = load_signing_key(key_file, &ask, progress)?;
+    let key = load_signing_key(&options.disk, key_file, &ask, progress)?;
     let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
     check_destinations(&options.disk, &options.sources, &options.drives)?;
@@ -108,12 +109,19 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let state = State::create(&options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
     let export = Export::new(&options.disk, begun, source, key, state, (program, metadata))?;
-    finish(export, totals, &ask, progress)
+    finish(options, export, totals, &ask, progress)
 }
 
 /// Writes what there is to write; says how to go on if that ends early.
-fn finish(mut export: Export, totals: Totals, ask: &dyn Ask, progress: &dyn Progress) -> Result<Report> {
+fn finish(
+    options: &Options,
+    mut export: Export,
+    totals: Totals,
+    ask: &dyn Ask,
+    progress: &dyn Progress,
+) -> Result<Report> {
     let plan = export.begun.plan.clone();
+    options.disk.confine(&needs(&export, &options.state_dir, ask.can_change_drives() && plan.in_parts));
     match pack::write(&mut export, ask, progress) {
         Ok(parts) => {
             export.state.remove()?;
@@ -121,6 +129,23 @@ fn finish(mut export: Export, totals: Totals, ask: &dyn Ask, progress: &dyn Prog
         }
         Err(error) => Err(export.give_up(error)),
     }
+}
+
+/// What writing needs. Links in a source may lead anywhere, so everything may be read; but only drives and the state are
+/// written to.
+fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
+    let (drives, mut needs) = (&export.begun.drives, Needs::default());
+    needs.read.push("/".into());
+    needs.write.push(state_dir.to_owned());
+    needs.errands = signing_errands(&export.key, &export.begun.signing_key);
+    match in_parts {
+        false => needs.write.extend(drives.iter().cloned()),
+        true => {
+            needs.write.extend(drives.iter().map(|drive| Needs::around(drive)));
+            needs.changed.clone_from(drives);
+        }
+    }
+    needs
 }
 
 /// The sources as they are, laid out as a stream; and its length.

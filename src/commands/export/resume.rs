@@ -21,7 +21,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     let (state, mut unfinished) = take_up(&options.state_dir, which)?;
     let mut begun = unfinished.begun.clone();
     relocate(&mut begun, options)?;
-    let key = load_signing_key(&begun.signing_key, ask, progress)?;
+    let key = load_signing_key(&options.disk, &begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
         return Err(Error::usage(
             format!("{} is not the key that this export was begun with", begun.signing_key.display()),
@@ -38,7 +38,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         unfinished.known.clear();
     }
     export.stand_at(unfinished);
-    finish(export, totals, ask, progress)
+    finish(options, export, totals, ask, progress)
 }
 
 fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
+use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::media::removal::remove_tree;
 use crate::text::printable;
@@ -240,6 +241,13 @@ impl Earlier {
     pub fn is_bare(&self) -> bool {
         self.dir.names().is_ok_and(|names| names.iter().all(|name| name == JOURNAL))
     }
+}
+
+/// Where something may be made or changed before there is a staging directory for a target, and in making it.
+pub fn reach(target: &Path) -> Vec<PathBuf> {
+    let whole = std::path::absolute(target).ok();
+    let above = whole.as_deref().and_then(Path::parent).map(Needs::nearest);
+    above.into_iter().chain([target.join(".."), target.to_owned()]).collect()
 }
 
 /// What is there under a name that only we give, and is not what we make.

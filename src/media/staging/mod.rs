@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Disk, Opened, Operation};
 use crate::media::durable::{PARTIAL_SUFFIX, private_name};
+use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::text::printable;
 use claim::Target;
@@ -77,6 +78,16 @@ impl Staging {
     /// What it is written through.
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// What is needed now that it is there. What is placed becomes the target, or is moved into it.
+    pub fn narrowed(&self, needs: Needs) -> Needs {
+        let (own, files) = (self.own.path().to_owned(), self.files.path().to_owned());
+        let (inside, receive) = match &self.target.there {
+            Some(there) if self.target.inside => (Some(there.path().to_owned()), Vec::new()),
+            _ => (None, vec![self.target.parent.path().to_owned()]),
+        };
+        Needs { write: [own, files].into_iter().chain(inside).collect(), receive, ..needs }
     }
 
     /// Whether the file system below takes two spellings of a name for the same.

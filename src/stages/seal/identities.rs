@@ -5,12 +5,13 @@ use super::recipients::AskCallbacks;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::sealed::{Header, SEALED, SLOT};
-use crate::media::guarded::{self, Kind};
+use crate::media::guarded;
+use crate::media::memory;
 use crate::progress::{Ask, Progress};
-use crate::set::refusal::breaks;
+use crate::stages::refusal::breaks;
 use age::armor::ArmoredReader;
 use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
-use std::io::{BufReader, Cursor, Read};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -19,18 +20,22 @@ const LONGEST: u64 = 16 << 20;
 const LONGEST_SECRET: u64 = 64 << 10;
 /// Work factor of passphrases: 2^22 is about four seconds, and what rage accepts by default on a fast machine.
 const MOST_WORK: u8 = 22;
+/// What the identity of a plugin begins with.
+const PLUGIN: &[u8] = b"AGE-PLUGIN-";
 
 /// Identities to try on a key slot.
 pub struct Identities {
     all: Vec<Box<dyn Identity>>,
     names: Vec<PathBuf>,
+    /// Opening with one of them may take a passphrase or a plugin.
+    need_help: bool,
 }
 
 impl Identities {
     /// Reads identity files.
     pub fn read(files: &[PathBuf], ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Identities> {
         let callbacks = AskCallbacks(Arc::new(ask));
-        let mut all = Vec::new();
+        let (mut all, mut need_help) = (Vec::new(), false);
         for file in files {
             let missing = |e: std::io::Error| {
                 Error::identity(
@@ -38,15 +43,23 @@ impl Identities {
                     "check the path, or run `ckvault keygen` and have the sender export to its recipient",
                 )
             };
-            let bytes = Zeroizing::new(guarded::read(file, LONGEST, Kind::Secret, progress)?.map_err(missing)?);
-            all.extend(parse(&bytes, file, &callbacks)?);
+            let bytes = guarded::read_secret(file, LONGEST, progress)?.map_err(missing)?;
+            let parsed = parse(&bytes, file, &callbacks)?;
+            need_help |= parsed.need_help;
+            all.extend(parsed.identities);
         }
-        Ok(Identities { all, names: files.to_vec() })
+        all.iter().for_each(|identity| memory::lock(&**identity));
+        Ok(Identities { all, names: files.to_vec(), need_help })
+    }
+
+    /// Whether opening may take a person, for a passphrase, or a program, a plugin of age.
+    pub fn need_help(&self) -> bool {
+        self.need_help
     }
 
     #[cfg(test)]
-    pub(super) fn native(identity: age::x25519::Identity) -> Identities {
-        Identities { all: vec![Box::new(identity)], names: vec![] }
+    pub(super) fn native(identity: impl Identity + Send + Sync + 'static) -> Identities {
+        Identities { all: vec![Box::new(identity)], names: vec![], need_help: false }
     }
 
     /// Opens a small age file with whichever identity fits.
@@ -57,7 +70,7 @@ impl Identities {
         let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
         let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
         // Large enough never to move, and so to leave no second copy behind.
-        let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET as usize));
+        let mut text = memory::text(LONGEST_SECRET as usize);
         let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
         read.map_err(|e| {
             Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set")
@@ -84,7 +97,19 @@ impl Identities {
     }
 }
 
-fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Vec<Box<dyn Identity>>> {
+/// What a file holds.
+struct Parsed {
+    identities: Vec<Box<dyn Identity>>,
+    need_help: bool,
+}
+
+impl Parsed {
+    fn one(identity: impl Identity + 'static, need_help: bool) -> Parsed {
+        Parsed { identities: vec![Box::new(identity)], need_help }
+    }
+}
+
+fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Parsed> {
     let name = Some(file.display().to_string());
     if is_age_file(bytes) {
         let mut sealed = Vec::new();
@@ -93,22 +118,23 @@ fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Vec<Box<
         Header::scan(&sealed, SEALED).map_err(|e| bad(file, &e.to_string()))?;
         let identity = encrypted::Identity::from_buffer(Cursor::new(sealed), name, callbacks.clone(), Some(MOST_WORK));
         return match identity {
-            Ok(Some(identity)) => Ok(vec![Box::new(identity)]),
+            Ok(Some(identity)) => Ok(Parsed::one(identity, true)),
             _ => Err(bad(file, "is encrypted, but not with a passphrase")),
         };
     }
     if bytes.windows(11).any(|w| w == b"PRIVATE KEY") {
-        let identity =
-            ssh::Identity::from_buffer(BufReader::new(bytes), name).map_err(|e| bad(file, &e.to_string()))?;
+        let identity = ssh::Identity::from_buffer(bytes, name).map_err(|e| bad(file, &e.to_string()))?;
         if let ssh::Identity::Unsupported(_) = identity {
             return Err(bad(file, "is an SSH key of a kind that age cannot use"));
         }
-        return Ok(vec![Box::new(identity.with_callbacks(callbacks.clone()))]);
+        let need_help = matches!(identity, ssh::Identity::Encrypted(_));
+        return Ok(Parsed::one(identity.with_callbacks(callbacks.clone()), need_help));
     }
-    let parsed = IdentityFile::from_buffer(BufReader::new(bytes)).map_err(|e| bad(file, &e.to_string()))?;
+    let parsed = IdentityFile::from_buffer(bytes).map_err(|e| bad(file, &e.to_string()))?;
     let identities = parsed.with_callbacks(callbacks.clone()).into_identities();
     let identities = identities.map_err(|e| bad(file, &format!("needs a plugin: {e}")))?;
-    Ok(identities.into_iter().map(|i| i as Box<dyn Identity>).collect())
+    let need_help = bytes.windows(PLUGIN.len()).any(|w| w.eq_ignore_ascii_case(PLUGIN));
+    Ok(Parsed { identities: identities.into_iter().map(|i| i as Box<dyn Identity>).collect(), need_help })
 }
 
 fn is_age_file(bytes: &[u8]) -> bool {

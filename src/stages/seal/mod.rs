@@ -7,10 +7,12 @@ mod stream;
 
 use crate::error::{Error, Result};
 use crate::format::sealed::{Header, SLOT};
+use crate::media::memory;
 use age::secrecy::ExposeSecret;
 use age::x25519;
 use std::io::{self, BufRead, Read, Write};
 use std::iter;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use age::stream::StreamWriter;
@@ -19,14 +21,21 @@ pub use age::stream::StreamWriter;
 #[derive(Clone)]
 pub struct SetRecipient(x25519::Recipient);
 
-/// A set's own identity: what import opens with. The age crate clears it from memory.
+/// A set's own identity: what import opens with. It is in one place, which is kept out of swap, and the age crate clears it
+/// from memory.
 #[derive(Clone)]
-pub struct SetIdentity(x25519::Identity);
+pub struct SetIdentity(Arc<x25519::Identity>);
 
 impl SetIdentity {
     /// A new one.
     pub fn generate() -> SetIdentity {
-        SetIdentity(x25519::Identity::generate())
+        SetIdentity::held(x25519::Identity::generate())
+    }
+
+    fn held(identity: x25519::Identity) -> SetIdentity {
+        let held = Arc::new(identity);
+        memory::lock(&*held);
+        SetIdentity(held)
     }
 
     /// Its public half.
@@ -37,20 +46,23 @@ impl SetIdentity {
     /// Opens an age file where it lies in memory; more than `limit` bytes are an error. After an error, what lies there is of
     /// no use.
     pub fn open<'a>(&self, sealed: &'a mut [u8], limit: usize) -> io::Result<&'a [u8]> {
-        stream::open(&self.0, sealed, limit)
+        stream::open(&*self.0, sealed, limit)
     }
 
     /// Opens an age file as a stream; it must be encrypted to this identity alone.
     pub fn reader<R: BufRead>(&self, mut sealed: R) -> io::Result<impl Read + use<R>> {
         let header = header::take(&mut sealed)?;
         let decryptor = header::decryptor(&header, sealed).map_err(io::Error::other)?;
-        decryptor.decrypt(iter::once(&self.0 as &dyn age::Identity)).map_err(io::Error::other)
+        decryptor.decrypt(iter::once(&*self.0 as &dyn age::Identity)).map_err(io::Error::other)
     }
 
     /// The text of an identity file, as `age -i` takes it.
     pub fn file(&self) -> Zeroizing<String> {
-        let secret = self.0.to_string();
-        Zeroizing::new(format!("# public key: {}\n{}\n", self.0.to_public(), secret.expose_secret()))
+        let (secret, public) = (self.0.to_string(), self.0.to_public().to_string());
+        let lines = ["# public key: ", &public, "\n", secret.expose_secret(), "\n"];
+        let mut text = memory::text(lines.iter().map(|l| l.len()).sum());
+        text.extend(lines);
+        text
     }
 
     /// The key slot: this identity, encrypted to the recipients, as `age -d` and `age -i` take it.
@@ -79,7 +91,7 @@ impl SetIdentity {
         let secret = text.lines().find(|l| l.starts_with("AGE-SECRET-KEY-1"));
         let identity: Option<x25519::Identity> = secret.and_then(|s| s.parse().ok());
         match identity {
-            Some(identity) if identity.to_public().to_string() == recipient => Ok(SetIdentity(identity)),
+            Some(identity) if identity.to_public().to_string() == recipient => Ok(SetIdentity::held(identity)),
             _ => Err(Error::untrusted(
                 "the key slot opens, but holds the key of another set",
                 "bring another drive of the set, or ask the sender for a new export",
@@ -142,7 +154,7 @@ mod tests {
         let (mine, most) = (SetIdentity::generate(), SLOT.stanzas - 1);
         assert_eq!(mine.slot(&to(&texts)).err().map(|e| e.exit_code()), Some(2));
         let slot = mine.slot(&to(&texts[..most])).unwrap();
-        let last = identities::Identities::native(all[most - 1].0.clone());
+        let last = identities::Identities::native((*all[most - 1].0).clone());
         assert!(SetIdentity::from_slot(&slot, &last, &mine.recipient().to_string()).is_ok());
     }
 
@@ -153,7 +165,7 @@ mod tests {
         let lone = [me.recipient().to_string()];
         let to = recipients::Recipients::parse_all(&lone, &[], Nobody, &Silent::default()).unwrap();
         let slot = mine.slot(&to).unwrap();
-        let identities = identities::Identities::native(me.0.clone());
+        let identities = identities::Identities::native((*me.0).clone());
         assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().to_string()).is_ok());
         let swapped = SetIdentity::from_slot(&slot, &identities, &other.recipient().to_string());
         assert_eq!(swapped.err().map(|e| e.exit_code()), Some(5));
