@@ -14,5 +14,6 @@ mod honest;
 mod lies;
 mod numbers;
 mod paths;
+mod planted;
 mod program;
 mod text;
