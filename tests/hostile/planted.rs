@@ -127,12 +127,20 @@ fn names(yard: &Yard, scene: &Scene) -> (BTreeSet<PathBuf>, usize) {
         let in_turn = in_turn.flat_map(|n| scene.turns.iter().map(move |t| Path::new(t).join(n)));
         names.extend(in_turn.collect::<Vec<_>>());
     }
-    for beside in scene.beside {
-        let set = if beside.contains("{set}") { yard.set("usb1") } else { PathBuf::new() };
-        names.insert(beside.replace("{set}", &set.file_name().unwrap_or_default().to_string_lossy()).into());
-    }
+    names.extend(scene.beside.iter().map(|name| filled_in(yard, name)));
     names.retain(|name| !["source", VICTIM, "nobody", "next"].iter().any(|not| name.starts_with(not)));
     (names, random)
+}
+
+/// A name in which `{set}` or `{staging}` stands for one that was chosen when the scene was prepared.
+fn filled_in(yard: &Yard, name: &str) -> PathBuf {
+    let staging = || std::fs::read_to_string(yard.beside("staging")).unwrap();
+    let set = || yard.set("usb1").file_name().unwrap().to_string_lossy().into_owned();
+    match (name.contains("{staging}"), name.contains("{set}")) {
+        (true, _) => name.replace("{staging}", &staging()).into(),
+        (_, true) => name.replace("{set}", &set()).into(),
+        _ => name.into(),
+    }
 }
 
 /// Without what is random of names.

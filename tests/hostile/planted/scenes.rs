@@ -18,7 +18,8 @@ pub struct Scene {
     pub replaces: &'static [&'static str],
     /// Directories that it is documented to remove, with all that is in them.
     pub removes: &'static [&'static str],
-    /// Further names that are found by listing directories; `{set}` is the directory of the set on the first drive.
+    /// Further names, which are found by listing directories: `{set}` is that of the set on the first drive, `{staging}` that of
+    /// a directory in which an import was stopped.
     pub beside: &'static [&'static str],
     /// What must be as it is without plants, if the command ends with 0.
     pub result: &'static [&'static str],
@@ -121,21 +122,24 @@ pub const REPAIR_TO: Scene = Scene {
     ..REPAIR
 };
 
-pub const IMPORT: Scene = Scene {
+const PLACES: Scene = Scene {
     typed: "import usb1 usb2 --to place/there",
     writes: &["place/there", "place/.ckvault-*"],
     result: &["place/there"],
     ..READS
 };
 
-pub const IMPORT_EMPTY: Scene = Scene { prepare: empty_target, ..IMPORT };
+pub const IMPORT: Scene =
+    Scene { prepare: import_was_stopped, beside: &["place/{staging}", "place/{staging}/files"], ..PLACES };
+
+pub const IMPORT_EMPTY: Scene = Scene { prepare: empty_target, ..PLACES };
 
 pub const IMPORT_HERE: Scene = Scene {
     prepare: empty_target,
     here: "place/there",
     typed: "import ../../usb1 ../../usb2 --to .",
     writes: &["place/there"],
-    ..IMPORT
+    ..PLACES
 };
 
 pub const IMPORT_RESUME: Scene = Scene {
@@ -143,13 +147,13 @@ pub const IMPORT_RESUME: Scene = Scene {
     typed: "import usb1 usb2 --to place/there --resume",
     replaces: &["place/.ckvault-*/*"],
     removes: &["place/.ckvault-*/*"],
-    ..IMPORT
+    ..PLACES
 };
 
 pub const IMPORT_DISCARD: Scene = Scene { typed: "import usb1 usb2 --to place/there --discard", ..IMPORT_RESUME };
 
 pub const IMPORT_SALVAGE: Scene =
-    Scene { prepare: beyond_repair, typed: "import usb1 usb2 --to place/there --salvage", ends: 4, ..IMPORT };
+    Scene { prepare: beyond_repair, typed: "import usb1 usb2 --to place/there --salvage", ends: 4, ..PLACES };
 
 pub const IMPORT_IN_TURN: Scene = Scene {
     prepare: in_turn,
@@ -158,7 +162,7 @@ pub const IMPORT_IN_TURN: Scene = Scene {
     // By the command that changes drives.
     replaces: &["usb"],
     turns: &["drive1", "drive2"],
-    ..IMPORT
+    ..PLACES
 };
 
 fn keys(yard: &Yard) {
@@ -236,8 +240,15 @@ fn killed_export(yard: &Yard) {
 fn killed_import(yard: &Yard) {
     exported(yard);
     yard.killed(IMPORT.typed, |yard| {
-        let staged = fs::read_dir(yard.path("place")).unwrap().flatten();
-        let journals = staged.map(|s| fs::read(s.path().join("journal")).unwrap_or_default());
-        journals.into_iter().any(|journal| journal.iter().filter(|b| **b == b'\n').count() >= 2)
+        let journal = yard.staging().map(|dir| fs::read(dir.join("journal")).unwrap_or_default());
+        journal.is_some_and(|journal| journal.iter().filter(|b| **b == b'\n').count() >= 2)
     });
+}
+
+/// The same, but only its name is left of it.
+fn import_was_stopped(yard: &Yard) {
+    killed_import(yard);
+    let staging = yard.staging().unwrap();
+    fs::write(yard.beside("staging"), staging.file_name().unwrap().as_encoded_bytes()).unwrap();
+    fs::remove_dir_all(staging).unwrap();
 }

@@ -26,9 +26,9 @@ impl Yard {
         let temp = tempfile::Builder::new().prefix("ckvault-planted-").tempdir_in(above).unwrap();
         let yard = Yard { above: temp.path().canonicalize().unwrap(), _temp: temp };
         yard.make(&["source/dir", "place", "state", "home"]);
-        fs::write(yard.path("source/model.bin"), noise(600_000)).unwrap();
+        fs::write(yard.path("source/model.bin"), noise(340_000)).unwrap();
         fs::write(yard.path("source/config.json"), "{\"hidden_size\": 4096}\n".repeat(9)).unwrap();
-        fs::write(yard.path("source/dir/part"), noise(70_000)).unwrap();
+        fs::write(yard.path("source/dir/part"), noise(20_000)).unwrap();
         fs::hard_link(yard.path("source/dir/part"), yard.path("source/hard")).unwrap();
         std::os::unix::fs::symlink("config.json", yard.path("source/link")).unwrap();
         plant::make_victim(&yard.root());
@@ -85,14 +85,25 @@ impl Yard {
         drop(self.run("", typed).ends(code));
     }
 
-    /// Runs a command that is killed as soon as `reached`. It waits a little after each time that it makes something durable,
-    /// so that it cannot be over by then.
+    /// Runs a command that is killed as soon as `reached`. It has one processor, and waits a little after each time that it makes
+    /// something durable, so that it is then at the same point every time.
     #[track_caller]
     pub fn killed(&self, typed: &str, reached: impl Fn(&Yard) -> bool) {
         let command = self.command("", typed);
-        let mut slowed = Command::new("strace");
+        let mut slowed = Command::new("taskset");
         // -D: what is started here is the command, and strace its child.
-        slowed.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,syncfs"]);
+        slowed.args([
+            "-c",
+            &processor(),
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fsync,fdatasync,syncfs",
+        ]);
         slowed.args(["-e", "inject=fsync,fdatasync,syncfs:delay_exit=30000"]);
         slowed.arg(command.get_program()).args(command.get_args()).current_dir(self.root());
         slowed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -113,6 +124,19 @@ impl Yard {
         let all = fs::read_dir(self.path(drive)).unwrap().map(|e| e.unwrap().path());
         all.into_iter().find(named).unwrap_or_else(|| panic!("no set on {drive}"))
     }
+
+    /// The directory in which an import was stopped, if there is one.
+    pub fn staging(&self) -> Option<PathBuf> {
+        let all = fs::read_dir(self.path("place")).unwrap().map(|e| e.unwrap().path());
+        all.into_iter().find(|p| p.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".ckvault-")))
+    }
+}
+
+/// The first processor that may be used.
+fn processor() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap();
+    list.trim().chars().take_while(char::is_ascii_digit).collect()
 }
 
 /// Bytes that do not compress, the same every time.
