@@ -9,3 +9,4 @@ mod import;
 mod media;
 mod only;
 mod people;
+mod swap;

@@ -15,6 +15,7 @@ mod honest;
 mod lies;
 mod numbers;
 mod paths;
+mod planted;
 mod program;
 mod recover;
 mod sealed;

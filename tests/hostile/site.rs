@@ -88,7 +88,7 @@ impl Site {
         if verb.starts_with("import") {
             command.arg("--to").arg(self.target());
         }
-        let ran = Ran::of(command, verb);
+        let ran = Ran::of(command, verb, PATIENCE);
         ran.is_orderly();
         ran
     }
@@ -220,7 +220,8 @@ impl std::fmt::Display for Ran {
 }
 
 impl Ran {
-    fn of(mut command: Command, verb: &str) -> Ran {
+    /// Runs it to its end; what has not ended after `patience` is killed.
+    pub fn of(mut command: Command, verb: &str, patience: Duration) -> Ran {
         let begun = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (pid, (ended, watched)) = (child.id(), mpsc::channel::<()>());
@@ -228,7 +229,7 @@ impl Ran {
             let mut peak = 0;
             while watched.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
                 peak = memory(pid).unwrap_or(0).max(peak);
-                if begun.elapsed() > PATIENCE {
+                if begun.elapsed() > patience {
                     let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
                 }
             }
@@ -249,12 +250,20 @@ impl Ran {
         }
     }
 
-    /// It ended by itself, with an exit code of ours, and said nothing that a terminal would obey.
+    /// Why it is not as a command has to be, whatever it meets: ended by itself, with an exit code of ours.
+    pub fn disorder(&self) -> Option<&'static str> {
+        match self.code {
+            None => Some("ended by a signal"),
+            _ if self.stderr.contains("panicked") || self.code == Some(101) => Some("a panic"),
+            Some(0..=7) => None,
+            _ => Some("not an exit code of ours"),
+        }
+    }
+
+    /// It ended in order, and said nothing that a terminal would obey.
     #[track_caller]
     fn is_orderly(&self) {
-        assert!(self.signal.is_none(), "ended by a signal\n{self}");
-        assert!(!self.stderr.contains("panicked") && self.code != Some(101), "a panic\n{self}");
-        assert!(matches!(self.code, Some(0..=7)), "not an exit code of ours\n{self}");
+        assert!(self.disorder().is_none(), "{:?}\n{self}", self.disorder());
         self.says_nothing_evil();
         let strays: Vec<&str> = self.stderr.lines().filter(|l| !expected_line(l)).collect();
         assert!(strays.is_empty(), "lines on stderr that are not ours: {strays:?}\n{self}");
