@@ -111,7 +111,7 @@ impl Site {
 
     #[track_caller]
     pub fn recovers(&self, command: Command) -> Ran {
-        let ran = Ran::of(command, "recover.py");
+        let ran = Ran::of(command, "recover.py", PATIENCE);
         assert!(ran.signal.is_none() && matches!(ran.code, Some(0..=7)), "not an exit code of ours\n{ran}");
         assert!(!ran.stderr.contains("Traceback"), "an exception\n{ran}");
         ran.says_nothing_evil();
