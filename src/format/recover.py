@@ -286,6 +286,7 @@ def read_parts(args):
 
 # What is inside.
 
+BAD_PATH = re.compile(br"(^|/)\.{0,2}(/|\Z)|\0|[^/]{256}")
 Entry = collections.namedtuple("Entry", "path kind size extents blake3 target mode mtime xattrs offset")
 
 
@@ -299,7 +300,7 @@ def read_entry(line):
     kind, size, extents, blake3, target, end = line["kind"], 0, None, None, b"", 0
     if kind == "file":
         size, extents, blake3 = number(line["size"], 0, 1 << 56), line.get("extents"), line["blake3"]
-        need(re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
+        need(type(blake3) is str and re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
     elif kind != "dir":
         need(kind in ("symlink", "hardlink"), "an entry is neither directory, file nor link")
         target = name(line["target"], 1, 4095)
@@ -351,12 +352,11 @@ def check_paths(entries, staging, keep_links):
         need(not bad, "the set holds the path %s, which is refused: %s" % (show(path), why))
 
     for i, e in enumerate(entries):
-        parts = e.path.split(b"/")
-        if e.path or i or e.kind != "dir":
-            bad = [p for p in parts if p in (b"", b".", b"..") or len(p) > 255 or b"\0" in p]
-            refuse(bad, e.path, "a component is empty, . or .., too long, or has a NUL")
-        refuse(parts[0].startswith(staging) and parts[0].endswith(b".partial"), e.path, "the name is reserved for ckvault itself")
-        refuse(len(parts) > 1 and kinds.get(e.path.rpartition(b"/")[0]) != "dir", e.path, "its parent is not a directory of the set")
+        top, (parent, slash, _) = e.path.partition(b"/")[0], e.path.rpartition(b"/")
+        bad = BAD_PATH.search(e.path) and (e.path or i or e.kind != "dir")
+        refuse(bad, e.path, "a component is empty, . or .., too long, or has a NUL")
+        refuse(top.startswith(staging) and top.endswith(b".partial"), e.path, "the name is reserved for ckvault itself")
+        refuse(slash and kinds.get(parent) != "dir", e.path, "its parent is not a directory of the set")
         refuse(e.path in kinds, e.path, "it stands in the set twice")
         refuse(e.kind == "hardlink" and kinds.get(e.target) != "file", e.path, "it is a hard link to what is no file of the set before it")
         refuse(e.kind == "symlink" and b"\0" in e.target, e.path, "its target has a NUL")

@@ -81,7 +81,7 @@ fn hidden(place: &Path) -> SocketAddr {
 #[test]
 #[ignore = "run by nothing_else_is_reached_behind_the_fence"]
 fn behind_the_fence() {
-    let place = std::env::var_os(PLACE).expect("run by another test");
+    let Some(place) = std::env::var_os(PLACE) else { return skip("not run by the test that prepares it") };
     let place = Path::new(&place);
     let needs = |name: &str| vec![place.join(name)];
     let open = File::open(place.join("secret")).unwrap();
@@ -285,7 +285,7 @@ fn token() -> (ed25519_dalek::SigningKey, public::SkEd25519) {
 #[test]
 #[ignore = "run by a_security_key_signs_outside_of_the_fence"]
 fn sign_as_a_security_key() {
-    let place = std::env::var_os(PLACE).expect("run by another test");
+    let Some(place) = std::env::var_os(PLACE) else { return skip("not run by the test that prepares it") };
     let file = |name: &str| Path::new(&place).join(name);
     let namespace = fs::read_to_string(file("namespace")).unwrap();
     let message = fs::read(file("message")).unwrap();

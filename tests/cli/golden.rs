@@ -1,6 +1,7 @@
 //! Golden sets: what earlier versions wrote, this one verifies, lists and restores.
 
 use crate::run::Call;
+use crate::support::need;
 use crate::tree;
 use serde_json::Value;
 use std::os::unix::ffi::OsStrExt;
@@ -53,6 +54,31 @@ fn comes_back(version: &str, drives: &str, expected: &str) -> (tempfile::TempDir
     let paths = |v: &Value| v["entries"].as_array().unwrap().iter().map(|e| e["path"].clone()).collect::<Vec<_>>();
     assert_eq!(paths(&listed), paths(&expected));
     (place, restored)
+}
+
+/// By the recover.py of today, and by the one that lies beside them.
+#[test]
+fn the_golden_sets_of_draft_3_are_restored_by_recover_py() {
+    if !need(&crate::interop::RECOVER) || !need(&["tar"]) {
+        return;
+    }
+    let today = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/recover.py");
+    for drives in ["drive1 drive2", "part1 part2"] {
+        let place = tempfile::tempdir().unwrap();
+        call("draft-3", &format!("import {drives} --to")).arg(place.path().join("imported")).run().ok();
+        let within =
+            |drive: &str| std::fs::read_dir(golden("draft-3").join(drive)).unwrap().next().unwrap().unwrap().path();
+        let dirs: Vec<PathBuf> = drives.split(' ').map(within).collect();
+        for script in [today.clone(), dirs[0].join("recover.py")] {
+            let to = place.path().join("recovered");
+            let python = Call::new("python3", "-I", &golden("draft-3")).arg(script);
+            let python = dirs.iter().fold(python, |call, dir| call.arg(dir)).arg("--to").arg(&to);
+            let keys = ["--identity", "keys/identity.txt", "--signers", "keys/allowed_signers"];
+            keys.into_iter().fold(python, |call, word| call.arg(word)).run().ok();
+            tree::assert_same(&place.path().join("imported"), &to);
+            std::fs::remove_dir_all(to).unwrap();
+        }
+    }
 }
 
 #[test]

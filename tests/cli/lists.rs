@@ -16,7 +16,7 @@ pub struct Clock {
 impl Clock {
     pub const UTC: Clock = Clock { zone: "UTC", now: "20261123120000" };
     /// In summer, where clocks are put forward.
-    const SUMMER: Clock = Clock { zone: "CET-1CEST,M3.5.0,M10.5.0/3", now: "20260701120000" };
+    pub const SUMMER: Clock = Clock { zone: "CET-1CEST,M3.5.0,M10.5.0/3", now: "20260701120000" };
 
     pub fn zone(&self) -> TimeZone {
         if self.zone == "UTC" { TimeZone::UTC } else { TimeZone::posix(self.zone).unwrap() }
@@ -36,22 +36,18 @@ pub struct List {
     pub clock: Clock,
 }
 
-/// Times about those of the clocks.
-pub const NEAR: [&str; 14] = [
-    "20261123",
-    "202611231200",
-    "20261123120000",
-    "20261123115959",
-    "20261123120001",
-    "20261124",
-    "202611231260",
-    "20260701",
-    "20260701120000",
-    "20260701130000",
-    "20260701125959",
-    "20260701130001",
-    "20260701140000",
-    "202607011161",
+/// Times about those of the clocks, in their zones and in UTC.
+pub const NEAR: [[&str; 7]; 2] = [
+    ["20261123", "202611231200", "20261123120000", "20261123115959", "20261123120001", "20261124", "202611231260"],
+    [
+        "20260701",
+        "20260701120000",
+        "20260701120001",
+        "20260701125959",
+        "20260701130000",
+        "20260701130001",
+        "20260701140000",
+    ],
 ];
 const FAR: [&str; 6] = ["20000101", "200001010000", "20200231", "20990101", "20991231235961", "99991231"];
 /// Not one is a time that OpenSSH of every version takes.
@@ -105,10 +101,11 @@ fn mostly<'a, T: ?Sized>(dice: &mut Dice, rarely: u64, usual: &[&'a T], odd: &[&
 /// A list, mostly of lines that OpenSSH reads.
 pub fn list(dice: &mut Dice, own: &str, others: &[String]) -> List {
     let mut bytes = Vec::new();
+    let (summer, clock) = *dice.pick(&[(0, Clock::UTC), (1, Clock::SUMMER)]);
     for _ in 0..1 + dice.below(4) {
         bytes.extend(match dice.below(8) {
             0 => dice.pick(&[&b""[..], b"# alice", b" \t# x", b" \t", b"#", b"\"", b"alice", b"alice \xff"]).to_vec(),
-            _ => line(dice, own, others),
+            _ => line(dice, &NEAR[summer], own, others),
         });
         bytes.extend_from_slice(mostly(dice, 6, &[&b"\n"[..]], &[b"\r\n", b"\n\n", b" \n", b"\0x\n"]));
     }
@@ -119,14 +116,13 @@ pub fn list(dice: &mut Dice, own: &str, others: &[String]) -> List {
         0 => b"a b",
         1 => &b"!alice"[..],
         2 => b"\xef\xbb\xbfalice",
-        3..8 => b"alice",
+        3..10 => b"alice",
         _ => dice.pick(&NAMES),
     };
-    let clock = if dice.below(3) == 0 { Clock::SUMMER } else { Clock::UTC };
     List { bytes, asked: asked.to_vec(), clock }
 }
 
-fn line(dice: &mut Dice, own: &str, others: &[String]) -> Vec<u8> {
+fn line(dice: &mut Dice, near: &[&str], own: &str, others: &[String]) -> Vec<u8> {
     let mut line = mostly(dice, 12, &[&b""[..], b"", b"", b" ", b"\t"], &[b"\xef\xbb\xbf", b"\x0c", b"\x0b"]).to_vec();
     let names = principals(dice);
     // What begins with a carriage return is read otherwise from OpenSSH 9.7 on.
@@ -134,7 +130,7 @@ fn line(dice: &mut Dice, own: &str, others: &[String]) -> Vec<u8> {
     line.extend_from_slice(&names);
     line.extend_from_slice(between);
     if dice.below(2) == 0 {
-        line.extend(options(dice));
+        line.extend(options(dice, near));
         line.extend_from_slice(mostly(dice, 20, &[&b" "[..], b"\t", b"  "], &[b"\r", b"", b", "]));
     }
     line.extend(key(dice, own, others));
@@ -176,8 +172,8 @@ fn principals(dice: &mut Dice) -> Vec<u8> {
     }
 }
 
-fn options(dice: &mut Dice) -> Vec<u8> {
-    let all: Vec<String> = (0..1 + dice.below(3)).map(|_| option(dice)).collect();
+fn options(dice: &mut Dice, near: &[&str]) -> Vec<u8> {
+    let all: Vec<String> = (0..1 + dice.below(3)).map(|_| option(dice, near)).collect();
     let between = mostly(dice, 12, &[","], &[",,", ", ", "", " ,"]);
     let list = all.join(between);
     match dice.below(24) {
@@ -189,7 +185,7 @@ fn options(dice: &mut Dice) -> Vec<u8> {
     .into_bytes()
 }
 
-fn option(dice: &mut Dice) -> String {
+fn option(dice: &mut Dice, near: &[&str]) -> String {
     match dice.below(16) {
         0..7 => {
             let value = mostly(
@@ -214,7 +210,7 @@ fn option(dice: &mut Dice) -> String {
             let time = match dice.below(12) {
                 0 => dice.pick(&ODD).to_string(),
                 1 => dice.pick(&BLANK).to_string(),
-                2..6 => format!("{}{}", dice.pick(&NEAR), dice.pick(&SUFFIXES)),
+                2..7 => format!("{}{}", dice.pick(near), dice.pick(&SUFFIXES)),
                 _ => format!("{}{}", dice.pick(&FAR), dice.pick(&SUFFIXES)),
             };
             match dice.below(16) {

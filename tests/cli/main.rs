@@ -12,6 +12,7 @@ mod claim;
 mod copies;
 mod damage;
 mod dice;
+mod documented;
 mod drives;
 mod durability;
 mod failing;

@@ -48,7 +48,7 @@ fn a_set_goes_on_on_the_next_drives() {
 }
 
 fn recover_py_restores_it(vault: &Vault) {
-    if !need(&["python3", "age", "zstd", "tar", "b3sum"]) {
+    if !need(&crate::interop::RECOVER) {
         return;
     }
     let dir = |n: usize| {
@@ -56,7 +56,8 @@ fn recover_py_restores_it(vault: &Vault) {
         drive.join(std::str::from_utf8(&names_in(&drive)[0]).unwrap())
     };
     let call = || vault.tool("python3", "").arg(dir(4).join("recover.py"));
-    let args = format!("--identity home/receiver/identity.txt --to {}", vault.path("recovered").display());
+    let keys = "--identity home/receiver/identity.txt --signers home/receiver/allowed_signers";
+    let args = format!("{keys} --to {}", vault.path("recovered").display());
     let with = |call: Call, dirs: &[usize]| dirs.iter().fold(call, |call, n| call.arg(dir(*n)));
     let all = args.split(' ').fold(with(call(), &[2, 1, 5, 3, 4]), |call, word| call.arg(word));
     all.run().ok();

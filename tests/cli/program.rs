@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The least program: it needs no library, no linker, and no compiler to be made. Ends with status 42; some bytes follow it.
-fn write_program(path: &Path, bytes: usize) -> PathBuf {
+pub fn write_program(path: &Path, bytes: usize) -> PathBuf {
     let code = [0xbf, 42, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]; // mov edi, 42; mov eax, 60; syscall
     let (base, start) = (0x40_0000u64, 64 + 56u64);
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
@@ -28,7 +28,7 @@ fn write_program(path: &Path, bytes: usize) -> PathBuf {
 }
 
 /// Where programs of this kind cannot be run, they cannot be told from others either.
-fn is_x86_64() -> bool {
+pub fn is_x86_64() -> bool {
     let is = cfg!(target_arch = "x86_64");
     if !is {
         skip("the program that travels here is one for x86-64");
@@ -81,11 +81,6 @@ fn it_lies_on_every_drive_twice_as_the_manifest_says_and_runs() {
     assert_eq!(&set.report["program"], listed);
     assert_eq!(&vault.receiver("inspect usb1 --json").ok().json()["program"], listed);
     vault.receiver("inspect usb1").ok().shows(text(&listed["blake3"]));
-    // What RECOVER.txt tells the operator to look for is there.
-    let hint = fs::read_to_string(set.dirs[1].join("RECOVER.txt")).unwrap();
-    assert!(hint.contains("b3sum /tmp/ckvault") && hint.contains("grep -o '\"ckvault\":{[^}]*}' manifest.json"));
-    let grep = vault.tool("grep", "-o").arg("\"ckvault\":{[^}]*}").arg(set.dirs[1].join("manifest.json"));
-    grep.run().ok().shows(text(&listed["blake3"]));
     assert_eq!(vault.verdict("usb1 usb2")["verdict"], "intact");
     vault.restores("usb1 usb2", "checkpoint");
 }

@@ -6,8 +6,9 @@ use crate::people::Place;
 use ckvault::commands::{export, import, repair};
 use ckvault::error::Error;
 use ckvault::media::disk::{Disk, Media, Operation};
-use ckvault::pipeline::journal::Leftovers;
+
 use ckvault::progress::{Nobody, Silent};
+use ckvault::restore::Leftovers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

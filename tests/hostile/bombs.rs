@@ -20,8 +20,18 @@ fn stops(name: &str, recipe: &Recipe, why: &str) -> Ran {
     assert!(ran.stderr.contains(why), "{name}: not refused because of {why:?}\n{ran}");
     assert!(ran.took < LIMIT, "{name}: {ran}");
     assert!(std::fs::read_dir(site.path("place")).unwrap().next().is_none(), "{name}: something is left\n{ran}");
-    crate::recover::refuses_too(&site, why);
     ran.ends(1)
+}
+
+/// Import does, and recover.py in the same memory, before it is taken to hang.
+#[track_caller]
+fn stops_both(name: &str, recipe: &Recipe, why: &str) -> Ran {
+    let ran = stops(name, recipe, why);
+    let site = Site::new();
+    site.compose(recipe, 1);
+    let took = crate::recover::refuses_too(&site, why);
+    eprintln!("{name}: {took:?} of recover.py");
+    ran
 }
 
 /// So much of one byte, as zstd has it.
@@ -54,11 +64,11 @@ fn segments_that_inflate() {
 fn an_inventory_without_an_end() {
     let endless =
         |byte: u8, mib: usize| small().with_edit(|r| &mut r.edit_packed, move |p| *p = packed(byte, mib, false));
-    stops("8 GiB without a line feed", &endless(b'a', 8192), "length of a line");
+    stops_both("8 GiB without a line feed", &endless(b'a', 8192), "length of a line");
     stops("8 GiB of blanks", &endless(b' ', 8192), "length of a line");
     stops("1 GiB of line feeds", &endless(b'\n', 1024), "not well-formed");
     let long = small().lines(|lines| lines[2] = vec![b'{'; 70 << 20]);
-    stops("a line of 70 MiB", &long, "length of a line");
+    stops_both("a line of 70 MiB", &long, "length of a line");
 }
 
 #[test]
@@ -109,7 +119,9 @@ fn lines_that_grow_when_they_are_parsed() {
             ("extents", "1,\"size\":5,\"extents\":[", "[0,1],", "[0,1]]"),
             ("attributes", "1,\"xattrs\":[", "[\"\",\"\"],", "[\"\",\"\"]]"),
         ] {
-            stops(&format!("{mib} MiB of {name}"), &line(open, each, close, mib), "inventory.age");
+            let name = format!("{mib} MiB of {name}");
+            let meets = if mib == 15 && each.starts_with('[') { stops_both } else { stops };
+            meets(&name, &line(open, each, close, mib), "inventory.age");
         }
     }
 }
@@ -239,7 +251,7 @@ fn links_that_are_long_to_follow() {
     let many = (0..20_000).map(move |i| symlink(format!("{i:05}"), target.clone() + &format!("{i}")));
     let mut all: Vec<Item> = many.collect();
     all.push(symlink("z", ".."));
-    stops("20000 long links", &with(all), "take too long to follow");
+    stops_both("20000 long links", &with(all), "take too long to follow");
 }
 
 /// Deep paths: each parent is looked up by its whole name.

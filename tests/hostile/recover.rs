@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as link};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
@@ -48,11 +49,11 @@ pub fn can_recover() -> bool {
     missing.is_empty()
 }
 
-/// What import has refused, recover.py refuses, and changes nothing anywhere.
+/// What import has refused, recover.py refuses, and changes nothing anywhere. Returns how long that took.
 #[track_caller]
-pub fn refuses_too(site: &Site, why: &str) {
+pub fn refuses_too(site: &Site, why: &str) -> Duration {
     if !can_recover() {
-        return;
+        return Duration::ZERO;
     }
     let before = site.everything();
     let ran = site.recover(SIGNERS);
@@ -62,6 +63,7 @@ pub fn refuses_too(site: &Site, why: &str) {
     }
     let after = site.everything();
     assert!(after == before, "something changed\n{before:#?}\n{after:#?}\n{ran}");
+    ran.took
 }
 
 /// It fails so, and changes nothing.

@@ -146,13 +146,12 @@ impl Media for Outside {
 }
 
 /// Files of time zones that the environment names.
-fn zone_of_the_user() -> Vec<PathBuf> {
-    let file = |name: &str, text: OsString| match name {
-        "TZ" => text.as_bytes().strip_prefix(b":").map_or(text.clone(), |path| OsStr::from_bytes(path).to_owned()),
-        _ => text,
+fn zone_of_the_user() -> impl Iterator<Item = PathBuf> {
+    let path = |value: OsString| {
+        let bytes = value.as_bytes();
+        PathBuf::from(OsStr::from_bytes(bytes.strip_prefix(b":").unwrap_or(bytes)))
     };
-    let named = ["TZ", "TZDIR"].iter().filter_map(|name| Some(file(name, std::env::var_os(name)?)));
-    named.map(PathBuf::from).filter(|path| path.is_absolute()).collect()
+    ["TZ", "TZDIR"].into_iter().filter_map(std::env::var_os).map(path).filter(|path| path.is_absolute())
 }
 
 /// The helper: stays outside, and runs what it is told to.
