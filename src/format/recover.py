@@ -300,7 +300,7 @@ def read_entry(line):
     kind, size, extents, blake3, target, end = line["kind"], 0, None, None, b"", 0
     if kind == "file":
         size, extents, blake3 = number(line["size"], 0, 1 << 56), line.get("extents"), line["blake3"]
-        need(type(blake3) is str and re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
+        need(re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
     elif kind != "dir":
         need(kind in ("symlink", "hardlink"), "an entry is neither directory, file nor link")
         target = name(line["target"], 1, 4095)

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive;
-use crate::media::lock::WriteLock;
+use crate::media::lock::{WriteLock, is_being_written};
 use crate::progress::{Phase, Progress};
 use crate::set::blocks::Blocks;
 use crate::set::open::Set;
@@ -56,9 +56,8 @@ pub struct Repaired {
 
 /// Makes anew what is not as signed: in place, or on the new drives `to` if there are any.
 pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -> Result<Repaired> {
-    // Nobody else writes there, and what an interrupted repair left is gone.
-    let locks = lock_all(set)?;
-    set.parts.iter().for_each(repair::sweep);
+    // Nobody else writes there; where this will, what an interrupted repair left is gone.
+    let locks = if to.is_empty() { lock_all(set)? } else { unlocked(set)? };
     // What is there, and whether it suffices.
     set.share_slot();
     let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
@@ -92,7 +91,17 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
 fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
     let lock =
         |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| repair::busy(dir));
-    set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect()
+    let locks = set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect::<Result<_>>()?;
+    set.parts.iter().for_each(repair::sweep);
+    Ok(locks)
+}
+
+/// Drives that are only read from take no lock, which would be a file on them.
+fn unlocked(set: &Set) -> Result<Vec<WriteLock>> {
+    match set.parts.iter().flat_map(|p| &p.dirs).find(|dir| is_being_written(dir)) {
+        Some(dir) => Err(repair::busy(dir)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Which new drive is for which number; and those that are not needed.

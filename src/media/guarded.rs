@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::text::for_shell;
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fstat, fstatfs, getxattr_query, openat, readlinkat,
+    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fcntl_setfl, fstat, fstatfs, getxattr_query, openat,
+    readlinkat,
 };
 use rustix::io::Errno;
 use std::cell::LazyCell;
@@ -146,7 +147,10 @@ fn handed(mut way: Vec<Seen>, path: PathBuf, dir: &OwnedFd, name: &Path) -> io::
 
 /// Opens a file that has been judged, and no other that may have taken its name since.
 fn open_same(dir: &OwnedFd, name: &Path, judged: Option<&Seen>) -> io::Result<File> {
-    let file = openat(dir, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    // A fifo to which nobody writes is empty: it holds nobody up.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(dir, name, flags, Mode::empty())?;
+    fcntl_setfl(&file, OFlags::empty())?;
     let what = |s: &Stat| (s.st_dev, s.st_ino, s.st_mode, s.st_uid, s.st_gid);
     let now = fstat(&file)?;
     match judged.is_some_and(|seen| what(&seen.stat) == what(&now)) {

@@ -44,6 +44,8 @@ impl Vault {
     }
 
     fn under(above: PathBuf) -> Vault {
+        // Whatever the umask is here: files that others may write are refused.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let temp = tempfile::Builder::new().prefix("ckvault-test-").tempdir_in(above).unwrap();
         let root = temp.path().canonicalize().unwrap();
         Vault { _temp: temp, root }

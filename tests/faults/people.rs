@@ -19,6 +19,8 @@ pub struct Place {
 impl Place {
     /// With a checkpoint of so many bytes of noise, and something of other kinds.
     pub fn new(bytes: usize) -> Place {
+        // Whatever the umask is here: files that others may write are refused.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         // In memory, where there is such a place: hundreds of runs sync every file.
         let memory = Path::new("/dev/shm");
         let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

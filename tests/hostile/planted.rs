@@ -39,7 +39,8 @@ fn meet(scene: &Scene) {
             }
         }
     }
-    eprintln!("`{}`: {} names, {cases} cases; {random} names were chosen at random", scene.typed, names.len());
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{test}: {} names in {cases} cases; {random} more were chosen at random", names.len());
     let lines: Vec<String> = failed.iter().map(|(fault, met)| format!("{fault}:\n    {met:?}")).collect();
     assert!(lines.is_empty(), "`{}`, {} kinds of faults:\n{}", scene.typed, lines.len(), lines.join("\n"));
 }

@@ -36,6 +36,8 @@ pub struct Site {
 impl Site {
     pub fn new() -> Site {
         use age::secrecy::ExposeSecret as _;
+        // Whatever the umask is here: files that others may write are refused.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let site = Site {
             temp: tempfile::Builder::new().prefix("ckvault-hostile-").tempdir().unwrap(),
             keys: Keys::new(),

@@ -50,7 +50,7 @@ pub const NAMED: [&str; 8] = ["usb", "usb1", "usb2", "usb3", "home", "state", "p
 
 /// What a set consists of on its drives, finished or not.
 const FILES: &[&str] = &[
-    "usb?/*.ckvault/copy",
+    "usb?/*.ckvault/{copy,writing.partial}",
     "usb?/*.ckvault/{g0*,manifest.json*,keys.age*,inventory.age*,hashes.b3*,B3SUMS*,RECOVER.txt*,recover.py*}",
     "usb?/*.ckvault/copy/{manifest.json*,keys.age*,inventory.age*,hashes.b3*,B3SUMS*,RECOVER.txt*,recover.py*}",
 ];
