@@ -48,7 +48,7 @@ pub fn foreign(blocks: &Blocks, at: At, source: &Source) -> Option<String> {
 }
 
 impl Blocks<'_> {
-    /// Reads blocks of a file of a volume, up to [`MOST_COMPARED`] of those behind the header page and spread evenly; for each of
+    /// Reads blocks of a file of a volume, up to `MOST_COMPARED` of those behind the header page and spread evenly; for each of
     /// which it is known what it must be, whether it is that.
     pub fn compare<'s>(&'s self, at: At, source: &'s Source) -> impl Iterator<Item = bool> + 's {
         let behind = self.count(at) - 1;

@@ -21,6 +21,9 @@ pub const VERB: &str = "run-errands";
 /// Where rules of time zones lie, by which signers may be valid.
 const ZONES: [&str; 4] = ["/etc/localtime", "/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 
+/// Who the owners of keys and lists are, and who else is in their groups.
+const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
+
 /// Where this process stands: whether there is a fence, and whether somebody runs programs outside of it.
 #[derive(Clone, Default)]
 pub struct Outside(Arc<Inner>);
@@ -124,7 +127,7 @@ impl Outside {
 impl Media for Outside {
     fn confine(&self, needs: &Needs) {
         let mut needs = needs.clone();
-        needs.read.extend(ZONES.map(PathBuf::from).into_iter().chain(zone_of_the_user()));
+        needs.read.extend(ZONES.into_iter().chain(ACCOUNTS).map(PathBuf::from).chain(zone_of_the_user()));
         let fence = match self.start_helper(&needs) {
             Ok(()) => fence::raise(&needs),
             Err(error) => Fence::none(format!("what runs programs outside of it could not be started: {error}")),
