@@ -166,7 +166,9 @@ impl Dir {
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         self.disk().allow(Operation::Create, &self.show(&name))?;
         rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode))?;
-        self.dir(name)
+        self.dir(name.as_ref()).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR);
+        })
     }
 
     /// Opens a file for reading. What lies on a drive may be anything: only regular files are opened.

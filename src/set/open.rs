@@ -7,6 +7,7 @@ use crate::format::signature::{self, Message, Signature, TrustError};
 use crate::format::signers::{self, Signers};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
+use crate::media::drive::MOUNTS;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::lock::is_being_written;
@@ -63,7 +64,9 @@ pub struct Set {
 impl Where {
     /// What looking there needs.
     pub fn needs(&self) -> Needs {
-        let read = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned().collect();
+        // Modes count for nothing where a file system has none: what is mounted tells.
+        let places = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned();
+        let read = places.chain([MOUNTS.into()]).collect();
         let errands = self.revoked.iter().flat_map(|path| revoked::errands(path)).collect();
         Needs { read, errands, ..Needs::default() }
     }

@@ -27,11 +27,9 @@ fuzz_target!(|data: &[u8]| {
     if tar::check_layout(entries, inventory.head.tar_bytes).is_ok() {
         covers(&inventory);
     }
-    if check_paths(entries, ".ckvault-x.partial", |_| true).is_ok() {
+    if check_paths(entries, |name| name.starts_with(b".ckvault-"), |_| true).is_ok() {
         stays_inside(&inventory);
     }
-    let _ = paths::check_folded(entries);
-    let _ = paths::check_folded_links(entries);
     assert_eq!(choose(entries, |name| name.0.starts_with(b"a")).len(), entries.len());
 });
 
