@@ -331,6 +331,12 @@ fn no_room(drive: &Drive, needed: u64) -> Error {
 /// Whether a new drive can take all that was on the old one; nothing is written before that is certain.
 fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap<u64, u64>) -> Result<()> {
     let drive = drive::examine(to)?;
+    if !matches!(to.kind(name), Ok(None | Some(FileType::Directory))) {
+        return Err(Error::usage(
+            format!("{} is in the way of the set, and no directory", to.show(name).display()),
+            "remove it, or give an empty drive with --to",
+        ));
+    }
     let inside = |file: &str| format!("{name}/{file}");
     if names::both(names::MANIFEST).iter().any(|file| matches!(to.kind(inside(file)), Ok(Some(_)))) {
         return Err(Error::usage(

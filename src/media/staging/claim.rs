@@ -145,9 +145,9 @@ impl Claim {
     /// `finished`, nothing is placed in it. Files get the modes of the set as `modes` says.
     pub fn begin(mut self, finished: bool, first_line: &[u8], modes: Modes) -> Result<Staging> {
         let place = self.target.place().clone();
-        let Earlier { name, dir } = match self.earlier.pop() {
-            Some(there) => there,
-            None => make(&place, &self.prefix, first_line)?,
+        let (Earlier { name, dir }, is_new) = match self.earlier.pop() {
+            Some(there) => (there, false),
+            None => (make(&place, &self.prefix, first_line)?, true),
         };
         // It is gone if an import was stopped between giving it its final name and tidying up.
         let moved = !dir.has(FILES);
@@ -157,7 +157,15 @@ impl Claim {
         }
         let files = match finished && moved {
             true => dir.clone(),
-            false => dir.dir(FILES).map_err(Error::io("open", dir.show(FILES)))?,
+            false => match dir.dir(FILES) {
+                Ok(files) => files,
+                Err(error) => {
+                    if is_new {
+                        let _ = remove(&place, &name, &dir);
+                    }
+                    return Err(Error::io("open", dir.show(FILES))(error));
+                }
+            },
         };
         let disk = dir.disk().clone();
         Ok(Staging {

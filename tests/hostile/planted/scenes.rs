@@ -46,7 +46,7 @@ const READS: Scene = Scene {
 
 /// Places that the user names, and may therefore be links, which are followed once. The homes and the directory of the target
 /// are on the way to what he names.
-pub const NAMED: [&str; 8] = ["usb", "usb1", "usb2", "usb3", "home", "state", "place", "place/there"];
+pub const NAMED: [&str; 9] = ["usb", "usb1", "usb2", "usb3", "home", "state", "state/ckvault", "place", "place/there"];
 
 /// What a set consists of on its drives, finished or not.
 const FILES: &[&str] = &[
