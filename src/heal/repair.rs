@@ -17,6 +17,7 @@ use crate::set::open::Set;
 use crate::set::part::At;
 use crate::set::part::Part;
 use crate::set::readback::Origin;
+use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a file system needs for a file besides its bytes.
