@@ -31,7 +31,8 @@ TOOLS = set()
 
 
 def say(what):
-    print(what, file=sys.stderr, flush=True)
+    """Whatever a set made us say: a terminal gets printable ASCII."""
+    print(re.sub("[^ -~\n]", lambda odd: ascii(odd.group())[1:-1], what), file=sys.stderr, flush=True)
 
 
 def die(code, what, hint):
@@ -46,7 +47,7 @@ def need(holds, what):
 
 
 def number(value, least, most):
-    need(type(value) is int and least <= value <= most, "a number in the set is out of bounds: %.50r" % (value,))
+    need(type(value) is int and least <= value <= most, "a number in the set is out of bounds: %.50a" % (value,))
     return value
 
 
@@ -256,7 +257,7 @@ def read_part(path, args):
     hash, signer = trusted[0]
     m = parse(manifests[hash])
     if m["format"] != FORMAT or m["critical"] != []:
-        die(1, "the set has the format %.50r with %.99r, and this reads %s" % (m["format"], m["critical"], FORMAT), "use a newer ckvault")
+        die(1, "the set has the format %.50a with %.99a, and this reads %s" % (m["format"], m["critical"], FORMAT), "use a newer ckvault")
     need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m.get("previous") is not None), "part and previous do not agree")
     need(m["segment_bytes"] in [64 * KIB << n for n in range(5)] and m["filter"] in ("planes", "zstd"), "the segments have no known form")
     return Part(m, hash, signer, places)

@@ -186,6 +186,8 @@ fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<u
 fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Vec<usize>> {
     let mut counts = vec![0usize; drives.len()];
     let mut placement = Vec::with_capacity(n);
+    // Directories on one file system have the same room: it was measured for one after the other, and may have changed.
+    let free = |d: usize| drives.iter().find(|other| other.device == drives[d].device).map_or(0, |first| first.free);
     // A drive that does not tell its room gets as much as the emptiest that does.
     let emptiest = drives.iter().map(|d| d.free).filter(|f| *f != UNTOLD).max().unwrap_or(1);
     for _ in 0..n {
@@ -195,7 +197,7 @@ fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Ve
             may(&then)
         });
         let fullness = |d: &usize| {
-            (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(drives[*d].free.min(emptiest).max(1))
+            (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(free(*d).min(emptiest).max(1))
         };
         let drive = open.min_by_key(fullness)?;
         counts[drive] += 1;
@@ -347,6 +349,14 @@ mod tests {
     fn one_drive_gets_sixteen_and_two() {
         let plan = plan(&Request::default(), &drives(&[100 * GIB]), 10 * GIB, 0).unwrap();
         assert_eq!((plan.k, plan.m, plan.segment_bytes, plan.volume_bytes), (16, 2, 1 << 20, GIB));
+    }
+
+    #[test]
+    fn directories_on_one_file_system_are_dealt_to_equally_whatever_was_written_while_it_was_measured() {
+        let mut drives = drives(&[40 << 20, 40 << 20, 39 << 20, 39 << 20, 20 << 20]);
+        drives.iter_mut().take(4).for_each(|drive| drive.device = 7);
+        let request = Request { parity: Some((7, 2)), ..Request::default() };
+        assert_eq!(plan(&request, &drives, 1 << 20, 0).unwrap().placement, [0, 1, 2, 3, 0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -181,8 +181,8 @@ fn exported(yard: &Yard) {
 fn damaged(yard: &Yard) {
     exported(yard);
     let (one, other) = (yard.set("usb1"), yard.set("usb2"));
-    flip(&one.join("g00000-d000.ckv"));
-    fs::remove_file(other.join("g00000-p001.ckv")).unwrap();
+    flip(&yard.volume("g00000-d000.ckv"));
+    fs::remove_file(yard.volume("g00000-p001.ckv")).unwrap();
     flip(&one.join("copy/manifest.json"));
     flip(&one.join("hashes.b3"));
     fs::remove_file(one.join("copy/recover.py")).unwrap();
@@ -209,9 +209,8 @@ fn empty_target(yard: &Yard) {
 
 fn beyond_repair(yard: &Yard) {
     exported(yard);
-    let (one, other) = (yard.set("usb1"), yard.set("usb2"));
-    for volume in [one.join("g00000-p000.ckv"), other.join("g00000-p001.ckv"), other.join("g00000-d001.ckv")] {
-        fs::remove_file(volume).unwrap();
+    for volume in ["g00000-p000.ckv", "g00000-p001.ckv", "g00000-d001.ckv"] {
+        fs::remove_file(yard.volume(volume)).unwrap();
     }
 }
 

@@ -125,6 +125,12 @@ impl Yard {
         all.into_iter().find(named).unwrap_or_else(|| panic!("no set on {drive}"))
     }
 
+    /// A volume of a set on two drives. Which of them has it depends on what was free when it was dealt.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        let on = ["usb1", "usb2"].map(|drive| self.set(drive).join(name));
+        on.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no drive has {name}"))
+    }
+
     /// The directory in which an import was stopped, if there is one.
     pub fn staging(&self) -> Option<PathBuf> {
         let all = fs::read_dir(self.path("place")).unwrap().map(|e| e.unwrap().path());
