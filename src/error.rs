@@ -83,12 +83,12 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// What stopped a verb that can go on where it stopped.
+    /// What stopped a verb that left something: what it can go on with, or what it could not remove.
     #[error("{cause}")]
-    Resumable {
+    Left {
         /// What happened.
         cause: Box<Error>,
-        /// What to do about it, and how to go on.
+        /// What to do about it, and then about what is left.
         hint: String,
     },
     /// SIGINT.
@@ -149,11 +149,21 @@ impl Error {
 
     /// The same error, of a verb that goes on with `command`.
     pub fn resumable(self, command: &str) -> Error {
+        let then = if self.hint().is_empty() { "" } else { "then " };
+        self.left(format!("{then}`{command}` goes on where this stopped"))
+    }
+
+    /// The same error, of a verb that could not remove what it had begun.
+    pub fn leaving(self, path: &Path) -> Error {
+        self.left(format!("remove {}, which could not be removed either", path.display()))
+    }
+
+    fn left(self, more: String) -> Error {
         let hint = match self.hint() {
-            "" => format!("`{command}` goes on where this stopped"),
-            hint => format!("{hint}; then `{command}` goes on where this stopped"),
+            "" => more,
+            hint => format!("{hint}; {more}"),
         };
-        Error::Resumable { cause: Box::new(self), hint }
+        Error::Left { cause: Box::new(self), hint }
     }
 
     /// What to do next.
@@ -166,7 +176,7 @@ impl Error {
             | Error::Identity { hint, .. }
             | Error::Drive { hint, .. }
             | Error::Format { hint, .. }
-            | Error::Resumable { hint, .. }
+            | Error::Left { hint, .. }
             | Error::Lost { hint, .. } => hint,
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -195,7 +205,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::Format { .. }
             | Error::Internal(_) => 1,
-            Error::Resumable { cause, .. } => cause.exit_code(),
+            Error::Left { cause, .. } => cause.exit_code(),
             Error::Usage { .. } => 2,
             Error::Lost { .. } => 4,
             Error::Untrusted { .. } => 5,

@@ -24,16 +24,17 @@
 //!     }
 //! }
 //!
+//! # use ckvault::progress::Silent;
 //! # let temp = tempfile::tempdir().unwrap();
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() })?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
 //! let options = export::Options {
 //!     sources: vec![at("checkpoint")],
 //!     drives: vec![at("usb")],
 //!     recipients: vec![at("keys/recipients.txt")],
-//!     default_signing_key: at("keys/signing_key"),
+//!     signing_key: Some(at("keys/signing_key")),
 //!     read_back: true,
 //!     state_dir: at("state"),
 //!     now: jiff::Timestamp::now(),
@@ -55,17 +56,17 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() })?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
-//! #     default_signing_key: at("keys/signing_key"), state_dir: at("state"), now: jiff::Timestamp::now(),
+//! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),
 //! #     ..export::Options::default()
 //! # };
 //! # export::run(&options, Nobody, &Silent::default())?;
 //!
 //! let place = Where {
 //!     drives: vec![at("usb")],
-//!     signers: at("keys/signing_key.pub"),
+//!     signers: Some(at("keys/signing_key.pub")),
 //!     now: jiff::Timestamp::now(),
 //!     ..Where::default()
 //! };
@@ -85,17 +86,17 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() })?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
-//! #     default_signing_key: at("keys/signing_key"), state_dir: at("state"), now: jiff::Timestamp::now(),
+//! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),
 //! #     ..export::Options::default()
 //! # };
 //! # export::run(&options, Nobody, &Silent::default())?;
 //!
 //! let place = Where {
 //!     drives: vec![at("usb")],
-//!     signers: at("keys/signing_key.pub"),
+//!     signers: Some(at("keys/signing_key.pub")),
 //!     now: jiff::Timestamp::now(),
 //!     ..Where::default()
 //! };

@@ -61,6 +61,9 @@ pub struct Report {
     pub read_errors: BTreeMap<u32, u64>,
     /// Modes, times and extended attributes that the file system of the target could not take.
     pub lost_attributes: u64,
+    /// What was only needed meanwhile, and could not be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<PathBuf>,
     /// Files of which nothing could be had.
     pub lost: Vec<ReportedPath>,
     /// Files of which some bytes could not be had.
@@ -124,7 +127,7 @@ fn needs(options: &Options, change: bool) -> Needs {
 }
 
 fn report(options: &Options, restored: Restored) -> Report {
-    let Restored { set, ending, placed, repaired, read_errors, lost_attributes } = restored;
+    let Restored { set, ending, placed, repaired, read_errors, lost_attributes, left } = restored;
     let mut report = Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),
@@ -136,6 +139,7 @@ fn report(options: &Options, restored: Restored) -> Report {
         repaired_blocks: repaired,
         read_errors,
         lost_attributes,
+        left,
         lost: Vec::new(),
         incomplete: Vec::new(),
     };

@@ -145,7 +145,8 @@ impl Dir {
     pub fn above(&self) -> io::Result<Dir> {
         let open = |flags| rustix::fs::openat(&self.0.fd, "..", flags, Mode::empty());
         let fd = or_unlisted(open)?;
-        Ok(Dir::held(self.disk(), fd, self.path().join("..")))
+        let path = self.real_path().parent().map_or_else(|| self.path().join(".."), Path::to_owned);
+        Ok(Dir::held(self.disk(), fd, path))
     }
 
     /// Whether this user may do that in it.

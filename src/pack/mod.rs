@@ -47,9 +47,10 @@ use state::Wrote;
 pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress) -> Result<Vec<WrittenPart>> {
     let mut parts = Vec::new();
     loop {
-        // Held until the part is finished: then the drives can be unmounted.
         let drives = export.drives(ask)?;
         let written = write_part(export, drives, progress)?;
+        // Now the drives can be unmounted.
+        export.held.fill(None);
         let last = written.manifest.last;
         parts.push(written);
         if last {

@@ -7,7 +7,7 @@ use crate::media::drive::{self, Drive};
 use crate::pack::directories;
 use crate::pack::part::Export;
 use crate::progress::{Ask, DriveWanted};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How often a drive that will not do is refused before that is the end.
 const MOST_REFUSALS: usize = 5;
@@ -27,12 +27,17 @@ impl Refusal {
 
 impl Export {
     /// The drives for this part; asks for others as long as those that are here will not do.
-    pub(super) fn drives(&self, ask: &dyn Ask) -> Result<Vec<(Dir, Drive)>> {
-        let places = self.begun.drives.iter().enumerate();
-        places.map(|(position, place)| self.drive(position, place, ask)).collect()
+    pub(super) fn drives(&mut self, ask: &dyn Ask) -> Result<Vec<(Dir, Drive)>> {
+        let places = self.begun.drives.clone();
+        let drive = |(position, place): (usize, &PathBuf)| {
+            let found = self.drive(position, place, ask)?;
+            self.held[position] = Some(found.0.clone());
+            Ok(found)
+        };
+        places.iter().enumerate().map(drive).collect()
     }
 
-    fn drive(&self, position: usize, place: &Path, ask: &dyn Ask) -> Result<(Dir, Drive)> {
+    fn drive(&mut self, position: usize, place: &Path, ask: &dyn Ask) -> Result<(Dir, Drive)> {
         let number = (self.at.part - 1) * self.begun.drives.len() as u32 + position as u32 + 1;
         let hint = "put in the drive and resume; or let --next-drive-command do it";
         let mut refusals = 0;
@@ -41,6 +46,8 @@ impl Export {
                 Ok(drive) => return Ok(drive),
                 Err(refusal) => refusal,
             };
+            // If it is to be changed, it must not be held.
+            self.held[position] = None;
             // At the beginning nothing is written, and what is wrong with a drive is for the command line to mend.
             let nobody = self.at.part == 1 && self.at.known.is_empty() || !ask.can_change_drives();
             if nobody || refusals >= MOST_REFUSALS {
@@ -58,7 +65,10 @@ impl Export {
 
     /// The drive at a place, if this part can be written to it; else why not.
     fn suits(&self, place: &Path, position: usize) -> Result<(Dir, Drive), Refusal> {
-        let dir = drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string()))?;
+        let dir = match &self.held[position] {
+            Some(held) => held.clone(),
+            None => drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string()))?,
+        };
         // Without a drive, what is there is a directory of this machine.
         if self.begun.mounted.get(position) == Some(&true) && !dir.is_mount_point() {
             let why = format!("nothing is mounted at {}", place.display());

@@ -51,6 +51,8 @@ pub struct Export {
     pub(super) metadata: u64,
     /// The part that is next.
     pub(super) at: Position,
+    /// Its drives by position, those that have been opened.
+    pub(super) held: Vec<Option<Dir>>,
 }
 
 /// The part that is to be written, or to be written to its end.
@@ -83,9 +85,9 @@ pub struct WrittenPart {
 }
 
 impl Export {
-    /// At its beginning.
+    /// At its beginning. Of drives that are opened already, no other is taken.
     pub fn new(
-        disk: &Disk,
+        (disk, mut held): (&Disk, Vec<Option<Dir>>),
         begun: Begun,
         source: Source,
         key: SigningKey,
@@ -96,7 +98,8 @@ impl Export {
         let to = SetRecipient::parse(&begun.recipient).ok_or_else(|| internal("recipient"))?;
         let slot = base64::engine::general_purpose::STANDARD.decode(&begun.slot).map_err(|_| internal("key slot"))?;
         let at = Position { part: 1, ..Position::default() };
-        Ok(Export { disk: disk.clone(), begun, source, key, state, to, slot, program, metadata, at })
+        held.resize(begun.drives.len(), None);
+        Ok(Export { disk: disk.clone(), begun, source, key, state, to, slot, program, metadata, at, held })
     }
 
     /// Where an interruption left it.
@@ -118,9 +121,9 @@ impl Export {
         if begun_well && !matches!(error, Error::Source { .. } | Error::Usage { .. }) {
             return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
         }
-        for drive in self.begun.drives.iter().filter_map(|d| Dir::given(&self.disk, d).ok()) {
-            if directories::is_on(&drive, &self.dir_name()) {
-                let _ = directories::remove_from(&drive, &self.dir_name());
+        for drive in self.held.iter().flatten() {
+            if directories::is_on(drive, &self.dir_name()) {
+                let _ = directories::remove_from(drive, &self.dir_name());
             }
         }
         let _ = self.state.remove();

@@ -196,9 +196,8 @@ fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Ve
             then[*d] += 1;
             may(&then)
         });
-        let fullness = |d: &usize| {
-            (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(free(*d).min(emptiest).max(1))
-        };
+        let fullness =
+            |d: &usize| (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(free(*d).min(emptiest).max(1));
         let drive = open.min_by_key(fullness)?;
         counts[drive] += 1;
         placement.push(drive);

@@ -17,7 +17,7 @@ use crate::restore::target::check_target;
 use crate::set::contents::Contents;
 use crate::set::open::{Set, Where};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is to be restored, where to and how.
 pub struct Request<'a> {
@@ -53,6 +53,8 @@ pub struct Restored {
     pub read_errors: BTreeMap<u32, u64>,
     /// Modes, times and attributes that the file system could not take.
     pub lost_attributes: u64,
+    /// A staging directory that could not be removed when everything was in its place.
+    pub left: Option<PathBuf>,
 }
 
 /// An import whose staging directory is ours.
@@ -106,8 +108,9 @@ impl Job<'_> {
         let Restore { set, contents, placer, tally, repaired, read_errors, .. } = restore;
         // FUSE keeps a file that is open when it is removed, and with it its directory.
         drop(tally);
-        self.commit(&contents, placer.wanted(), &ending)?;
-        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes: self.staging.attributes_lost() })
+        let left = self.commit(&contents, placer.wanted(), &ending)?;
+        let lost_attributes = self.staging.attributes_lost();
+        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes, left })
     }
 
     /// The end of an import that was stopped when everything was placed and proven.
@@ -115,14 +118,15 @@ impl Job<'_> {
         let done = journal::bits(&self.said, contents.segments());
         let undone: Vec<u64> = self.segments.iter().copied().filter(|s| !done.contains(*s)).collect();
         let ending = Ending::new(contents, wanted, &undone);
-        self.commit(contents, wanted, &ending)?;
+        let left = self.commit(contents, wanted, &ending)?;
         let placed = wanted.whole(contents, &ending);
         let (repaired, read_errors, lost_attributes) = (0, BTreeMap::new(), self.staging.attributes_lost());
-        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes })
+        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes, left })
     }
 
-    fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<()> {
-        self.staging.commit(wanted.own(&contents.entries))?;
-        self.staging.confirm(wanted.expected(&contents.entries, ending).into_iter())
+    fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<Option<PathBuf>> {
+        self.staging.commit()?;
+        self.staging.confirm(wanted.expected(&contents.entries, ending).into_iter())?;
+        self.staging.close(wanted.own(&contents.entries))
     }
 }

@@ -362,9 +362,9 @@ pub fn end_early(staging: Staging, resumable: bool, why: Error) -> Error {
             staging.drop_scratch();
             why.resumable("ckvault import … --resume")
         }
-        false => {
-            staging.abandon();
-            why
-        }
+        false => match staging.abandon() {
+            None => why,
+            Some(left) => why.leaving(&left),
+        },
     }
 }

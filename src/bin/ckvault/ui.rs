@@ -420,6 +420,9 @@ pub fn import(report: &import::Report, time: Duration) {
             report.lost_attributes
         );
     }
+    if let Some(left) = &report.left {
+        say!("{} could not be removed: remove it", printable(left.as_os_str().as_encoded_bytes()));
+    }
     read_errors(&report.read_errors);
     say!("{}", rate(report.bytes, time));
 }

@@ -86,12 +86,13 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
     let key = load_signing_key(&options.disk, key_file, &ask, progress)?;
     let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
-    let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
-    check_destinations(&options.disk, &options.sources, &options.drives)?;
-    if !options.dry_run {
-        resume::clear_the_way(options)?;
-    }
+    // Opened once: what is checked and measured is what is written to.
     let held = options.drives.iter().map(|d| drive::open(&options.disk, d)).collect::<Result<Vec<Dir>>>()?;
+    check_destinations(&options.disk, &options.sources, &held)?;
+    let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
+    if !options.dry_run {
+        resume::clear_the_way(options, &held)?;
+    }
     let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
     let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
@@ -104,11 +105,12 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
         return Err(cannot_hold(drive, plan.volume_bytes));
     }
-    drop(held);
-    let begun = begun(options, &plan, &recipients, &key, key_file, &walked)?;
+    let mounted = held.iter().map(Dir::is_mount_point).collect();
+    let begun = Begun { mounted, ..begun(options, &plan, &recipients, &key, key_file, &walked)? };
     let state = State::create(&options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
-    let export = Export::new(&options.disk, begun, source, key, state, (program, metadata))?;
+    let held = held.into_iter().map(Some).collect();
+    let export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     finish(options, export, totals, &ask, progress)
 }
 
@@ -181,7 +183,7 @@ fn begun(
         signing_key: absolute(&key_file.to_owned())?,
         sources: options.sources.iter().map(absolute).collect::<Result<_>>()?,
         drives: options.drives.iter().map(absolute).collect::<Result<_>>()?,
-        mounted: mounted(&options.disk, &options.drives),
+        mounted: Vec::new(),
         links: options.links,
         skip_special: options.skip_special,
         read_back: options.read_back,
@@ -189,11 +191,6 @@ fn begun(
         plan: plan.clone(),
         sources_were: snapshot(&walked.entries),
     })
-}
-
-/// Which of the drives are mount points.
-fn mounted(disk: &Disk, drives: &[PathBuf]) -> Vec<bool> {
-    drives.iter().map(|drive| Dir::given(disk, drive).is_ok_and(|dir| dir.is_mount_point())).collect()
 }
 
 fn check_label(label: Option<&str>) -> Result<()> {
@@ -207,12 +204,12 @@ fn check_label(label: Option<&str>) -> Result<()> {
 }
 
 /// A destination must not be given twice, nor lie in what is exported.
-fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[PathBuf]) -> Result<()> {
+fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[Dir]) -> Result<()> {
     let resolve = |path: &PathBuf| Dir::given(disk, path).map_or_else(|_| path.clone(), |dir| dir.real_path());
     let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
     let mut seen = Vec::new();
-    for path in drives {
-        let (resolved, identity) = (resolve(path), Dir::given(disk, path).and_then(|dir| dir.identity()).ok());
+    for dir in drives {
+        let (path, resolved, identity) = (dir.path(), dir.real_path(), dir.identity().ok());
         if sources.iter().any(|s| resolved.starts_with(s)) {
             return Err(Error::usage(
                 format!("the destination {} lies in what is exported", path.display()),

@@ -1,7 +1,7 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
 use super::report::{Report, Totals};
-use super::{Options, finish, metadata_estimate, mounted, survey};
+use super::{Options, finish, metadata_estimate, survey};
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;
@@ -20,7 +20,7 @@ const MOST_SHOWN: usize = 20;
 pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progress: &dyn Progress) -> Result<Report> {
     let (state, mut unfinished) = take_up(&options.state_dir, which)?;
     let mut begun = unfinished.begun.clone();
-    relocate(&mut begun, options)?;
+    let held = relocate(&mut begun, options)?;
     let key = load_signing_key(&options.disk, &begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
         return Err(Error::usage(
@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     check_sources(&walked.entries, &begun)?;
     let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes, program.as_ref()));
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
-    let mut export = Export::new(&options.disk, begun, source, key, state, (program, metadata))?;
+    let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     if !unfinished.part_begun {
         unfinished.known.clear();
     }
@@ -75,8 +75,10 @@ fn describe(id: &str, unfinished: Option<&Unfinished>) -> String {
     }
 }
 
-/// What is elsewhere now: drives, the signing key, and the program that travels with the set.
-fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
+/// What is elsewhere now: drives, the signing key, and the program that travels with the set. Returns those of the drives that were
+/// opened for that.
+fn relocate(begun: &mut Begun, options: &Options) -> Result<Vec<Option<Dir>>> {
+    let mut held = Vec::new();
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("resolve", path));
     if !options.drives.is_empty() {
         if options.drives.len() != begun.drives.len() {
@@ -86,7 +88,8 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
             ));
         }
         begun.drives = options.drives.iter().map(absolute).collect::<Result<_>>()?;
-        begun.mounted = mounted(&options.disk, &begun.drives);
+        held = begun.drives.iter().map(|drive| Dir::given(&options.disk, drive).ok()).collect();
+        begun.mounted = held.iter().map(|dir| dir.as_ref().is_some_and(Dir::is_mount_point)).collect();
     }
     if let Some(key) = &options.signing_key {
         begun.signing_key = key.clone();
@@ -101,7 +104,7 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<()> {
             ));
         }
     }
-    Ok(())
+    Ok(held)
 }
 
 /// The sources must be what they were: half of an old checkpoint and half of a new one is none.
@@ -124,12 +127,12 @@ fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
 }
 
 /// An interrupted export on the drives of a new one: it is refused to begin, or what was left is removed if that is asked for.
-pub(super) fn clear_the_way(options: &Options) -> Result<()> {
+pub(super) fn clear_the_way(options: &Options, drives: &[Dir]) -> Result<()> {
     let Some((dir, all)) = unfinished(&options.state_dir)? else { return Ok(()) };
     for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.
         let Some(unfinished) = unfinished else { continue };
-        let left = left_on(options, &unfinished);
+        let left = left_on(drives, &unfinished);
         if left.is_empty() {
             continue;
         }
@@ -148,9 +151,8 @@ pub(super) fn clear_the_way(options: &Options) -> Result<()> {
 }
 
 /// The directories of all parts of an interrupted export that are on these drives.
-fn left_on(options: &Options, unfinished: &Unfinished) -> Vec<(Dir, String)> {
+fn left_on(drives: &[Dir], unfinished: &Unfinished) -> Vec<(Dir, String)> {
     let begun = &unfinished.begun;
-    let drives: Vec<Dir> = options.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
     let names = (1..=unfinished.part()).map(|part| set_dir_name(begun.label.as_deref(), &begun.set, part));
     let all = names.flat_map(|name| drives.iter().map(move |drive| (drive.clone(), name.clone())));
     all.filter(|(drive, name)| is_on(drive, name)).collect()

@@ -150,7 +150,7 @@ impl Claim {
             None => (make(&place, &self.prefix, first_line)?, true),
         };
         // It is gone if an import was stopped between giving it its final name and tidying up.
-        let moved = !dir.has(FILES);
+        let moved = dir.stat(FILES).map_err(Error::io("look at", dir.show(FILES)))?.is_none();
         if !finished {
             // The mode of the set may have been given to it already.
             dir.permit(FILES);
@@ -160,10 +160,8 @@ impl Claim {
             false => match dir.dir(FILES) {
                 Ok(files) => files,
                 Err(error) => {
-                    if is_new {
-                        let _ = remove(&place, &name, &dir);
-                    }
-                    return Err(Error::io("open", dir.show(FILES))(error));
+                    let error = Error::io("open", dir.show(FILES))(error);
+                    return Err(if is_new { unmade(&place, &name, &dir, error) } else { error });
                 }
             },
         };
@@ -318,12 +316,12 @@ fn make(place: &Dir, prefix: &str, first_line: &[u8]) -> Result<Earlier> {
     let name = private_name(kind).map_err(Error::io("make a name in", place.path()))?;
     let path = place.show(&name);
     let dir = place.make_dir(&name, 0o700).map_err(Error::io("create", &path))?;
-    let stat = dir.metadata().map_err(Error::io("read", &path))?;
-    // A umask may have taken more away; where there are no modes, none is missing.
-    if stat.st_mode & 0o777 != 0o700 {
-        let _ = dir.set_own_mode(0o700 | stat.st_mode & 0o2000);
-    }
     let begun = lock(&dir).and_then(|()| {
+        let stat = dir.metadata().map_err(Error::io("read", &path))?;
+        // A umask may have taken more away; where there are no modes, none is missing.
+        if stat.st_mode & 0o777 != 0o700 {
+            let _ = dir.set_own_mode(0o700 | stat.st_mode & 0o2000);
+        }
         let journal = dir.create(JOURNAL, 0o600).map_err(Error::io("create", dir.show(JOURNAL)))?;
         let disk = dir.disk();
         disk.write_all_at(&journal, first_line, 0).map_err(Error::io("write", dir.show(JOURNAL)))?;
@@ -332,10 +330,15 @@ fn make(place: &Dir, prefix: &str, first_line: &[u8]) -> Result<Earlier> {
     });
     match begun {
         Ok(()) => Ok(Earlier { name, dir }),
-        Err(error) => {
-            let _ = remove(place, &name, &dir);
-            Err(error)
-        }
+        Err(error) => Err(unmade(place, &name, &dir, error)),
+    }
+}
+
+/// Removes a staging directory that was just made, because of an error, which tells it if that fails too.
+fn unmade(place: &Dir, name: &str, dir: &Dir, error: Error) -> Error {
+    match remove(place, name, dir) {
+        Ok(()) => error,
+        Err(_) => error.leaving(dir.path()),
     }
 }
 

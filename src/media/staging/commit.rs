@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
+use std::path::PathBuf;
 
 /// What the target itself gets.
 #[derive(Debug, Clone, Copy)]
@@ -34,25 +35,30 @@ impl Staging {
         allowed.and_then(|()| Ok(rustix::fs::syncfs(&self.own)?)).map_err(Error::io("sync", path))
     }
 
-    /// Gives everything its final name, after [`Staging::sync`]; goes on with that if it was stopped before. The target
-    /// itself gets the mode and time `own`, if it is not a mount point.
-    pub fn commit(&self, own: Own) -> Result<()> {
+    /// Gives everything its final name, after [`Staging::sync`]; goes on with that if it was stopped before. The staging directory
+    /// stays: who cannot see that all is there may look again.
+    pub fn commit(&self) -> Result<()> {
         match (self.moved, &self.target.there) {
             (true, _) => {}
             (false, Some(there)) if self.target.inside => self.move_contents(there)?,
             (false, _) => self.move_files()?,
         }
         let place = self.target.place();
-        place.sync().map_err(Error::io("sync", place.path()))?;
-        // Everything has its name: what is left of the staging directory is litter, and no failure.
-        self.tidy();
+        place.sync().map_err(Error::io("sync", place.path()))
+    }
+
+    /// The end, after [`Staging::confirm`]: the target itself gets the mode and time `own`, if it is not a mount point. Returns what
+    /// is left of the staging directory, if that cannot be removed: it is litter, and no failure.
+    pub fn close(&self, own: Own) -> Result<Option<PathBuf>> {
+        let left = self.tidy();
         // A directory that was renamed has them already, unless that was stopped in the middle.
         match &self.target.there {
             Some(there) if !self.target.keeps_attributes && (self.target.inside || self.moved) => {
-                self.adopt(there, own)
+                self.adopt(there, own)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(left)
     }
 
     fn move_files(&self) -> Result<()> {
@@ -78,7 +84,8 @@ impl Staging {
             if last.0 != above {
                 last = (above, if above.is_empty() { Ok(target.clone()) } else { target.dir(os(above)) });
             }
-            if !is_there(&last.1, name, len) {
+            let seen = is_there(&last.1, name, len);
+            if !seen.map_err(|e| Error::io("look at", target.path().join(printable(path)))(e))? {
                 return Err(Error::refused(
                     format!(
                         "the file system lost {} when it was moved to {}",
@@ -121,7 +128,13 @@ impl Staging {
         });
         match changed {
             Err(e) if ![io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported].contains(&e.kind()) => {
-                Err(Error::io("set the mode of", there.path())(e))
+                Err(Error::refused(
+                    format!(
+                        "everything is in {}, but its own mode and time cannot be set: {e}",
+                        there.path().display()
+                    ),
+                    "check the disk (dmesg), and set its mode with chmod",
+                ))
             }
             _ => Ok(()),
         }
@@ -132,34 +145,44 @@ impl Staging {
         let _ = remove_tree(&self.own, SCRATCH);
     }
 
-    /// Removes everything that was placed.
-    pub fn abandon(self) {
-        self.tidy();
+    /// Removes everything that was placed; returns what is left if that is not possible.
+    pub fn abandon(self) -> Option<PathBuf> {
+        self.tidy()
     }
 
-    fn tidy(&self) {
+    fn tidy(&self) -> Option<PathBuf> {
         const ATTEMPTS: u32 = 10;
         // FUSE drivers keep a file that was removed, under another name, until they have heard that it was closed.
         for attempt in 0..ATTEMPTS {
             std::thread::sleep(std::time::Duration::from_millis(10) * attempt);
             let place = self.target.place();
-            if remove(place, &self.name, &self.own).is_ok() || !place.has(&self.name) {
-                break;
+            if remove(place, &self.name, &self.own).is_ok() || matches!(place.stat(&self.name), Ok(None)) {
+                return None;
             }
         }
+        Some(self.own.path().to_owned())
     }
 }
 
 /// Whether something of this name and length is in a directory.
-fn is_there(dir: &io::Result<Dir>, name: &[u8], len: Option<u64>) -> bool {
-    // In a directory that the set closes to this user nothing can be seen, and nothing is known to be missing.
-    let closed = |e: &io::Error| e.raw_os_error() == Some(Errno::ACCESS.raw_os_error());
-    match dir.as_ref().map(|dir| dir.stat(os(name))) {
-        Ok(Ok(Some(stat))) => len.is_none_or(|len| stat.st_size as u64 == len),
-        Ok(Ok(None)) => false,
-        Ok(Err(e)) => closed(&e),
-        Err(e) => closed(e),
+fn is_there(dir: &io::Result<Dir>, name: &[u8], len: Option<u64>) -> io::Result<bool> {
+    let stat = match dir {
+        Ok(dir) => dir.stat(os(name)),
+        Err(e) => Err(again(e)),
+    };
+    match stat {
+        Ok(Some(stat)) => Ok(len.is_none_or(|len| stat.st_size as u64 == len)),
+        Ok(None) => Ok(false),
+        // In a directory that the set closes to this user nothing can be seen, and nothing is known to be missing.
+        Err(e) if e.raw_os_error() == Some(Errno::ACCESS.raw_os_error()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
+}
+
+/// The same once more, which cannot be copied.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// Renames; a directory that may not be written to cannot change its parent, so it may be for that moment.
