@@ -93,7 +93,7 @@ impl Part {
         }
         self.places(names::KEYS).iter().any(|at| self.begins_as_slot(at)).then(|| {
             Error::untrusted(
-                "no keys.age here is the one that the signed manifest names, but one is a whole key slot: that of another set, or one that somebody changed",
+                "no keys.age here is the one that the signed manifest names, but one is another key slot: that of another set, or one that somebody changed",
                 "bring another drive of the set, or ask the sender for a new export",
             )
         })

@@ -1,5 +1,5 @@
 //! Little that becomes much: what inflates, what nests, and what is there ten million times. Each within 1 GiB of address space
-//! (see `site.rs`) and half a minute.
+//! (see `site.rs`) and half a minute of a processor.
 
 use crate::cases::{refuse, small, with};
 use crate::compose::{Recipe, Segment};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// After this a command is taken to hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// The address space that a command gets, in KiB: what it holds in memory is less.
 const MEMORY: u64 = 1 << 20;
 
@@ -199,7 +199,10 @@ pub struct Ran {
     pub stdout: String,
     pub stderr: String,
     raw: Vec<u8>,
+    /// The processor time that it was seen to use, which does not depend on what else is going on.
     pub took: Duration,
+    /// It was killed because it did not end.
+    pub hung: bool,
     /// The most memory that it was seen to hold, in KiB.
     pub peak: u64,
 }
@@ -228,17 +231,20 @@ impl Ran {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (pid, (ended, watched)) = (child.id(), mpsc::channel::<()>());
         let watch = std::thread::spawn(move || {
-            let mut peak = 0;
+            let (mut peak, mut took, mut hung) = (0, Duration::ZERO, false);
             while watched.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
                 peak = memory(pid).unwrap_or(0).max(peak);
+                took = processor_time(pid).unwrap_or_default().max(took);
                 if begun.elapsed() > patience {
+                    hung = true;
                     let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
                 }
             }
-            peak
+            (peak, took, hung)
         });
         let output = child.wait_with_output().unwrap();
         drop(ended);
+        let (peak, took, hung) = watch.join().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ran {
             verb: verb.to_owned(),
@@ -247,8 +253,9 @@ impl Ran {
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
             raw: [output.stdout, output.stderr].concat(),
-            took: begun.elapsed(),
-            peak: watch.join().unwrap(),
+            took,
+            hung,
+            peak,
         }
     }
 
@@ -302,6 +309,16 @@ fn is_invisible(c: char) -> bool {
     marks
         || "\u{ad}\u{34f}\u{115f}\u{3164}\u{fe0f}\u{feff}\u{1d173}".contains(c)
         || ('\u{e0000}'..='\u{e0fff}').contains(&c)
+}
+
+/// What a process that still runs, and its children that have ended, have used.
+fn processor_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Fields 14 to 17, of which the second is in brackets (proc(5)).
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    // Linux counts hundredths for programs, whatever its own clock (USER_HZ).
+    Some(Duration::from_millis(10 * ticks))
 }
 
 /// The peak of a process that still runs.

@@ -48,8 +48,8 @@ fn filled(begin: &str, each: &str, end: &str, len: usize) -> Vec<u8> {
 
 #[test]
 fn key_slots_without_an_end() {
-    let stanza = format!("-> X25519 {}\n{}\n", "A".repeat(43), "B".repeat(43));
-    let end = format!("--- {}\n{}", "C".repeat(43), "payload".repeat(20));
+    let stanza = format!("-> X25519 {0}\n{0}\n", "A".repeat(43));
+    let end = format!("--- {}\n{}", "A".repeat(43), "payload".repeat(20));
     for (name, each, end) in [
         ("recipients", &*stanza, &*end),
         ("the shortest stanzas", "-> a\n\n", &*end),

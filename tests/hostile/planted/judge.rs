@@ -65,7 +65,7 @@ impl Judge<'_> {
     }
 
     fn disorder(&self, ran: &Ran) -> Option<String> {
-        if ran.took >= super::yard::PATIENCE {
+        if ran.hung {
             return Some("it hangs".into());
         }
         let internal = ran.stderr.contains("please report this").then_some("an internal error");
