@@ -8,8 +8,7 @@ use crate::media::modes::Modes;
 use crate::media::staging::claim::reach;
 use crate::progress::{Ask, Progress};
 use crate::restore::{self, Broken, Leftovers, Request, Restored, port};
-use crate::set::contents;
-use crate::set::open::Where;
+use crate::set::{self, Where};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -98,8 +97,8 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     // What tells the umask is out of reach later.
     let modes = if options.exact_modes { Modes::Exact } else { Modes::masked() };
     let needs = needs(options, ask.can_change_drives());
-    let (set, identity) = contents::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
-    let contents = contents::open(&set, &identity, progress)?;
+    let (set, identity) = set::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
+    let contents = set::read_contents(&set, &identity, progress)?;
     let request = Request {
         place: &options.place,
         to: &options.to,

@@ -6,7 +6,7 @@ use crate::format::manifest::Manifest;
 use crate::media::dir::Dir;
 use crate::pack::survives_as_placed;
 use crate::progress::Progress;
-use crate::set::open::{self, Where};
+use crate::set::{self, Where};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ pub struct ReportedDrive {
 /// Reads the manifests.
 pub fn run(place: &Where, progress: &dyn Progress) -> Result<Report> {
     place.disk.confine(&place.needs());
-    let mut seen = open::peek(place, Report::of_part, progress)?.into_iter();
+    let mut seen = set::peek(place, Report::of_part, progress)?.into_iter();
     let first = seen.next().ok_or_else(|| Error::Internal("a set without parts".into()))?;
     let mut report = Report { directories: shown(&first.dirs), ..first.said };
     match first.signer {

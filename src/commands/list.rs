@@ -6,8 +6,7 @@ use crate::format::hash_hex;
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::progress::{Ask, Progress};
-use crate::set::contents;
-use crate::set::open::Where;
+use crate::set::{self, Where};
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -69,8 +68,8 @@ pub struct ReportedEntry {
 /// Opens the inventory.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let needs = options.place.needs();
-    let (set, identity) = contents::unlock(&options.place, &options.identities, ask, &needs, progress)?;
-    let contents = contents::open(&set, &identity, progress)?;
+    let (set, identity) = set::unlock(&options.place, &options.identities, ask, &needs, progress)?;
+    let contents = set::read_contents(&set, &identity, progress)?;
     Ok(Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),

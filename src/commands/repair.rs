@@ -7,9 +7,7 @@ use crate::media::drive::{MOUNTS, served_device};
 use crate::media::fence::Needs;
 use crate::media::program::OWN;
 use crate::progress::Progress;
-use crate::set::open::{self, Set, Where};
-use crate::set::part::{Part, name_drives};
-use crate::set::readback::Origin;
+use crate::set::{self, Origin, Part, Set, Where, name_drives};
 use crate::text::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -99,7 +97,7 @@ impl Report {
 /// Judges everything, makes anew what is not as signed, reads that back, and says what the set is then.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     options.place.disk.confine(&needs(options));
-    let set = open::open(&options.place, progress)?;
+    let set = set::open(&options.place, progress)?;
     let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
     Ok(report(&set, repaired))
 }

@@ -4,8 +4,7 @@ use crate::error::{Error, Result};
 use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
 use crate::pack::survives_as_placed;
 use crate::progress::Progress;
-use crate::set::open::{self, Set, Where};
-use crate::set::part::Part;
+use crate::set::{self, Part, Set, Where};
 use crate::text::printable;
 use rustix::fs::FileType;
 use serde::Serialize;
@@ -114,7 +113,7 @@ impl Report {
 /// Reads and judges everything.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     options.place.disk.confine(&options.place.needs());
-    let set = match open::open(&options.place, progress) {
+    let set = match set::open(&options.place, progress) {
         Err(Error::Untrusted { message, hint }) => return Ok(untrusted(message, hint)),
         other => other?,
     };
@@ -122,7 +121,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let verdict = heal::verdict(&set, &found, options.this_drive);
     // What is whole is whole; of anything else it cannot be said while somebody is at it.
     if verdict > Verdict::Intact
-        && let Some(Error::Untrusted { message, hint }) = set.being_written().map(open::being_written)
+        && let Some(Error::Untrusted { message, hint }) = set.being_written().map(set::being_written)
     {
         return Ok(untrusted(message, hint));
     }

@@ -2,11 +2,7 @@
 
 use crate::format::hashes::{self, BLOCK};
 use crate::format::manifest::volume_name;
-use crate::set::block_set::Bits;
-use crate::set::blocks::Blocks;
-use crate::set::foreign::{foreign, header_of, is_of_set};
-use crate::set::part::{At, Part};
-use crate::set::reading::Source;
+use crate::set::{At, Bits, Blocks, Part, Source, foreign, header_of, is_of_set};
 
 /// Up to so many bad blocks of a volume are examined for having been swapped.
 const MOST_EXAMINED: usize = 64;

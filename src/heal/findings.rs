@@ -2,7 +2,7 @@
 
 use crate::format::names;
 use crate::media::dir::{Dir, Location};
-use crate::set::block_set::Bits;
+use crate::set::Bits;
 use std::collections::BTreeSet;
 
 /// Files that nothing can replace.

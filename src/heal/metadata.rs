@@ -5,11 +5,7 @@ use crate::format::{names, recovery};
 use crate::heal::volumes::make_file;
 use crate::media::dir::{Dir, Location};
 use crate::media::durable;
-use crate::set::blocks::Blocks;
-use crate::set::part::At;
-use crate::set::part::{Part, name_drives};
-use crate::set::program;
-use crate::set::readback::Origin;
+use crate::set::{At, Blocks, Origin, Part, name_drives, own_program, pass_on_program};
 
 /// Takes some bytes of a file that is being written.
 type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
@@ -57,7 +53,7 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
             let text = recovery::text(blocks.set.manifest.program().is_some());
             take(own_text(blocks.set, name, &text)?.as_bytes())
         }
-        None if name == names::PROGRAM => own_program(blocks.set, take),
+        None if name == names::PROGRAM => carry_program(blocks.set, take),
         None => Err(blocks.set.without(name)),
     }
 }
@@ -77,9 +73,9 @@ fn another(name: &str) -> Error {
 }
 
 /// The program that is running, if it is the one that the sender put beside the set.
-fn own_program(set: &Part, take: Take) -> Result<()> {
-    let own = set.manifest.program().and_then(|listed| program::own_if(&set.disk, listed.bytes, &listed.blake3));
-    program::pass_on(&own.ok_or_else(|| another(names::PROGRAM))?, take)
+fn carry_program(set: &Part, take: Take) -> Result<()> {
+    let own = set.manifest.program().and_then(|listed| own_program(&set.disk, listed.bytes, &listed.blake3));
+    pass_on_program(&own.ok_or_else(|| another(names::PROGRAM))?, take)
 }
 
 fn copy(set: &Part, from: &Location, take: Take) -> Result<()> {

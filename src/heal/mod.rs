@@ -22,9 +22,7 @@ use crate::media::disk::Disk;
 use crate::media::drive;
 use crate::media::lock::{WriteLock, is_being_written};
 use crate::progress::{Phase, Progress};
-use crate::set::blocks::Blocks;
-use crate::set::open::Set;
-use crate::set::part::{Part, name_drives};
+use crate::set::{Blocks, Part, Set, name_drives};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -12,11 +12,7 @@ use crate::media::drive::{self, Drive};
 use crate::media::durable::{self, PARTIAL_SUFFIX};
 use crate::media::lock::WriteLock;
 use crate::progress::Progress;
-use crate::set::blocks::Blocks;
-use crate::set::open::Set;
-use crate::set::part::At;
-use crate::set::part::Part;
-use crate::set::readback::Origin;
+use crate::set::{At, Blocks, Origin, Part, Set};
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 

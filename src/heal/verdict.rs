@@ -3,11 +3,7 @@
 use crate::heal::diagnose::diagnose;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
-use crate::set::block_set::Bits;
-use crate::set::blocks::Blocks;
-use crate::set::part::At;
-use crate::set::part::Part;
-use crate::set::rows::could_help;
+use crate::set::{At, Bits, Blocks, Part, could_help};
 use rustix::fs::FileType;
 use std::ops::Range;
 

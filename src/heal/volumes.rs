@@ -9,9 +9,7 @@ use crate::media::dir::Dir;
 use crate::media::drive;
 use crate::media::durable::Partial;
 use crate::progress::Progress;
-use crate::set::blocks::{Blocks, Seen, bad_runs};
-use crate::set::part::At;
-use crate::set::readback::{self, Origin};
+use crate::set::{At, Blocks, Origin, Seen, bad_runs, compare};
 use crate::threads::FirstError;
 use crate::threads::lock;
 use crate::threads::workers;
@@ -155,7 +153,7 @@ fn confirm(
     let compared = file.sync().and_then(|()| {
         let drive = drive::examine(dir)?;
         let evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
-        let from_drive = readback::compare(&dir.at(&name), len, hash, progress, advance)?;
+        let from_drive = compare(&dir.at(&name), len, hash, progress, advance)?;
         Ok(if evicted && from_drive { Origin::Drive } else { Origin::CachePossible })
     });
     compared.inspect_err(|_| drop(dir.remove(&name)))

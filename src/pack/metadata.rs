@@ -7,7 +7,7 @@ use crate::media::dir::Dir;
 use crate::media::durable::{self, Partial};
 use crate::media::program::Program;
 use crate::pack::directories::SetDirs;
-use crate::set::program;
+use crate::set::pass_on_program;
 use crate::stages::compress::StreamCompressor;
 use crate::stages::seal::SetRecipient;
 use std::io::{self, BufWriter, Write};
@@ -58,7 +58,7 @@ pub fn write_inventory(dirs: &SetDirs, lines: impl Iterator<Item = Vec<u8>>, to:
 /// Copies a program to every place of a set, from one reading of it.
 pub fn write_program(dirs: &SetDirs, program: &Program) -> Result<Listed> {
     let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
-    program::pass_on(program, &mut |piece| out.put(piece))?;
+    pass_on_program(program, &mut |piece| out.put(piece))?;
     out.finish()
 }
 

@@ -22,7 +22,7 @@ use crate::pack::state::{Begun, State, Unfinished};
 use crate::pack::volumes::pack;
 use crate::pack::writers::{Known, Packed};
 use crate::progress::Progress;
-use crate::set::readback::Origin;
+use crate::set::Origin;
 use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
 use base64::Engine as _;

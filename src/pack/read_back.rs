@@ -7,7 +7,7 @@ use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pack::directories::SetDirs;
 use crate::progress::{Phase, Progress, Silent};
-use crate::set::readback::{Origin, compare};
+use crate::set::{Origin, compare};
 
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {

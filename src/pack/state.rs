@@ -12,7 +12,7 @@ use crate::pack::stripe::GroupEnd;
 use crate::pack::walk::Links;
 use crate::pack::writers::Known;
 use crate::pack::writers::Log;
-use crate::set::entry_key::fixed;
+use crate::set::fixed;
 use crate::stages::filehash::Page;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

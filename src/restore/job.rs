@@ -14,8 +14,7 @@ use crate::restore::rounds::{Patience, Restore};
 use crate::restore::salvage::{Ending, Placed};
 use crate::restore::selection::{Links, Wanted};
 use crate::restore::target::check_target;
-use crate::set::contents::Contents;
-use crate::set::open::{Set, Where};
+use crate::set::{Contents, Set, Where};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

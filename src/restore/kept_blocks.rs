@@ -10,8 +10,7 @@ use crate::media::dir::{Dir, Location};
 use crate::media::disk::Operation;
 use crate::media::removal::remove_tree;
 use crate::media::staging::Staging;
-use crate::set::block_set::Bits;
-use crate::set::part::At;
+use crate::set::{At, Bits};
 use std::collections::HashMap;
 
 /// What has been kept in this run.

@@ -8,12 +8,7 @@ use crate::format::manifest::{Group, Manifest};
 use crate::media::dir::Dir;
 use crate::media::staging::Staging;
 use crate::restore::kept_blocks::Scratch;
-use crate::set::block_set::Bits;
-use crate::set::blocks::Blocks;
-use crate::set::contents::Contents;
-use crate::set::open::Set;
-use crate::set::part::At;
-use crate::set::part::{Part, name_drives};
+use crate::set::{At, Bits, Blocks, Contents, Part, Set, name_drives};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 

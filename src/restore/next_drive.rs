@@ -5,8 +5,7 @@ use crate::format::names;
 use crate::media::dir::Dir;
 use crate::progress::{Ask, DriveWanted, Progress};
 use crate::restore::missing::Candidates;
-use crate::set::open::{self, Set, Where};
-use crate::set::part::name_drives;
+use crate::set::{self, Set, Where, name_drives};
 use std::path::{Path, PathBuf};
 
 /// Wrong drives in a row after which it is of no use to ask on.
@@ -80,7 +79,7 @@ impl<'a> Changer<'a> {
         if port.is_err() || self.mounted && !port.is_ok_and(|dir| dir.is_mount_point()) {
             return Err(format!("nothing is mounted at {}", self.port.display()));
         }
-        let here = open::open(&self.place, progress).map_err(|e| self.explain(e, progress))?;
+        let here = set::open(&self.place, progress).map_err(|e| self.explain(e, progress))?;
         known.fits(&here).map_err(|e| e.to_string())?;
         let present = here.present();
         // A drive may be too damaged to say which it is.
@@ -94,7 +93,7 @@ impl<'a> Changer<'a> {
     /// Why there is nothing of the set.
     fn explain(&self, why: Error, progress: &dyn Progress) -> String {
         let port = self.port.display();
-        let other = open::open(&Where { set: None, drives: vec![self.port.clone()], ..self.place.clone() }, progress);
+        let other = set::open(&Where { set: None, drives: vec![self.port.clone()], ..self.place.clone() }, progress);
         match other {
             Ok(set) if Some(&set.manifest().set) != self.place.set.as_ref() => {
                 format!("the drive at {port} is of another set, {}", title(&set))

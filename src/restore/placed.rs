@@ -3,8 +3,7 @@
 use crate::error::Result;
 use crate::media::staging::Staging;
 use crate::restore::journal::{Header, Journal, Said, bits};
-use crate::set::block_set::Bits;
-use crate::set::contents::Contents;
+use crate::set::{Bits, Contents};
 use crate::threads::lock;
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};

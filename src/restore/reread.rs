@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind};
 use crate::progress::{Phase, Progress};
 use crate::restore::place::Placer;
-use crate::set::contents::Contents;
+use crate::set::Contents;
 use crate::stages::filehash::FileHashes;
 use crate::stages::tar;
 use crate::threads::FirstError;

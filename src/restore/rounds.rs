@@ -12,10 +12,7 @@ use crate::restore::placed::Tally;
 use crate::restore::reread::rehash;
 use crate::restore::salvage::Placed;
 use crate::restore::salvage::{Ending, affected};
-use crate::set::blocks::Blocks;
-use crate::set::contents::Contents;
-use crate::set::open::Set;
-use crate::set::part::{Part, name_drives};
+use crate::set::{Blocks, Contents, Part, Set, name_drives};
 use crate::text::listing;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::restore::selection::{Copies, Fate, Wanted};
-use crate::set::contents::Contents;
+use crate::set::Contents;
 use crate::stages::tar::{self, Piece};
 use std::collections::{BTreeMap, HashSet};
 

@@ -2,7 +2,7 @@
 
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::Own;
-use crate::set::contents::Contents;
+use crate::set::Contents;
 use crate::stages::tar;
 
 /// What becomes of symbolic and hard links.

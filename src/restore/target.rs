@@ -5,7 +5,7 @@ use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::Staging;
 use crate::restore::paths;
 use crate::restore::selection::{Fate, Links, Wanted};
-use crate::set::contents::Contents;
+use crate::set::Contents;
 use crate::text::listing;
 
 /// Refuses what the file system of the target does not take, before anything is placed.

@@ -8,10 +8,8 @@ use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, pla
 use crate::format::names;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
-use crate::media::fence::Needs;
-use crate::progress::Ask;
 use crate::progress::Progress;
-use crate::set::open::{self, Set, Where};
+use crate::set::opened::Set;
 use crate::set::part::Part;
 use crate::stages::compress;
 use crate::stages::refusal::breaks;
@@ -20,7 +18,6 @@ use crate::stages::seal::identities::Identities;
 use crate::stages::tar;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 
 /// An opened set: what is in it, and where those of its segments are that lie in parts that have been seen.
 pub struct Contents {
@@ -57,30 +54,8 @@ impl Table {
     }
 }
 
-/// Finds and trusts a set and opens its key slot with the identities in `files`. From then on nothing is needed but `needs`;
-/// and before that too, unless the slot may take a person or a program.
-pub fn unlock(
-    place: &Where,
-    files: &[PathBuf],
-    ask: impl Ask + 'static,
-    needs: &Needs,
-    progress: &dyn Progress,
-) -> Result<(Set, SetIdentity)> {
-    let identities = Identities::read(files, ask, progress);
-    let later = identities.as_ref().is_ok_and(Identities::need_help);
-    if !later {
-        place.disk.confine(needs);
-    }
-    let set = open::open(place, progress)?;
-    let identity = open_slot(&set, &identities?)?;
-    if later {
-        place.disk.confine(needs);
-    }
-    Ok((set, identity))
-}
-
-/// Reads the inventory of each part that is here.
-pub fn open(set: &Set, identity: &SetIdentity, progress: &dyn Progress) -> Result<Contents> {
+/// Reads the inventory of each part that is here, compared with its manifest.
+pub fn read_contents(set: &Set, identity: &SetIdentity, progress: &dyn Progress) -> Result<Contents> {
     let mut contents: Option<Contents> = None;
     for part in &set.parts {
         let inventory = read_inventory(part, identity, progress)?;
@@ -92,7 +67,8 @@ pub fn open(set: &Set, identity: &SetIdentity, progress: &dyn Progress) -> Resul
     contents.ok_or_else(|| Error::Internal("a set without parts".into()))
 }
 
-fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
+/// Opens the key slot with one of these identities.
+pub fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
     let slot = set.parts.iter().find_map(|part| part.proven(names::KEYS));
     let slot = slot.ok_or_else(|| set.parts[0].without(names::KEYS))?;
     SetIdentity::from_slot(&slot, identities, &set.manifest().recipient)

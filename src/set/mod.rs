@@ -1,23 +1,168 @@
-//! A set as it lies on its drives.
+//! A set as it lies on its drives: found, trusted, opened, read block by block, mended in reading.
+//!
+//! In come the places where it may be, and the list of those whom the user trusts. Out come the parts that one of them has signed, what is in
+//! them, and blocks of their volumes, each proven. Nothing unsigned is believed, and nothing is written to a drive.
 
-pub mod block_set;
-pub mod blocks;
-pub mod contents;
-pub mod entry_key;
-pub mod failing_drives;
-pub mod foreign;
-pub mod homes;
-pub mod mended;
-pub mod metadata_copies;
-pub mod open;
-pub mod pages;
-pub mod part;
-pub mod program;
-pub mod proven_pages;
-pub mod readback;
-pub mod reading;
-pub mod revoked;
-pub mod rows;
-pub mod trust;
+mod block_set;
+mod blocks;
+mod contents;
+mod entry_key;
+mod failing_drives;
+mod foreign;
+mod homes;
+mod mended;
+mod metadata_copies;
+mod opened;
+mod pages;
+mod part;
+mod place;
+mod program;
+mod proven_pages;
+mod readback;
+mod reading;
+mod revoked;
+mod rows;
+mod trust;
+mod trusted_manifest;
 
-pub use open::Where;
+pub use place::Where;
+
+pub(crate) use block_set::Bits;
+pub(crate) use blocks::{Blocks, Seen, bad_runs};
+pub(crate) use contents::{Contents, read_contents};
+pub(crate) use entry_key::fixed;
+pub(crate) use foreign::{foreign, header_of, is_of_set};
+pub(crate) use opened::Set;
+pub(crate) use part::{At, Part, name_drives};
+pub(crate) use program::{own_program, pass_on_program, program_to_travel};
+pub(crate) use readback::{Origin, compare};
+pub(crate) use reading::Source;
+pub(crate) use rows::could_help;
+pub(crate) use trust::Signer;
+pub(crate) use trusted_manifest::being_written;
+
+use crate::error::{Error, Result};
+use crate::format::manifest::{self, Manifest};
+use crate::format::names;
+use crate::media::dir::Dir;
+use crate::media::fence::Needs;
+use crate::progress::{Ask, Progress};
+use crate::stages::refusal::breaks;
+use crate::stages::seal::SetIdentity;
+use crate::stages::seal::identities::Identities;
+use contents::open_slot;
+use opened::belong_together;
+use std::path::PathBuf;
+use trusted_manifest::{each_copy, trusted_manifest};
+
+/// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
+pub(crate) fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
+    // The directories of one set, part by part.
+    let found = place.find()?;
+    // Whom the user trusts.
+    let trust = place.trust(progress)?;
+    let mut parts: Vec<Part> = Vec::new();
+    for part in found.parts {
+        // Signature before manifest, manifest before everything else.
+        let signed = trusted_manifest(&part, &trust)?;
+        // A directory that was renamed goes with the part that it is of.
+        if let Some(known) = parts.iter_mut().find(|p| p.bytes == signed.bytes) {
+            known.dirs.extend(part.dirs);
+            continue;
+        }
+        let manifest = Manifest::parse(&signed.bytes).map_err(breaks(names::MANIFEST))?;
+        confirm(&manifest, place.set.as_deref())?;
+        parts.push(Part::new(&place.disk, manifest, signed, part.dirs, &trust));
+    }
+    // Together they must be one set.
+    parts.sort_by_key(|p| p.manifest.part);
+    parts.windows(2).try_for_each(|pair| belong_together(&pair[0], &pair[1]))?;
+    Ok(Set { parts, links: found.links })
+}
+
+/// A set was chosen by the names of directories, which nobody signed.
+fn confirm(manifest: &Manifest, wanted: Option<&str>) -> Result<()> {
+    match wanted {
+        Some(wanted) if !manifest.set.starts_with(wanted) && manifest.label.as_deref() != Some(wanted) => {
+            Err(Error::drive(
+                format!("the directory is named like {wanted:?}, but holds the set {}", manifest.set),
+                "the directory was renamed: choose with --set and the id",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds and trusts a set and opens its key slot with the identities in `files`. From then on nothing is needed but `needs`;
+/// and before that too, unless the slot may take a person or a program.
+pub(crate) fn unlock(
+    place: &Where,
+    files: &[PathBuf],
+    ask: impl Ask + 'static,
+    needs: &Needs,
+    progress: &dyn Progress,
+) -> Result<(Set, SetIdentity)> {
+    let identities = Identities::read(files, ask, progress);
+    let later = identities.as_ref().is_ok_and(Identities::need_help);
+    if !later {
+        place.disk.confine(needs);
+    }
+    let set = open(place, progress)?;
+    let identity = open_slot(&set, &identities?)?;
+    if later {
+        place.disk.confine(needs);
+    }
+    Ok((set, identity))
+}
+
+/// What anyone can see of a part, trusted or not.
+pub(crate) struct SeenPart<T> {
+    /// The number of the part.
+    pub part: u32,
+    /// What was made of the manifest.
+    pub said: T,
+    /// Who signed it, if the signature holds and the signer is trusted; else why not.
+    pub signer: Result<Signer, String>,
+    /// The directories that are here.
+    pub dirs: Vec<Dir>,
+}
+
+/// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
+/// what `see` makes of it is kept: nobody bounds how many there are.
+pub(crate) fn peek<T>(
+    place: &Where,
+    see: impl Fn(&Manifest) -> T,
+    progress: &dyn Progress,
+) -> Result<Vec<SeenPart<T>>> {
+    // What is asked and cannot be answered is no reason to show a set without an answer.
+    place.conditions(progress)?;
+    let of = |manifest: &Manifest, signer, dirs| SeenPart { part: manifest.part, said: see(manifest), signer, dirs };
+    let refused = match open(place, progress) {
+        Ok(set) => return Ok(set.parts.into_iter().map(|p| of(&p.manifest, Ok(p.signer), p.dirs)).collect()),
+        Err(refused @ (Error::Untrusted { .. } | Error::Io { .. })) => refused,
+        // A list that may not be believed; but who was asked for must be found out.
+        Err(refused @ Error::Usage { .. }) if place.signer.is_none() => refused,
+        Err(other) => return Err(other),
+    };
+    let found = place.find()?;
+    let mut all = Vec::new();
+    for part in found.parts {
+        let mut seen = None;
+        let mut look = |bytes: Vec<u8>| {
+            if seen.is_none() {
+                let readable = Manifest::parse(&bytes).ok();
+                seen = readable.map(|manifest| of(&manifest, Err(refused.to_string()), part.dirs.clone()));
+            }
+        };
+        each_copy(&part.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+        all.extend(seen);
+    }
+    all.sort_by_key(|seen| seen.part);
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(Error::untrusted(
+            "no manifest here can be read: the export was interrupted, or the drive is damaged",
+            "bring another drive of the set",
+        )),
+    }
+}

@@ -6,6 +6,7 @@ use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
 use crate::set::trust::{Signer, Trust};
+use crate::set::trusted_manifest::Signed;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -35,7 +36,7 @@ pub struct Part {
     /// The directories that are here.
     pub dirs: Vec<Dir>,
     /// Those that were let go, to be found again.
-    pub(crate) let_go: Vec<(PathBuf, Identity)>,
+    let_go: Vec<(PathBuf, Identity)>,
     /// Who was asked.
     pub trust: Trust,
     /// See [`Part::holdings`].
@@ -49,6 +50,25 @@ pub struct Part {
 }
 
 impl Part {
+    /// With a manifest that is trusted, and the directories that hold it.
+    pub fn new(disk: &Disk, manifest: Manifest, signed: Signed, dirs: Vec<Dir>, trust: &Trust) -> Part {
+        let Signed { bytes, armour, signer } = signed;
+        Part {
+            disk: disk.clone(),
+            manifest,
+            bytes,
+            armour,
+            signer,
+            dirs,
+            let_go: Vec::new(),
+            trust: trust.clone(),
+            holdings: OnceLock::new(),
+            sums: OnceLock::new(),
+            failing: Failing::default(),
+            slot: OnceLock::new(),
+        }
+    }
+
     /// None of its drives is here any more.
     pub fn leave(&mut self) {
         self.dirs.clear();

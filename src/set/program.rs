@@ -8,7 +8,7 @@ use crate::media::program::{OWN, Program};
 use std::path::Path;
 
 /// Opens a program that is to travel, and refuses one that might not run where it arrives.
-pub fn to_travel(disk: &Disk, path: &Path) -> Result<Program> {
+pub fn program_to_travel(disk: &Disk, path: &Path) -> Result<Program> {
     let program = Program::open(disk, path)?;
     program.require_static()?;
     crate::format::within("length of the program", program.bytes(), 1, LONGEST_PROGRAM)
@@ -24,19 +24,19 @@ pub fn to_travel(disk: &Disk, path: &Path) -> Result<Program> {
 }
 
 /// The program that is running, if it has this length and this hash.
-pub fn own_if(disk: &Disk, bytes: u64, hash: &[u8; 32]) -> Option<Program> {
+pub fn own_program(disk: &Disk, bytes: u64, hash: &[u8; 32]) -> Option<Program> {
     let own = Program::open(disk, Path::new(OWN)).ok().filter(|own| own.bytes() == bytes)?;
     let mut hasher = blake3::Hasher::new();
     let mut add = |piece: &[u8]| {
         hasher.update(piece);
         Ok(())
     };
-    pass_on(&own, &mut add).ok()?;
+    pass_on_program(&own, &mut add).ok()?;
     (hasher.finalize() == *hash).then_some(own)
 }
 
 /// Passes all of a program on, piece by piece; one that has another length than it had is refused.
-pub fn pass_on(program: &Program, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub fn pass_on_program(program: &Program, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let (mut piece, mut at) = (vec![0; 1 << 20], 0);
     loop {
         let read = program.read(&mut piece, at)?;

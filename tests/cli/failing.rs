@@ -5,7 +5,7 @@ use ckvault::commands::{import, repair, verify};
 use ckvault::error::Error;
 use ckvault::media::disk::{Disk, Media, Operation};
 use ckvault::progress::{Nobody, Silent};
-use ckvault::set::open::Where;
+use ckvault::set::Where;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

@@ -5,7 +5,7 @@ use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use ckvault::pack::Request;
 use ckvault::progress::{Nobody, Silent};
-use ckvault::set::open::Where;
+use ckvault::set::Where;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use ckvault::media::program::OWN;
 use ckvault::pack::Links;
 use ckvault::pack::Request;
 use ckvault::restore::Leftovers;
-use ckvault::set::open::Where;
+use ckvault::set::Where;
 use ckvault::stages::compress::Compression;
 use ckvault::text::is_secret;
 use clap::{Args, Parser, Subcommand, ValueEnum};

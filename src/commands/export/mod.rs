@@ -20,7 +20,7 @@ use crate::pack::{
     signing_errands, snapshot, walk,
 };
 use crate::progress::{Ask, Progress};
-use crate::set::program;
+use crate::set::program_to_travel;
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::recipients::Recipients;
 use crate::stages::tar;
@@ -85,7 +85,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
     let key = load_signing_key(&options.disk, key_file, &ask, progress)?;
-    let program = options.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
+    let program = options.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
     // Opened once: what is checked and measured is what is written to.
     let held = options.drives.iter().map(|d| drive::open(&options.disk, d)).collect::<Result<Vec<Dir>>>()?;
     check_destinations(&options.disk, &options.sources, &held)?;

@@ -5,7 +5,7 @@ use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::drive::Drive;
 use crate::pack::{Plan, Walked, WrittenPart, survives, survives_as_placed};
-use crate::set::readback::Origin;
+use crate::set::Origin;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -11,7 +11,7 @@ use crate::pack::{
     Begun, Export, Source, State, Unfinished, changed, is_on, load_signing_key, remove_from, unfinished,
 };
 use crate::progress::{Ask, Progress};
-use crate::set::program;
+use crate::set::program_to_travel;
 use std::path::{Path, PathBuf};
 
 const MOST_SHOWN: usize = 20;
@@ -28,7 +28,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
             "give that key with --signing-key",
         ));
     }
-    let program = begun.program.as_ref().map(|path| program::to_travel(&options.disk, path)).transpose()?;
+    let program = begun.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
     let (walked, tar_bytes) = survey(&options.disk, &begun.sources, begun.links, begun.skip_special)?;
     check_sources(&walked.entries, &begun)?;
     let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes, program.as_ref()));

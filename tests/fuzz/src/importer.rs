@@ -5,7 +5,7 @@ use crate::compose::Keys;
 use crate::lies::{Told, tell};
 use crate::ustar::Kind;
 use ckvault::commands::{import, list, verify};
-use ckvault::set::open::Where;
+use ckvault::set::Where;
 use ckvault::progress::{Nobody, Silent};
 use std::ffi::OsStr;
 use std::fs;

@@ -1,0 +1,97 @@
+//! Where a set is looked for, and whom its signature has to be from.
+
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::signers::{self, Signers};
+use crate::media::disk::Disk;
+use crate::media::drive::MOUNTS;
+use crate::media::fence::Needs;
+use crate::media::guarded::{self, Kind};
+use crate::media::sets::{self, Found, Layout};
+use crate::progress::Progress;
+use crate::set::revoked;
+use crate::set::trust::{self, Conditions, Trust};
+use jiff::tz::TimeZone;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What the directory of a set looks like.
+const LAYOUT: Layout = Layout {
+    suffix: names::SET_SUFFIX,
+    infix: names::PART_INFIX,
+    marks: [names::MANIFEST, names::SIGNATURE],
+    copies: names::COPY,
+};
+
+/// Where to look, and whom to trust.
+#[derive(Debug, Default, Clone)]
+pub struct Where {
+    /// What drives are read through.
+    pub disk: Disk,
+    /// Drives, or directories of sets.
+    pub drives: Vec<PathBuf>,
+    /// Label, or the first digits of the id.
+    pub set: Option<String>,
+    /// A file of trusted signers; `None` if it is not known where there could be one.
+    pub signers: Option<PathBuf>,
+    /// Who of them must have signed; anybody if nobody is named.
+    pub signer: Option<OsString>,
+    /// A file of keys that count for nobody.
+    pub revoked: Option<PathBuf>,
+    /// The time at which signers must be valid.
+    pub now: jiff::Timestamp,
+}
+
+impl Where {
+    /// What looking there needs.
+    pub fn needs(&self) -> Needs {
+        // Modes count for nothing where a file system has none: what is mounted tells.
+        let places = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned();
+        let read = places.chain([MOUNTS.into()]).collect();
+        let errands = self.revoked.iter().flat_map(|path| revoked::errands(path)).collect();
+        Needs { read, errands, ..Needs::default() }
+    }
+
+    /// What lies there and could be the set, trusted or not.
+    pub(super) fn find(&self) -> Result<Found> {
+        sets::find(&self.disk, &self.drives, self.set.as_deref(), &LAYOUT)
+    }
+
+    /// Which signers are asked for, and which count for nobody.
+    pub(super) fn conditions(&self, progress: &dyn Progress) -> Result<Conditions> {
+        Conditions::read(&self.disk, self.signer.as_deref(), self.revoked.as_deref(), progress)
+    }
+
+    /// Who is trusted, and under which conditions.
+    pub(super) fn trust(&self, progress: &dyn Progress) -> Result<Trust> {
+        let Some(path) = self.signers.as_deref() else {
+            return Err(Error::untrusted(
+                "it is not known whom to trust: neither CKVAULT_HOME nor HOME says where the list is",
+                "set HOME, or CKVAULT_HOME, to an absolute path",
+            ));
+        };
+        let trust = Trust::new(path, load_signers(path, progress)?, self.conditions(progress)?, self.now)?;
+        trust.warnings().iter().for_each(|warning| progress.warn(warning));
+        Ok(trust)
+    }
+}
+
+/// Reads the trusted signers; that there are none is an error with the command that helps.
+fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
+    let help = format!("put the sender's line into {}, or give --signers sender.pub", path.display());
+    let file = match guarded::read(path, signers::LONGEST, Kind::Trust, progress)? {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::untrusted(format!("there is no list of trusted signers ({})", path.display()), help));
+        }
+        other => other.map_err(Error::io("read", path))?,
+    };
+    let signers = Signers::parse(&file, &TimeZone::system());
+    match (signers.is_empty(), signers.bad_lines()) {
+        (false, _) => Ok(signers),
+        (true, []) => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),
+        (true, _) => Err(Error::untrusted(
+            trust::bad_lines(path, &signers),
+            "mend it; the format of a line is that of ssh-keygen(1), ALLOWED SIGNERS",
+        )),
+    }
+}

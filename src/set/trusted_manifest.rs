@@ -1,0 +1,125 @@
+//! Signature before manifest: which of the copies on the drives is signed by somebody trusted.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::{self, Manifest, set_dir_name};
+use crate::format::names;
+use crate::format::signature::{self, Message, Signature, TrustError};
+use crate::media::dir::Dir;
+use crate::media::lock::is_being_written;
+use crate::media::sets::FoundPart;
+use crate::set::trust::{Signer, Trust};
+use crate::text::printable;
+use std::collections::HashSet;
+
+/// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
+/// there were any; an error if there are some, but none can be read.
+pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<u8>)) -> Result<bool> {
+    let places = dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
+    let (mut seen, mut failed) = (HashSet::new(), None);
+    for at in places {
+        match at.dir.read(&at.name, limit) {
+            Ok(bytes) if seen.insert(blake3::hash(&bytes)) => take(bytes),
+            Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((at.path(), e)),
+            _ => {}
+        }
+    }
+    match failed {
+        Some((path, error)) if seen.is_empty() => Err(Error::on_drive("read", path)(error)),
+        _ => Ok(!seen.is_empty()),
+    }
+}
+
+/// A manifest that is signed by somebody trusted.
+pub struct Signed {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The signature over them.
+    pub armour: Vec<u8>,
+    /// Who made it.
+    pub signer: Signer,
+}
+
+/// The one manifest in these directories that somebody trusted has signed.
+pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
+    let mut signatures = Vec::new();
+    let mut read = |armour: Vec<u8>| signatures.push((Signature::parse(&armour), armour));
+    each_copy(&found.dirs, names::SIGNATURE, signature::LONGEST, &mut read)?;
+    let mut trusted: Vec<Signed> = Vec::new();
+    let mut refusal: Option<TrustError> = None;
+    let mut look = |manifest: Vec<u8>| {
+        let message = Message::new(&manifest);
+        match signatures.iter().map(|(s, armour)| judge(s, armour, &message, trust)).fold(None, better) {
+            Some(Ok((armour, signer))) => trusted.push(Signed { bytes: manifest, armour, signer }),
+            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
+            _ => {}
+        }
+    };
+    let any = each_copy(&found.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
+    if !any || signatures.is_empty() {
+        if let Some(dir) = found.dirs.iter().find(|dir| is_being_written(dir)) {
+            return Err(being_written(dir));
+        }
+        let what = if any { "signature" } else { "manifest" };
+        return Err(Error::untrusted(
+            format!(
+                "{} has no {what}: the export was interrupted, or the drive is damaged",
+                printable(found.name.as_bytes())
+            ),
+            "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
+        ));
+    }
+    // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
+    if trusted.len() > 1 && trusted.iter().any(|signed| names_directory(&signed.bytes, &found.name)) {
+        trusted.retain(|signed| names_directory(&signed.bytes, &found.name));
+    }
+    match (trusted.len(), trusted.pop()) {
+        (1, Some(signed)) => Ok(signed),
+        (0, _) => Err(trust.refuse(refusal.unwrap_or(TrustError::Invalid))),
+        _ => Err(Error::untrusted(
+            format!("{} holds different manifests, each signed by a trusted signer", printable(found.name.as_bytes())),
+            "these drives are of different sets: bring those of one, or ask the sender which is right",
+        )),
+    }
+}
+
+/// A set that another process writes to is not what it will be.
+pub fn being_written(dir: &Dir) -> Error {
+    Error::untrusted(
+        format!(
+            "{} is being written now, by an export or a repair",
+            printable(dir.path().as_os_str().as_encoded_bytes())
+        ),
+        "wait until the other command has ended, then run this one again",
+    )
+}
+
+fn names_directory(manifest: &[u8], name: &str) -> bool {
+    Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set, m.part) == name)
+}
+
+/// A signature that is trusted, and who made it; or why it is not.
+type Judged = Result<(Vec<u8>, Signer), TrustError>;
+
+fn judge(signature: &Result<Signature, TrustError>, armour: &[u8], manifest: &Message, trust: &Trust) -> Judged {
+    let signature = signature.as_ref().map_err(TrustError::clone)?;
+    Ok((armour.to_vec(), trust.judge_over(signature, manifest)?))
+}
+
+fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
+    match (best, next) {
+        (Some(Ok(pair)), _) | (_, Ok(pair)) => Some(Ok(pair)),
+        (Some(Err(old)), Err(new)) => Some(Err(if rank(&new) > rank(&old) { new } else { old })),
+        (None, Err(why)) => Some(Err(why)),
+    }
+}
+
+/// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
+fn rank(why: &TrustError) -> u8 {
+    match why {
+        TrustError::Armour | TrustError::NotCanonical | TrustError::Reserved => 0,
+        TrustError::Invalid => 1,
+        TrustError::Namespace(_) | TrustError::Algorithm(_) | TrustError::Untouched => 2,
+        TrustError::Unknown(_) => 3,
+        _ => 4,
+    }
+}
