@@ -121,12 +121,14 @@
 pub mod commands;
 pub mod error;
 pub mod format;
-pub mod heal;
+pub(crate) mod heal;
 pub mod media;
 pub mod pack;
 pub mod progress;
 pub mod restore;
 pub mod set;
+/// For benchmarks and fuzzers.
+#[doc(hidden)]
 pub mod stages;
 pub mod text;
 pub mod threads;

@@ -7,11 +7,11 @@ pub mod frame;
 pub mod hashes;
 pub mod header;
 pub mod inventory;
-pub mod json;
-pub mod limits;
+pub(crate) mod json;
+pub(crate) mod limits;
 pub mod manifest;
-pub mod recovery;
-pub mod sealed;
+pub(crate) mod recovery;
+pub(crate) mod sealed;
 pub mod signature;
 pub mod signers;
 

@@ -12,7 +12,7 @@ mod verdict;
 mod volumes;
 
 pub use findings::{Audit, FileState, State, VolumeState};
-pub use repair::{MadeFile, NewDrive, Remedy};
+pub use repair::Remedy;
 pub use verdict::Verdict;
 pub use volumes::Why;
 

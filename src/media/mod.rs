@@ -3,25 +3,25 @@
 
 pub mod accounts;
 mod beneath;
-pub mod cache;
-pub mod dir;
+pub(crate) mod cache;
+pub(crate) mod dir;
 pub mod disk;
-pub mod drive;
-pub mod durable;
+pub(crate) mod drive;
+pub(crate) mod durable;
 pub mod errand;
 pub mod fence;
-pub mod guarded;
-pub mod lock;
+pub(crate) mod guarded;
+pub(crate) mod lock;
 pub mod memory;
-pub mod modes;
+pub(crate) mod modes;
 pub mod process;
 pub mod processor;
 pub mod program;
-pub mod removal;
-pub mod sets;
-pub mod staging;
-pub mod statefile;
-pub mod tree;
+pub(crate) mod removal;
+pub(crate) mod sets;
+pub(crate) mod staging;
+pub(crate) mod statefile;
+pub(crate) mod tree;
 
 use std::fs::File;
 use std::io::Read;

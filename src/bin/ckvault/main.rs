@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod home;
 mod outside;
+mod reports;
 mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
@@ -72,17 +73,17 @@ fn run(verb: Verb, outside: &Outside, bars: &ui::Bars) -> Result<ExitCode> {
         Verb::Keygen(typed) => {
             let options = typed.meant()?;
             disk.confine(&options.needs());
-            ui::keygen(&keygen::run(&options, bars)?);
+            reports::keygen(&keygen::run(&options, bars)?);
         }
         Verb::Export(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = export::run(&options, person, bars)?;
-            show(&report, json, outside, |r| ui::export(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::export(r, begun.elapsed()))?;
         }
         Verb::Verify(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = verify::run(&options, bars)?;
-            show(&report, json, outside, |r| ui::verify(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::verify(r, begun.elapsed()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
             }
@@ -91,7 +92,7 @@ fn run(verb: Verb, outside: &Outside, bars: &ui::Bars) -> Result<ExitCode> {
         Verb::Repair(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = repair::run(&options, bars)?;
-            show(&report, json, outside, |r| ui::repair(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::repair(r, begun.elapsed()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
             }
@@ -100,16 +101,16 @@ fn run(verb: Verb, outside: &Outside, bars: &ui::Bars) -> Result<ExitCode> {
         Verb::Import(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = import::run(&options, person, bars)?;
-            show(&report, json, outside, |r| ui::import(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::import(r, begun.elapsed()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(disk)?;
-            show(&list::run(&options, person, bars)?, json, outside, ui::list)?;
+            show(&list::run(&options, person, bars)?, json, outside, reports::list)?;
         }
         Verb::Inspect(typed) => {
             let (place, json) = typed.meant(disk);
-            show(&inspect::run(&place, bars)?, json, outside, ui::inspect)?;
+            show(&inspect::run(&place, bars)?, json, outside, reports::inspect)?;
         }
         Verb::Demo => demo::run(bars, outside.is_verbose())?,
         Verb::RunErrands => outside::serve()?,
@@ -122,5 +123,5 @@ fn show<R: Serialize>(report: &R, json: bool, outside: &Outside, human: impl FnO
         human(report);
         return Ok(());
     }
-    ui::json(report, outside.fence()).map_err(|e| Error::Internal(e.to_string()))
+    reports::json(report, outside.fence()).map_err(|e| Error::Internal(e.to_string()))
 }

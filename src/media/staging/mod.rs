@@ -75,11 +75,6 @@ impl Staging {
         self.own.at(SCRATCH)
     }
 
-    /// What it is written through.
-    pub fn disk(&self) -> &Disk {
-        &self.disk
-    }
-
     /// What is needed now that it is there. What is placed becomes the target, or is moved into it.
     pub fn narrowed(&self, needs: Needs) -> Needs {
         let (own, files) = (self.own.path().to_owned(), self.files.path().to_owned());

@@ -1,0 +1,288 @@
+//! What each verb has done, in words for people, or as one JSON object.
+
+use crate::ui::{say, tell};
+use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
+use ckvault::media::fence::Fence;
+use ckvault::text::{PlainJson, printable};
+use indicatif::{HumanBytes, HumanDuration};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufWriter, Write};
+use std::time::Duration;
+
+/// Bytes over time.
+fn rate(bytes: u64, time: Duration) -> String {
+    format!(
+        "{} in {}, {}/s",
+        HumanBytes(bytes),
+        human_time(time),
+        HumanBytes((bytes as f64 / time.as_secs_f64().max(0.001)) as u64)
+    )
+}
+
+fn human_time(time: Duration) -> String {
+    if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { HumanDuration(time).to_string() }
+}
+
+fn title(set: &str, label: Option<&str>) -> String {
+    label.map_or_else(|| set.to_owned(), |label| format!("{label} ({set})"))
+}
+
+/// After `keygen`.
+pub fn keygen(report: &keygen::Report) {
+    say!("keys are in {}", report.directory.display());
+    say!(
+        "\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}",
+        report.recipient
+    );
+    say!(
+        "\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}",
+        report.signing_key,
+        report.fingerprint
+    );
+    say!("\nkeep identity.txt and signing_key to yourself; a copy in a safe place keeps your sets readable");
+}
+
+/// After `export`.
+pub fn export(report: &export::Report, time: Duration) {
+    let drives = report.drives.len();
+    let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
+    if report.dry_run {
+        say!(
+            "would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}",
+            HumanBytes(report.bytes_in),
+            report.entries,
+            report.groups.len(),
+            report.k,
+            report.m,
+            HumanBytes(report.volume_bytes)
+        );
+        for drive in &report.drives {
+            say!(
+                "drive {}: {}: {} volumes of each group, at most {} of {} free",
+                drive.drive,
+                printable(drive.path.as_os_str().as_encoded_bytes()),
+                drive.volumes_per_group,
+                HumanBytes(drive.needed),
+                HumanBytes(drive.free)
+            );
+        }
+        say!("the set {}", report.survives);
+        return;
+    }
+    say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    let ratio = report.bytes_out as f64 / report.bytes_in.max(1) as f64;
+    say!(
+        "in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)",
+        HumanBytes(report.bytes_in),
+        report.entries,
+        HumanBytes(report.bytes_out)
+    );
+    for drive in &report.drives {
+        say!(
+            "drive {}: {}",
+            drive.drive,
+            printable(drive.directory.as_deref().unwrap_or(&drive.path).as_os_str().as_encoded_bytes())
+        );
+    }
+    if let Some(program) = &report.program {
+        say!("with the program ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
+    }
+    say!("the set {}", report.survives);
+    match report.read_back {
+        "device" => say!("read back from the drives and compared"),
+        "off" => say!("not read back: run `ckvault verify` before the courier leaves"),
+        _ => say!(
+            "read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"
+        ),
+    }
+    if !report.skipped.is_empty() {
+        say!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
+    }
+    say!("{}", rate(report.bytes_in, time));
+}
+
+/// After `verify`.
+pub fn verify(report: &verify::Report, time: Duration) {
+    say!("{}", report.verdict);
+    if report.untrusted.is_some() {
+        return;
+    }
+    say!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    if let (Some(signer), Some(fingerprint)) = (&report.signer, &report.signer_fingerprint) {
+        say!("signed by {signer} ({fingerprint}), created {}", report.created.as_deref().unwrap_or_default());
+    }
+    for volume in report.volumes.iter().filter(|v| v.state != "ok") {
+        let why = volume.diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+        match volume.state {
+            "missing" => say!("missing  {} (drive {}){why}", volume.name, volume.drive),
+            _ => say!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
+        }
+    }
+    for file in &report.files {
+        let program = file.state == "damaged" && file.path.ends_with("/ckvault");
+        let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
+        say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
+    }
+    if !report.absent.is_empty() {
+        say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
+    }
+    read_errors(&report.read_errors);
+    match report.verdict {
+        "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
+        "repairable" => say!(
+            "everything can be recovered from what is here: `ckvault import` does, and `ckvault repair` makes the drives whole"
+        ),
+        "incomplete" => say!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
+        _ => say!("beyond repair: ask the sender for a new export"),
+    }
+    say!(
+        "not judged: what is inside, and whether the signer packed it; `ckvault import` judges that, with an identity"
+    );
+    say!("{}", rate(report.bytes, time));
+}
+
+/// One line for each drive that could not read everything.
+fn read_errors(errors: &BTreeMap<u32, u64>) {
+    for (drive, blocks) in errors {
+        say!("failing  drive {drive} could not read {blocks} block(s): replace it while the others are whole");
+    }
+}
+
+/// After `repair`.
+pub fn repair(report: &repair::Report, time: Duration) {
+    let nothing = report.repaired.is_empty() && report.replaced.is_empty() && report.left.is_empty();
+    say!("{}{}", report.verdict, if nothing { ": nothing to repair here" } else { "" });
+    say!("{}", title(&report.set, report.label.as_deref()));
+    say!("signed by {}, created {}", report.signer, report.created);
+    for file in &report.repaired {
+        match file.blocks {
+            0 => say!("repaired {}", file.path),
+            blocks => say!("repaired {}, {blocks} block(s) computed", file.path),
+        }
+    }
+    for drive in &report.replaced {
+        let dir = &drive.directory;
+        say!("replaced drive {}: {dir}, {} volume(s), {} block(s) computed", drive.drive, drive.volumes, drive.blocks);
+    }
+    for file in &report.left {
+        say!("left     {}: {}", file.path, file.why);
+    }
+    for unused in &report.unused {
+        say!("unused   {}: no drive needs it", unused);
+    }
+    if !report.absent.is_empty() {
+        let list = report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        say!("absent   drive(s) {list}: bring them, or give an empty drive for each with --to");
+    }
+    read_errors(&report.read_errors);
+    match report.read_back {
+        Some("device") => say!("what was written was read back from the drives and compared"),
+        Some(_) => {
+            say!("what was written was read back and compared, perhaps from the cache: replug and run `ckvault verify`")
+        }
+        None => {}
+    }
+    say!("done in {}", human_time(time));
+}
+
+/// After `import`.
+pub fn import(report: &import::Report, time: Duration) {
+    say!(
+        "{} {} to {}",
+        if report.exit_code() == 0 { "imported" } else { "salvaged what could be had of" },
+        title(&report.set, report.label.as_deref()),
+        printable(report.to.as_os_str().as_encoded_bytes())
+    );
+    say!("signed by {}, created {}", report.signer, report.created);
+    say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
+    for file in &report.incomplete {
+        let missing: Vec<String> = file.missing.iter().map(|(from, to)| format!("{from}-{}", to - 1)).collect();
+        let written_as = printable(file.written_as.as_bytes());
+        say!("incomplete {}: bytes {} are missing", printable(file.path.path.as_bytes()), missing.join(", "));
+        say!("           written as {written_as}, with zeros in their place");
+    }
+    for file in &report.lost {
+        say!("lost       {}", printable(file.path.as_bytes()));
+    }
+    if report.lost_attributes > 0 {
+        say!(
+            "{} mode(s) or extended attribute(s) could not be set: the file system of the target has none",
+            report.lost_attributes
+        );
+    }
+    if let Some(left) = &report.left {
+        say!("{} could not be removed: remove it", printable(left.as_os_str().as_encoded_bytes()));
+    }
+    read_errors(&report.read_errors);
+    say!("{}", rate(report.bytes, time));
+}
+
+/// After `list`.
+pub fn list(report: &list::Report) {
+    tell!(
+        "ckvault: {}, signed by {}, created {}",
+        title(&report.set, report.label.as_deref()),
+        report.signer,
+        report.created
+    );
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for entry in report.entries.iter().map(list::ReportedEntry::of) {
+        let target = entry.target.map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
+        let (kind, mode, size, path) = (entry.kind, entry.mode, entry.size, printable(entry.path.path.as_bytes()));
+        // A closed pipe (`list | head`) is no error.
+        if writeln!(out, "{kind:8} {mode} {size:>14} {path}{target}").is_err() {
+            return;
+        }
+    }
+}
+
+/// A report and the fence behind which it was made.
+#[derive(Serialize)]
+struct Fenced<'a, R> {
+    #[serde(flatten)]
+    report: &'a R,
+    fence: Fence,
+}
+
+/// A report as JSON, on one line.
+pub fn json(report: &impl Serialize, fence: Fence) -> Result<(), serde_json::Error> {
+    let report = Fenced { report, fence };
+    let mut out = PlainJson::new(BufWriter::new(std::io::stdout().lock()));
+    match serde_json::to_writer(&mut out, &report) {
+        Err(error) if !error.is_io() => return Err(error),
+        _ => {}
+    }
+    // A closed pipe is no error.
+    let _ = out.into_inner().write_all(b"\n");
+    Ok(())
+}
+
+/// After `inspect`.
+pub fn inspect(report: &inspect::Report) {
+    match (&report.signer, &report.not_verified) {
+        (Some(signer), _) => {
+            say!("verified  signed by {signer} ({})", report.signer_fingerprint.as_deref().unwrap_or_default())
+        }
+        (None, why) => {
+            let why = printable(why.as_deref().unwrap_or_default().as_bytes());
+            say!("NOT VERIFIED  {why}; all of the following may be forged");
+        }
+    }
+    say!("set       {}", title(&report.set, report.label.as_deref()));
+    say!(
+        "created   {} with {}, format {}",
+        printable(report.created.as_bytes()),
+        printable(report.tool.as_bytes()),
+        report.format
+    );
+    say!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
+    say!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
+    for (number, drive) in &report.drives {
+        say!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
+    }
+    if let Some(program) = &report.program {
+        say!("program   ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
+    }
+    say!("whole, it {}", report.survives);
+}
