@@ -353,3 +353,21 @@ fn unsafe_code_is_forbidden_and_functions_and_files_stay_short() {
         library().iter().filter(|(_, code)| code.lines().count() > 600).map(|(path, _)| path.clone()).collect();
     assert!(long.is_empty(), "{long:?}");
 }
+
+/// The map for whoever carries on names what is there.
+#[test]
+fn the_map_names_what_is_there() {
+    let (files, map) = (library(), include_str!("../src/README.md"));
+    let quoted = map.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = quoted.filter(|text| text.contains("::") && !text.contains(' ')).collect();
+    let is_there = |path: &str| {
+        let (above, name) = path.rsplit_once("::").unwrap();
+        let defines = |file: String| {
+            let code = &files[&file];
+            ["fn ", "struct ", "trait ", "mod "].iter().any(|word| code.contains(&format!("{word}{name}")))
+        };
+        file_of(path, &files).is_some_and(defines) || file_of(above, &files).is_some_and(defines)
+    };
+    let gone: Vec<&&str> = paths.iter().filter(|path| !is_there(path)).collect();
+    assert!(paths.len() > 20 && gone.is_empty(), "{gone:?}");
+}

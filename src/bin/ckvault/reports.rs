@@ -6,7 +6,7 @@ use ckvault::media::fence::Fence;
 use ckvault::text::{PlainJson, printable};
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::time::Duration;
 

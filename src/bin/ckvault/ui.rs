@@ -2,15 +2,12 @@
 //! terminal, a line now and then elsewhere; text from a set is shown through `printable`.
 
 use crate::outside::Outside;
-use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
-use ckvault::media::fence::Fence;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
-use ckvault::text::{PlainJson, printable, without_secrets};
-use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufWriter, IsTerminal, Write};
+use ckvault::text::{printable, without_secrets};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
