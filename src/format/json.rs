@@ -1,5 +1,5 @@
-//! JSON from outside, so that it costs no more memory than it is long: a parser copies texts that have escapes, repeats in its
-//! errors what it did not expect, and collects before anybody counts.
+//! JSON that nobody has checked yet, read so that it costs no more memory than its own length. The parser that is used copies texts with
+//! escapes, repeats unexpected words in its errors, and fills lists before anybody counts them.
 
 use super::{FormatError, within};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Damage named for what it is, where that can be told: swapped, cut short, of another set.
+//! Says what kind of damage a volume has, where that can be told: swapped with another, cut short, or of another set.
 
 use crate::format::hashes::{self, BLOCK};
 use crate::format::manifest::volume_name;

@@ -1,4 +1,4 @@
-//! What becomes of the permissions that a set has recorded: who imports decides.
+//! Which of the recorded permissions are restored: whoever imports decides, by the umask or with `--modes exact`.
 
 use rustix::fs::Mode;
 

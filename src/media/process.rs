@@ -1,4 +1,4 @@
-//! What this process asks of the system for its own sake.
+//! What this process asks of the system for its own protection: no core dumps, no debugger.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

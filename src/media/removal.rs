@@ -1,4 +1,4 @@
-//! Removing a directory of ours with everything in it, whatever a set has put there.
+//! Removes a directory that ckvault has made, with everything that a set has put into it.
 
 use super::dir::Dir;
 use rustix::fs::FileType;

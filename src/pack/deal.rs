@@ -1,5 +1,5 @@
-//! Frames into stripes: dealing in segment order, into as many stripes as memory allows. Whoever completes a stripe encodes and
-//! hashes it, so the work spreads over all workers.
+//! Fills stripes with frames, in the order of the segments, as many stripes at a time as memory allows. The worker that completes a
+//! stripe also computes its parity and hashes, so that this work is shared by all workers.
 
 use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Place};

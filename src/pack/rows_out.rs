@@ -1,4 +1,4 @@
-//! Rows on their way out: parity over stripes that are whole, the values of their blocks, and all of that to the drives in order.
+//! Complete stripes on their way to the drives: parity and block hashes are computed, then all of it is handed to the writers in order.
 
 use crate::error::Result;
 use crate::format::hashes::{self, BLOCK, Value};

@@ -1,7 +1,8 @@
-//! Blocks that are kept when their drive has to leave: what rows that need parity lack of K good blocks.
+//! Blocks that are copied before their drive leaves: rows that need parity will need them, and fewer than K good blocks of such a row
+//! are known so far.
 //!
-//! They lie in sparse files that are named like volumes, so that they are read as if a further drive were here. What is read
-//! from them is compared with the signed hashes like everything else.
+//! They lie in sparse files that are named like volumes, and are read as if another drive were here. What is read from them is
+//! compared with the signed hashes like everything else.
 
 use crate::error::{Error, Result};
 use crate::format::hashes::{BLOCK, blocks};

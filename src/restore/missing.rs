@@ -1,5 +1,5 @@
-//! What stands between segments and their bytes when not everything is here: which drives hold them, which rows need parity,
-//! and which drives can still contribute to those.
+//! What to do when not every drive is here: which drives hold the segments that are wanted, which rows need parity, and which
+//! drives can still contribute to those.
 
 use crate::error::Result;
 use crate::format::deal::Place;

@@ -1,4 +1,4 @@
-//! Which segments of an import have been placed, and which of them durably.
+//! Which segments of an import have been placed, and which of these are durable.
 
 use crate::error::Result;
 use crate::media::staging::Staging;

@@ -1,4 +1,4 @@
-//! The way back, told over all drives: what is here is placed, what is not is asked for, until nothing is wanted any more.
+//! The loop of an import: place what the drives that are here hold, ask for the next drive, until nothing is missing any more.
 
 use crate::error::{Error, Result};
 use crate::media::staging::Staging;

@@ -1,4 +1,5 @@
-//! What stays of an entry, whatever else becomes known of it: by this an export and an import that go on know it again.
+//! By what an entry is recognised when an export or an import is resumed: its path, kind, size and metadata, but not its hash, which
+//! may not be known yet.
 
 use crate::format::inventory::{Entry, Kind};
 

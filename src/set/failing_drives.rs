@@ -1,5 +1,5 @@
-//! Drives that fail as drives do. A block that a drive could not read is remembered, since each attempt may cost seconds; and
-//! a drive that answers nothing any more is gone, as if it had never been here.
+//! Drives with read errors. A block that could not be read is remembered, since each new attempt may take seconds; and a drive that
+//! does not answer at all any more counts as absent.
 
 use crate::media::dir::{Dir, Location};
 use crate::threads::lock;

@@ -1,4 +1,4 @@
-//! Which drives of a set the directories that are here are the copies of.
+//! Which drive, by its number, each directory that was found belongs to.
 
 use crate::format::{header, manifest, names};
 use crate::media::dir::{Dir, Location};

@@ -1,4 +1,5 @@
-//! Blocks that were mended a moment ago. A row is mended as a whole, and each of its blocks is wanted by itself soon after.
+//! A small cache of blocks that have just been reconstructed: a row is reconstructed as a whole, and each of its blocks is asked for
+//! separately soon after.
 
 use crate::set::part::At;
 use crate::threads::lock;

@@ -1,4 +1,5 @@
-//! Metadata files that every drive has twice: whichever copy is good, and, where none is, what they say together.
+//! Metadata files, of which every drive has two copies: any good copy will do; where no copy is good, one is put together from the
+//! good pieces of several.
 
 use crate::error::Error;
 use crate::format::sealed::{Header, SLOT};

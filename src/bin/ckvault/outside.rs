@@ -1,4 +1,5 @@
-//! What lies outside of the fence: raising it, and the helper that runs programs there. The helper is this very program.
+//! The fence and what lies outside of it: raises the fence, and starts the helper process that runs other programs there. The helper
+//! is this same binary.
 
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::{Disk, Media};
