@@ -3,7 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::heal::{self, Repaired, Verdict, Why};
-use crate::media::drive::{MOUNTS, served_device};
+use crate::media::dir::Dir;
+use crate::media::drive::served_device;
 use crate::media::fence::Needs;
 use crate::media::program::OWN;
 use crate::progress::Progress;
@@ -102,12 +103,13 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     Ok(report(&set, repaired))
 }
 
-/// Drives are written to; what is mounted where is asked of the system; and this program may be put on a drive.
+/// Drives are written to; and this program may be put on a drive.
 fn needs(options: &Options) -> Needs {
     let mut needs = options.place.needs();
     needs.write = options.place.drives.iter().chain(&options.to).cloned().collect();
-    needs.read.extend([MOUNTS.into(), OWN.into()]);
-    needs.read.extend(needs.write.iter().filter_map(|drive| served_device(drive)));
+    needs.read.push(OWN.into());
+    let served = |drive| served_device(&Dir::given(&options.place.disk, drive).ok()?);
+    needs.read.extend(needs.write.iter().filter_map(|drive| served(drive)));
     needs
 }
 

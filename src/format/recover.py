@@ -214,7 +214,14 @@ def signer_of(manifest, signature, args):
     lines = re.findall(b".{1,70}", base64.b64encode(blob))
     if signature != b"\n".join([b"-----BEGIN SSH SIGNATURE-----"] + lines + [b"-----END SSH SIGNATURE-----", b""]):
         return None
-    key = blob[14 : 14 + int.from_bytes(blob[10:14], "big")]
+    fields, at = [], 10  # after the magic and the version: key, namespace, reserved, hash, signature
+    while at < len(blob):
+        end = at + 4 + int.from_bytes(blob[at : at + 4], "big")
+        fields.append(blob[at + 4 : end])
+        at = end
+    if at != len(blob) or len(fields) != 5 or fields[2]:
+        return None
+    key = fields[0]
     kind = key[4 : 4 + int.from_bytes(key[:4], "big")]
     if kind != b"ssh-ed25519" and not (kind == b"sk-ssh-ed25519@openssh.com" and blob[-5] & 1):
         return None
@@ -247,14 +254,14 @@ def read_part(path, args):
     manifests = copies(places, "manifest.json", 64 * MIB)
     if not manifests:
         die(7, "there is no manifest.json in " + show(path), "name the *.ckvault directories of the set")
-    trusted = [(hash, None) for hash in manifests][:1]
+    trusted = dict.fromkeys(list(manifests)[:1])
     if args.signers:
         signatures = copies(places, "manifest.json.sig", 16 * KIB).values()
         signers = [(hash, signer_of(manifests[hash], signature, args)) for hash in manifests for signature in signatures]
-        trusted = sorted({(hash, signer) for hash, signer in signers if signer})
+        trusted = dict(sorted((hash, signer) for hash, signer in signers if signer))
     if len(trusted) != 1:
         die(5, "the set in %s is not signed by one of your signers" % show(path), "do not use it; ask the sender for the public key")
-    hash, signer = trusted[0]
+    ((hash, signer),) = trusted.items()
     m = parse(manifests[hash])
     if m["format"] != FORMAT or m["critical"] != []:
         die(1, "the set has the format %.50a with %.99a, and this reads %s" % (m["format"], m["critical"], FORMAT), "use a newer ckvault")
@@ -608,11 +615,20 @@ def restore(args, to, mode):
     say("restored %d entries to %s" % (len(entries), show(to)))
 
 
+def attributes(path):
+    try:
+        return os.listxattr(path)
+    except (OSError, AttributeError):
+        return []
+
+
 def target(to):
     """Where the files go: a directory that is not there yet, or is empty."""
     to = os.path.realpath(to)
     if os.path.lexists(to) and not (os.path.isdir(to) and not os.listdir(to)):
         die(2, show(to) + " is not an empty directory", "name one that does not exist yet")
+    if os.path.isdir(to) and any(name.startswith("system.posix_acl_") for name in attributes(to)):
+        die(2, show(to) + " has an access list, which would be lost", "name one that does not exist yet")
     if os.path.ismount(to):
         die(2, show(to) + " is a mount point, which nothing can be renamed to", "name a directory in it")
     os.makedirs(os.path.dirname(to), exist_ok=True)

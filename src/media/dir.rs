@@ -118,6 +118,17 @@ impl Dir {
         Ok(Identity::of(&rustix::fs::fstat(&self.0.fd)?))
     }
 
+    /// The same of something in it, if it is there.
+    pub fn identity_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Identity>> {
+        Ok(self.stat(name)?.as_ref().map(Identity::of))
+    }
+
+    /// Whether it says more about who may do what than its mode does (acl(5)).
+    pub fn has_access_list(&self) -> bool {
+        const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+        LISTS.iter().any(|list| rustix::fs::fgetxattr(&self.0.fd, *list, &mut [0u8; 0][..]).is_ok_and(|len| len > 0))
+    }
+
     /// Whether a file system is mounted here, as far as the system tells; a bind mount counts.
     pub fn is_mount_point(&self) -> bool {
         use rustix::fs::{StatxAttributes, StatxFlags, statx};

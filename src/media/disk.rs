@@ -1,7 +1,6 @@
-//! The way to every file system that may fail: each call passes through a [`Media`], so that a test can make any one of them
-//! fail as drives do. What is in a directory is reached through [`crate::media::dir`].
-//! fail as drives do. So do the fence and what is run outside of it, so that nobody raises it but the program. Nothing else
-//! here does anything by itself.
+//! All calls to file systems that may fail go through a [`Media`], so that a test can make any one of them fail as drives do. What is
+//! in a directory is reached through [`crate::media::dir`]. The fence and the programs that are run outside of it are asked for
+//! here too, so that a library never raises the one or starts the other by itself.
 
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;

@@ -5,15 +5,13 @@ use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
+use crate::media::lock;
+use crate::media::mounts::mount_of;
 use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
-/// Where the system tells what is mounted. Of the files in it, only the whole place can be named once for all: they are made
-/// when they are looked for.
-pub const MOUNTS: &str = "/proc";
 /// What stands for the free bytes of a file system that does not tell its size.
 pub const UNTOLD: u64 = u64::MAX >> 1;
 
@@ -66,8 +64,8 @@ pub fn examine(dir: &Dir) -> Result<Drive> {
 }
 
 /// The device below a directory, if a process serves its file system: then the cache of that device counts too.
-pub fn served_device(path: &Path) -> Option<PathBuf> {
-    let mount = mount_of(std::fs::metadata(path).ok()?.dev());
+pub fn served_device(dir: &Dir) -> Option<PathBuf> {
+    let mount = mount_of(dir.metadata().ok()?.st_dev);
     (mount.fs_type.starts_with("fuse") && mount.source.is_absolute()).then_some(mount.source)
 }
 
@@ -123,7 +121,9 @@ pub fn answers(dir: &Dir, likely: &[&str]) -> bool {
     };
     let known = likely.iter().map(|name| OsString::from(*name)).filter(|name| dir.has_file(name));
     let known: Vec<OsString> = known.collect();
-    let others = listed.into_iter().filter(|name| !known.contains(name) && dir.has_file(name));
+    // Closing a file ends every lock that this process has on it (fcntl(2)).
+    let locked = lock::name();
+    let others = listed.into_iter().filter(|name| *name != *locked && !known.contains(name) && dir.has_file(name));
     let asked: Vec<OsString> = known.iter().cloned().chain(others).take(MOST_ASKED).collect();
     let read = |name: &OsString| {
         let file = dir.open(name)?;
@@ -145,28 +145,6 @@ pub fn fs_type(device: u64) -> String {
     mount_of(device).fs_type
 }
 
-#[derive(Default)]
-struct Mount {
-    fs_type: String,
-    source: PathBuf,
-}
-
-/// Finds a device in `/proc/self/mountinfo` (proc(5)).
-fn mount_of(device: u64) -> Mount {
-    let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().filter_map(|line| parse_mount(line, &wanted)).next_back().unwrap_or_default()
-}
-
-fn parse_mount(line: &str, wanted: &str) -> Option<Mount> {
-    let (left, right) = line.split_once(" - ")?;
-    if left.split(' ').nth(2)? != wanted {
-        return None;
-    }
-    let mut right = right.split(' ');
-    Some(Mount { fs_type: right.next()?.to_owned(), source: right.next()?.into() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,14 +157,6 @@ mod tests {
         for large in ["exfat", "fuse.exfat", "ext4", "fuseblk", "tmpfs"] {
             assert!(longest_file(large) > 1 << 40, "{large}");
         }
-    }
-
-    #[test]
-    fn mountinfo_lines() {
-        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        let mount = parse_mount(line, "98:0").unwrap();
-        assert_eq!((mount.fs_type.as_str(), mount.source.to_str().unwrap()), ("ext3", "/dev/root"));
-        assert!(parse_mount(line, "98:1").is_none());
     }
 
     #[test]

@@ -42,10 +42,12 @@ impl Errand {
         command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
         command.stdout(if self.answers { Stdio::piped() } else { chatter });
         let mut child = command.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&self.input)?;
-        }
-        let output = child.wait_with_output()?;
+        let stdin = child.stdin.take();
+        let output = std::thread::scope(|scope| {
+            // It may answer before it has read everything, and may end without: its status says whether that is right.
+            scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(&self.input)));
+            child.wait_with_output()
+        })?;
         Ok(Done { success: output.status.success(), status: output.status.to_string(), output: output.stdout })
     }
 
@@ -168,6 +170,15 @@ mod tests {
             assert!(!done.success && done.status.contains('3'), "{}", done.status);
             assert_eq!(done.output, [&errand.input[..], b"/media/us b 12"].concat());
         }
+    }
+
+    #[test]
+    fn who_ends_without_reading_is_heard_and_who_answers_meanwhile_is_not_kept_waiting() {
+        let input = vec![b'x'; 1 << 20];
+        let ended = Errand { input: input.clone(), ..shell("exit 4") }.run(Stdio::null()).unwrap();
+        assert!(ended.status.contains('4'), "{}", ended.status);
+        let echo = Errand { input: input.clone(), ..shell("cat") }.run(Stdio::null()).unwrap();
+        assert!(echo.output == input);
     }
 
     #[test]

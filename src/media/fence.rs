@@ -2,6 +2,7 @@
 //! that it starts, and nothing takes it down again. What is open stays open, and metadata (stat, chmod) is not fenced.
 
 use crate::media::errand::Errand;
+use crate::media::mounts;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
@@ -73,6 +74,7 @@ impl Needs {
 pub fn raise(needs: &Needs) -> Fence {
     // The files that tell it cannot be read behind the fence.
     crate::threads::workers();
+    mounts::prepare();
     match enforce(needs) {
         Ok(status) => stands(&status),
         Err(error) => Fence::none(format!("this kernel cannot fence in what is needed: {error}")),

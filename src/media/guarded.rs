@@ -2,8 +2,9 @@
 //!
 //! The rule is that of OpenSSH (`safe_path` in its misc.c): a file, and the directory that it lies in, belong to root or to
 //! this user, and nobody else may write them. Three cases are harmless, and allowed: a directory in which only owners may
-//! remove their files (as /tmp), a group that nobody else is in, and what was handed over as an open descriptor. Directories
-//! further up are not judged: who may rename in those can only put another directory of ours in the place of this one.
+//! remove their files (as /tmp), a group that nobody else is in, and what was handed over as an open descriptor. Links on the way,
+//! and the directories that they lie in, are judged alike. Other directories further up are not: who may rename in those can only
+//! put another directory of ours in the place of this one.
 
 use super::accounts::Accounts;
 use super::dir::Dir;
@@ -17,12 +18,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::cell::LazyCell;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// As many as the kernel follows.
@@ -105,34 +107,54 @@ enum End {
     Handed(File),
 }
 
-/// Goes to a file, through the links on which it lies: each directory in which a name is looked up, each such link, and what
-/// is at the end, held by handles. No name is looked up twice.
+/// Goes to a file component by component: the directory that it is looked up in, each link on the way, whether to the file or to a
+/// directory above it, with the directory in which that link lies, and what is at the end, held by handles. No name is looked up twice.
 fn follow(path: &Path) -> io::Result<(Vec<Seen>, End)> {
-    let (mut way, mut base, mut next, mut shown) = (Vec::new(), None::<OwnedFd>, path.to_owned(), PathBuf::new());
-    for _ in 0..MOST_LINKS {
-        let name = PathBuf::from(next.file_name().ok_or(io::ErrorKind::IsADirectory)?);
-        let parent = next.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = match &base {
-            Some(base) => openat(base, &parent, flags, Mode::empty())?,
-            None => openat(CWD, &parent, flags, Mode::empty())?,
-        };
-        shown = shown.join(parent);
+    const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+    let start = |path: &Path| {
+        let shown = PathBuf::from(if path.is_absolute() { "/" } else { "" });
+        let dir = openat(CWD, if path.is_absolute() { "/" } else { "." }, DIRECTORY, Mode::empty())?;
+        Ok::<_, io::Error>((dir, shown))
+    };
+    let (mut way, mut links) = (Vec::new(), 0);
+    let (mut dir, mut shown) = start(path)?;
+    let mut ahead: VecDeque<OsString> = components(path).collect();
+    while let Some(name) = ahead.pop_front().map(PathBuf::from) {
+        let is_last = ahead.is_empty();
         let fd = openat(&dir, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let found = Seen { path: shown.join(&name), stat: fstat(&fd)?, fd };
-        if found.is(FileType::Symlink) && fstatfs(&dir)?.f_type == PROC_SUPER_MAGIC {
+        let is_link = found.is(FileType::Symlink);
+        if is_link && is_last && fstatfs(&dir)?.f_type == PROC_SUPER_MAGIC {
             return handed(way, found.path, &dir, &name);
         }
-        way.push(Seen { path: shown.clone(), stat: fstat(&dir)?, fd: dir.try_clone()? });
-        if !found.is(FileType::Symlink) {
+        if is_link || is_last {
+            way.push(Seen { path: shown.clone(), stat: fstat(&dir)?, fd: dir.try_clone()? });
+        }
+        if is_link {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            let target = PathBuf::from(OsString::from_vec(readlinkat(&found.fd, "", Vec::new())?.into_bytes()));
+            way.push(found);
+            if target.is_absolute() {
+                (dir, shown) = start(&target)?;
+            }
+            components(&target).rev().for_each(|component| ahead.push_front(component));
+        } else if is_last && name.as_os_str() != ".." {
             way.push(found);
             return Ok((way, End::Named { dir, name }));
+        } else {
+            (dir, shown) = (openat(&dir, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?, found.path);
         }
-        next = PathBuf::from(OsString::from_vec(readlinkat(&found.fd, "", Vec::new())?.into_bytes()));
-        way.push(found);
-        base = Some(dir);
     }
-    Err(Errno::LOOP.into())
+    Err(io::ErrorKind::IsADirectory.into())
+}
+
+/// The names in a path, and the steps up.
+fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    let named = |c: &Component| matches!(c, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(named).map(|c| c.as_os_str().to_owned())
 }
 
 /// A link of proc(5) to a descriptor. Pipes and terminals have no modes that matter; of a file, the name is not known.

@@ -14,6 +14,7 @@ pub(crate) mod guarded;
 pub(crate) mod lock;
 pub mod memory;
 pub(crate) mod modes;
+mod mounts;
 pub mod process;
 pub mod processor;
 pub mod program;

@@ -12,19 +12,30 @@ const MOVED: &str = ".ckvault-";
 /// as the longest path, below which a descriptor for each level is not to be had.
 pub fn remove_tree(place: &Dir, name: impl AsRef<OsStr>) -> io::Result<()> {
     let name = name.as_ref();
-    let top = opened(place, name)?;
+    empty(&opened(place, name)?)?;
+    place.remove_dir(name)
+}
+
+/// The same of a directory that is held. Whatever has taken its `name` in `place` meanwhile keeps what is in it.
+pub fn remove_held(dir: &Dir, place: &Dir, name: impl AsRef<OsStr>) -> io::Result<()> {
+    let _ = dir.set_own_mode(0o700);
+    empty(dir)?;
+    place.remove_dir(name)
+}
+
+fn empty(top: &Dir) -> io::Result<()> {
     let mut moved = 0u64;
     loop {
-        let dirs = remove_files(&top)?;
+        let dirs = remove_files(top)?;
         if dirs.is_empty() {
-            return place.remove_dir(name);
+            return Ok(());
         }
         for name in dirs {
-            let dir = opened(&top, &name)?;
+            let dir = opened(top, &name)?;
             for inner in remove_files(&dir)? {
                 // A directory that may not be written to cannot change its parent.
                 dir.permit(&inner);
-                move_up(&dir, &inner, &top, &mut moved)?;
+                move_up(&dir, &inner, top, &mut moved)?;
             }
             top.remove_dir(&name)?;
         }

@@ -7,6 +7,7 @@ use crate::media::drive::{self, Drive};
 use crate::pack::directories;
 use crate::pack::part::Export;
 use crate::progress::{Ask, DriveWanted};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How often a drive that will not do is refused before that is the end.
@@ -67,7 +68,7 @@ impl Export {
     fn suits(&self, place: &Path, position: usize) -> Result<(Dir, Drive), Refusal> {
         let dir = match &self.held[position] {
             Some(held) => held.clone(),
-            None => drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string()))?,
+            None => self.opened(place)?,
         };
         // Without a drive, what is there is a directory of this machine.
         if self.begun.mounted.get(position) == Some(&true) && !dir.is_mount_point() {
@@ -77,6 +78,17 @@ impl Export {
         let drive = drive::examine(&dir).map_err(|e| Refusal::there(e.to_string()))?;
         self.suits_as(&dir, &drive, position).map_err(Refusal::there)?;
         Ok((dir, drive))
+    }
+
+    fn opened(&self, place: &Path) -> Result<Dir, Refusal> {
+        match Dir::given(&self.disk, place) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let why = format!("{} does not exist", place.display());
+                Err(Refusal { why, is_there: false })
+            }
+            Ok(dir) => Ok(dir),
+            Err(_) => drive::open(&self.disk, place).map_err(|e| Refusal::there(e.to_string())),
+        }
     }
 
     fn suits_as(&self, dir: &Dir, drive: &Drive, position: usize) -> Result<(), String> {

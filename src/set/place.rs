@@ -4,7 +4,6 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::signers::{self, Signers};
 use crate::media::disk::Disk;
-use crate::media::drive::MOUNTS;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::sets::{self, Found, Layout};
@@ -45,9 +44,7 @@ pub struct Where {
 impl Where {
     /// What looking there needs.
     pub fn needs(&self) -> Needs {
-        // Modes count for nothing where a file system has none: what is mounted tells.
-        let places = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned();
-        let read = places.chain([MOUNTS.into()]).collect();
+        let read = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned().collect();
         let errands = self.revoked.iter().flat_map(|path| revoked::errands(path)).collect();
         Needs { read, errands, ..Needs::default() }
     }

@@ -180,6 +180,9 @@ fn the_way_to_a_file_is_judged_too() {
         (link("open/mine", "../own/list", NOBODY), Some((2, "/open (mode 0777"))),
         (link("mine/through", "../open/mine", NOBODY), Some((2, "/open (mode 0777"))),
         (link("linked", "mine", NOBODY).join("relative"), None),
+        (link("open/dir", "../own", NOBODY).join("list"), Some((2, "/open (mode 0777"))),
+        (link("sticky/dir", "../own", STRANGER).join("list"), Some((2, "sticky/dir"))),
+        (link("mine/above", "../open", NOBODY).join("dir/list"), Some((2, "/open (mode 0777"))),
         (link("mine/loop", "loop", NOBODY), Some((1, "symbolic links"))),
     ] {
         let ran = verify(&vault, NOBODY, &path);

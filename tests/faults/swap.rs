@@ -1,5 +1,5 @@
-//! Somebody who may rename where a verb works takes a directory away at any moment, and lays a link to somebody's directory in
-//! its place. What was opened before may be gone on with; but nothing is touched where the link leads.
+//! Somebody who may rename where a verb works takes a directory away at any moment, and lays a link to somebody's directory, or that
+//! directory itself, in its place. What was opened before may be gone on with; but nothing is touched where the link leads.
 
 use crate::media::{Fault, Faulty};
 use crate::people::Place;
@@ -41,10 +41,20 @@ impl Which {
     }
 }
 
-/// Swaps a directory at the n-th call. Where the link leads there is all that was in that directory, under the same names.
+/// What is put in the place of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    /// A link to somebody's directory.
+    Link,
+    /// That directory.
+    Directory,
+}
+
+/// Swaps a directory at the n-th call. In somebody's directory there is all that was in it, under the same names.
 struct Swapping {
     root: PathBuf,
     which: Which,
+    with: With,
     at: u64,
     seen: Arc<Mutex<Seen>>,
 }
@@ -62,6 +72,8 @@ struct Seen {
 struct Swapped {
     /// What was about to be done.
     call: String,
+    /// Where somebody's directory is now, and what it is like.
+    victim_at: PathBuf,
     victim: Kept,
     taken: Kept,
 }
@@ -87,8 +99,12 @@ impl Swapping {
         let (victim, taken) = (self.root.join("victim"), self.root.join("taken"));
         copy(&dir, &victim);
         fs::rename(&dir, &taken).unwrap();
-        symlink(&victim, &dir).unwrap();
-        Some(Swapped { call: call.to_owned(), victim: kept(&victim), taken: kept(&taken) })
+        let victim_at = match self.with {
+            With::Link => symlink(&victim, &dir).map(|()| victim),
+            With::Directory => fs::rename(&victim, &dir).map(|()| dir),
+        };
+        let victim_at = victim_at.unwrap();
+        Some(Swapped { call: call.to_owned(), victim: kept(&victim_at), victim_at, taken: kept(&taken) })
     }
 }
 
@@ -97,7 +113,8 @@ impl Seen {
     /// in it was used, and then for all that is to be done.
     fn is_touched(&self, swapped: &Swapped, root: &Path, which: Which) -> bool {
         let followed = matches!(which, Which::Named(_)) && !self.used && kept(&root.join("taken")) == swapped.taken;
-        !followed && kept(&root.join("victim")) != swapped.victim
+        let is_there = swapped.victim_at.symlink_metadata().is_ok();
+        !followed && (!is_there || kept(&swapped.victim_at) != swapped.victim)
     }
 }
 
@@ -180,7 +197,7 @@ impl Scene<'_> {
     }
 
     /// Swaps at every call; returns how often, and what was about to be done when something was touched then.
-    fn swap(&self, which: Which) -> (u64, Vec<String>) {
+    fn swap(&self, which: Which, with: With) -> (u64, Vec<String>) {
         let (root, mut swaps, mut touched) = (self.place.path(""), 0, Vec::new());
         for at in 1.. {
             self.copy("kept-", "");
@@ -188,7 +205,7 @@ impl Scene<'_> {
             make_victim(&root.join("victim"));
             let seen = Arc::new(Mutex::new(Seen::default()));
             // It may fail or succeed: what was opened before is still there.
-            let ended = (self.run)(Disk::new(Swapping { root: root.clone(), which, at, seen: seen.clone() }));
+            let ended = (self.run)(Disk::new(Swapping { root: root.clone(), which, with, at, seen: seen.clone() }));
             let seen = seen.lock().unwrap();
             if let Some(swapped) = &seen.swapped {
                 swaps += 1;
@@ -197,7 +214,7 @@ impl Scene<'_> {
                 }
             }
             if seen.calls < at {
-                assert!(ended.is_ok(), "{}, {which:?}, {at}: undisturbed, and {ended:?}", self.name);
+                assert!(ended.is_ok(), "{}, {which:?}, {with:?}, {at}: undisturbed, and {ended:?}", self.name);
                 return (swaps, touched);
             }
         }
@@ -207,15 +224,15 @@ impl Scene<'_> {
     fn swap_each(&self, all: &[Which]) {
         self.keep();
         let mut faults = Vec::new();
-        for which in all {
-            let (swaps, touched) = self.swap(*which);
-            eprintln!("{}: {which:?} swapped at {swaps} calls", self.name);
+        for (which, with) in all.iter().flat_map(|which| [(which, With::Link), (which, With::Directory)]) {
+            let (swaps, touched) = self.swap(*which, with);
+            eprintln!("{}: {which:?} swapped with a {with:?} at {swaps} calls", self.name);
             assert!(swaps > 3, "{}: {which:?} was hardly ever there", self.name);
             if let Some(first) = touched.first() {
-                faults.push(format!("{which:?}: at {} of {swaps} calls, first {first}", touched.len()));
+                faults.push(format!("{which:?}, {with:?}: at {} of {swaps} calls, first {first}", touched.len()));
             }
         }
-        assert!(faults.is_empty(), "{}: something was touched behind the link\n{}", self.name, faults.join("\n"));
+        assert!(faults.is_empty(), "{}: somebody's directory was touched\n{}", self.name, faults.join("\n"));
     }
 }
 

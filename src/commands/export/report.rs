@@ -1,6 +1,6 @@
 //! What is said of an export, written or only planned.
 
-use crate::commands::export::Options;
+use super::options::Options;
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::drive::Drive;

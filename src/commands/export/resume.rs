@@ -1,7 +1,8 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
+use super::job::{finish, metadata_estimate, survey};
+use super::options::Options;
 use super::report::{Report, Totals};
-use super::{Options, finish, metadata_estimate, survey};
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::manifest::set_dir_name;

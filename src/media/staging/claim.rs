@@ -4,16 +4,17 @@
 //! directory of this user's that nobody else can look into, with a journal that says that it is of this import. Anything else
 //! of such a name is told, and left as it is.
 
-use super::{FILES, JOURNAL, PREFIX, SUFFIX, Staging};
+use super::Staging;
+use super::target::{FILES, JOURNAL, PREFIX, SUFFIX, Target};
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
-use crate::media::removal::remove_tree;
+use crate::media::removal::remove_held;
 use crate::text::printable;
-use rustix::fs::{Access, FileType, FlockOperation};
+use rustix::fs::{FileType, FlockOperation};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -32,22 +33,6 @@ pub struct Claim {
     /// What the names of its staging directories begin with.
     prefix: String,
     earlier: Vec<Earlier>,
-}
-
-/// Where the files go.
-pub(super) struct Target {
-    /// Its path, without links as far as it exists.
-    pub path: PathBuf,
-    /// The directory that it is in.
-    pub parent: Dir,
-    /// Its name there.
-    pub name: OsString,
-    /// The directory itself, if it is there already.
-    pub there: Option<Dir>,
-    /// It stays, and only receives contents: staging is done inside of it.
-    pub inside: bool,
-    /// It is a mount point, whose mode and time are not for a set to decide.
-    pub keeps_attributes: bool,
 }
 
 /// A staging directory of an earlier import, locked.
@@ -179,56 +164,6 @@ impl Claim {
     }
 }
 
-impl Target {
-    fn find(disk: &Disk, given: &Path) -> Result<Target> {
-        let path = std::path::absolute(given).map_err(Error::io("resolve", given))?;
-        match Dir::given(disk, &path) {
-            Ok(there) => Target::existing(disk, there),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Target::new(disk, path),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => Err(no_directory(&path)),
-            Err(e) => Err(Error::io("open", &path)(e)),
-        }
-    }
-
-    fn new(disk: &Disk, path: PathBuf) -> Result<Target> {
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_directory(&path)) };
-        let parent = Dir::given_or_made(disk, above).map_err(Error::io("create", above))?;
-        if parent.has(name) {
-            return Err(no_directory(&path));
-        }
-        let name = name.to_owned();
-        Ok(Target { path, parent, name, there: None, inside: false, keeps_attributes: false })
-    }
-
-    fn existing(disk: &Disk, there: Dir) -> Result<Target> {
-        let path = there.real_path();
-        let parent = there.above().map_err(Error::io("open", &path))?;
-        let name = path.file_name().unwrap_or_default().to_owned();
-        let mount_point = there.is_mount_point();
-        // Another directory under the same name would leave who stands in this one in a directory that is gone.
-        let here = Dir::given(disk, Path::new(".")).and_then(|d| d.identity()).ok() == there.identity().ok();
-        let closed = parent.access(Access::WRITE_OK | Access::EXEC_OK).is_err();
-        // Its owner, its group and what it hands down would be gone with it.
-        let shared = there.metadata().is_ok_and(|stat| !is_as_we_make(&stat));
-        let inside = mount_point || here || closed || shared || !parent.has_dir(&name);
-        Ok(Target { path, parent, name, there: Some(there), inside, keeps_attributes: mount_point })
-    }
-
-    /// The directory that staging directories are made in.
-    pub(super) fn place(&self) -> &Dir {
-        match &self.there {
-            Some(there) if self.inside => there,
-            _ => &self.parent,
-        }
-    }
-
-    /// What the mode of the target may have at most: one that is there is not made more open than it is.
-    pub(super) fn most_open(&self) -> u32 {
-        let there = self.there.as_ref().and_then(|dir| dir.metadata().ok());
-        there.map_or(0o7777, |stat| stat.st_mode & 0o7777)
-    }
-}
-
 impl Earlier {
     /// Where it is, to be shown.
     pub fn path(&self) -> &Path {
@@ -267,10 +202,6 @@ pub fn in_the_way(path: &Path, why: &str) -> Error {
     )
 }
 
-fn no_directory(path: &Path) -> Error {
-    Error::refused(format!("{} is not a directory", path.display()), "name a directory that is empty or does not exist")
-}
-
 fn what(kind: FileType) -> &'static str {
     match kind {
         FileType::Symlink => "a symbolic link",
@@ -291,15 +222,20 @@ fn is_named(name: &str, prefix: &str) -> bool {
 fn taken_up(place: &Dir, name: &str) -> Result<Earlier> {
     let path = place.show(name);
     let dir = place.dir(name).map_err(Error::io("open", &path))?;
-    let own = |stat: &rustix::fs::Stat| (stat.st_uid, stat.st_mode & 0o5777);
-    let is = own(&dir.metadata().map_err(Error::io("read", &path))?);
-    let ours = (rustix::process::geteuid().as_raw(), 0o700);
-    // Where there are no modes or owners, it is as everything there that we make.
-    if is != ours && Some(is) != freshly_made(place).as_ref().map(own).filter(|fresh| *fresh != ours) {
+    if !is_private(place, &dir)? {
         return Err(in_the_way(&path, "it belongs to somebody else, or others may look into it"));
     }
     lock(&dir)?;
     Ok(Earlier { name: name.to_owned(), dir })
+}
+
+/// Whether a directory is this user's, and nobody else can look into it.
+fn is_private(place: &Dir, dir: &Dir) -> Result<bool> {
+    let own = |stat: &rustix::fs::Stat| (stat.st_uid, stat.st_mode & 0o5777);
+    let is = own(&dir.metadata().map_err(Error::io("read", dir.path()))?);
+    let ours = (rustix::process::geteuid().as_raw(), 0o700);
+    // Where there are no modes or owners, it is as everything there that we make.
+    Ok(is == ours || Some(is) == freshly_made(place).as_ref().map(own).filter(|fresh| *fresh != ours))
 }
 
 /// What a directory looks like that has just been made.
@@ -321,6 +257,10 @@ fn make(place: &Dir, prefix: &str, first_line: &[u8]) -> Result<Earlier> {
         // A umask may have taken more away; where there are no modes, none is missing.
         if stat.st_mode & 0o777 != 0o700 {
             let _ = dir.set_own_mode(0o700 | stat.st_mode & 0o2000);
+        }
+        // Somebody who may rename here could have put another in its place before it was opened.
+        if !is_private(place, &dir)? {
+            return Err(in_the_way(&path, "it belongs to somebody else, or others may look into it"));
         }
         let journal = dir.create(JOURNAL, 0o600).map_err(Error::io("create", dir.show(JOURNAL)))?;
         let disk = dir.disk();
@@ -347,16 +287,10 @@ pub(super) fn remove(place: &Dir, name: &str, dir: &Dir) -> io::Result<()> {
     let _ = dir.remove(JOURNAL);
     // The name must still be that of the directory that is held.
     match place.dir(name).and_then(|there| Ok(there.identity()? == dir.identity()?)) {
-        Ok(true) => remove_tree(place, name),
+        Ok(true) => remove_held(dir, place, name),
         Ok(false) => Err(io::Error::other("another directory has taken its name")),
         Err(e) => Err(e),
     }
-}
-
-/// Whether a directory has no other owner and group than what we make.
-fn is_as_we_make(stat: &rustix::fs::Stat) -> bool {
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    (stat.st_uid, stat.st_gid, stat.st_mode & 0o7000) == (user.as_raw(), group.as_raw(), 0)
 }
 
 /// What tells the staging directories of targets beside each other apart.

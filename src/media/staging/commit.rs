@@ -1,7 +1,8 @@
 //! The end of an import: what was placed gets its final name, or is removed.
 
-use super::claim::{Target, remove};
-use super::{FILES, SCRATCH, Staging, os, timestamps};
+use super::claim::remove;
+use super::target::{FILES, Own, SCRATCH, Target};
+use super::{Staging, os, timestamps};
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::removal::remove_tree;
@@ -11,21 +12,6 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-
-/// What the target itself gets.
-#[derive(Debug, Clone, Copy)]
-pub struct Own {
-    /// Permission bits.
-    pub mode: u32,
-    /// Seconds and nanoseconds, if the set has a time for it.
-    pub mtime: Option<(i64, u32)>,
-}
-
-impl Default for Own {
-    fn default() -> Own {
-        Own { mode: 0o755, mtime: None }
-    }
-}
 
 impl Staging {
     /// Makes everything that has been written durable.
@@ -63,6 +49,13 @@ impl Staging {
 
     fn move_files(&self) -> Result<()> {
         let Target { parent, name, path, .. } = &self.target;
+        let same = self.own.identity_of(FILES).and_then(|found| Ok(found == Some(self.files.identity()?)));
+        if !same.map_err(Error::io("look at", self.files.path()))? {
+            return Err(Error::refused(
+                format!("another directory has taken the place of {}", self.files.path().display()),
+                "somebody else writes where you import to: choose a directory in which only you may",
+            ));
+        }
         move_entry(&self.own, OsStr::new(FILES), parent, name).map_err(Error::io("rename to", path))
     }
 

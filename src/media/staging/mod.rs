@@ -5,17 +5,17 @@
 
 pub mod claim;
 mod commit;
+mod target;
 
-pub use commit::Own;
+pub use target::Own;
 
 use crate::error::{Error, Result};
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Disk, Opened, Operation};
-use crate::media::durable::{PARTIAL_SUFFIX, private_name};
+use crate::media::durable::private_name;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::text::printable;
-use claim::Target;
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use target::{JOURNAL, PREFIX, SCRATCH, SUFFIX, Target};
 
 /// The metadata of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +51,6 @@ pub struct Staging {
     moved: bool,
     attributes_lost: AtomicU64,
 }
-
-/// The beginning of the name of every staging directory, and its end.
-const PREFIX: &str = ".ckvault-";
-const SUFFIX: &str = PARTIAL_SUFFIX;
-/// What is in it.
-const FILES: &str = "files";
-const JOURNAL: &str = "journal";
-const SCRATCH: &str = "scratch";
 
 /// Whether a name at the top of a target could be that of a staging directory for the set with this beginning of an id.
 pub fn is_reserved(name: &[u8], id: &str) -> bool {

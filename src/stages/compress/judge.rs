@@ -1,5 +1,6 @@
 //! What is best done with the bytes of a segment, as far as samples tell: by their frequencies, and by compressing a little.
 
+use super::level::{QUICK, internal, longest};
 use super::probe::Probe;
 use crate::error::Result;
 use crate::format::filter::{Range, Shape};
@@ -41,8 +42,8 @@ pub struct Judge {
 impl Judge {
     /// A new one.
     pub fn new() -> Result<Judge> {
-        let trial = zstd::bulk::Compressor::new(super::QUICK).map_err(super::internal)?;
-        Ok(Judge { probe: Probe::new(), trial, packed: Vec::with_capacity(super::longest(TRIAL)) })
+        let trial = zstd::bulk::Compressor::new(QUICK).map_err(internal)?;
+        Ok(Judge { probe: Probe::new(), trial, packed: Vec::with_capacity(longest(TRIAL)) })
     }
 
     /// The ranges of a segment, and how each is best rearranged.

@@ -2,27 +2,23 @@
 //! first, planes of noise are stored, skewed ones coded by their frequencies, and only where something repeats is it searched.
 
 mod judge;
+mod level;
 mod planes;
 mod probe;
 #[cfg(test)]
 mod samples;
 mod stream;
 
+pub use level::longest;
 pub use stream::{StreamCompressor, reader};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::filter::{self, Range, Shape};
 use judge::{Judge, Way};
+use level::{DENSE, NO_SEARCH, QUICK, internal};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Cursor};
 use zstd::zstd_safe::{CParameter, ParamSwitch};
-
-/// A level at which zstd looks at so few places that it is done at once, and is left with coding frequencies, or with nothing.
-const NO_SEARCH: i32 = -(1 << 17);
-/// Where little repeats.
-const QUICK: i32 = 1;
-/// Where much repeats, as in text. The next level takes twice the time, which is more than twice that of not compressing.
-const DENSE: i32 = 4;
 
 /// How segments are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -172,11 +168,6 @@ impl Contexts {
     }
 }
 
-/// The most bytes that `plain` bytes can compress to.
-pub fn longest(plain: usize) -> usize {
-    zstd::zstd_safe::compress_bound(plain)
-}
-
 /// Decompresses segments; one a worker.
 pub struct Decompressor {
     zstd: zstd::bulk::Decompressor<'static>,
@@ -238,10 +229,6 @@ fn inflate(
 
 fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-fn internal(e: io::Error) -> Error {
-    Error::Internal(format!("zstd: {e}"))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! until the hash of the block agrees. Each block that does is one place less where errors can be, so rounds follow each
 //! other until M bad blocks or fewer are left, which the good ones give back.
 
+use super::codec::{Codec, internal};
 use super::column::{Code, Decoder, Fix};
-use super::{Codec, internal};
 use crate::error::{Error, Result};
 
 /// Columns that are looked at together. Enough for the vector code, few enough for the cache, and to see soon that a row is

@@ -1,0 +1,85 @@
+//! What a new export and one that goes on have in common: the sources are surveyed, and what is to be written is written.
+
+use super::options::Options;
+use super::report::{self, Report, Totals};
+use crate::error::{Error, Result};
+use crate::format::inventory::{self, Entry, Kind};
+use crate::media::disk::Disk;
+use crate::media::fence::Needs;
+use crate::media::program::Program;
+use crate::pack::{self, Export, Links, PER_FILE, Walked, signing_errands, walk};
+use crate::progress::{Ask, Progress};
+use crate::stages::tar;
+use std::path::{Path, PathBuf};
+
+/// Writes what there is to write; says how to go on if that ends early.
+pub fn finish(
+    options: &Options,
+    mut export: Export,
+    totals: Totals,
+    ask: &dyn Ask,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let plan = export.begun.plan.clone();
+    options.disk.confine(&needs(&export, &options.state_dir, ask.can_change_drives() && plan.in_parts));
+    match pack::write(&mut export, ask, progress) {
+        Ok(parts) => {
+            export.state.remove()?;
+            Ok(report::written(&parts, &plan, totals))
+        }
+        Err(error) => Err(export.give_up(error)),
+    }
+}
+
+/// What writing needs. Links in a source may lead anywhere, so everything may be read; but only drives and the state are
+/// written to.
+fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
+    let (drives, mut needs) = (&export.begun.drives, Needs::default());
+    needs.read.push("/".into());
+    needs.write.push(state_dir.to_owned());
+    needs.errands = signing_errands(&export.key, &export.begun.signing_key);
+    match in_parts {
+        false => needs.write.extend(drives.iter().cloned()),
+        true => {
+            needs.write.extend(drives.iter().map(|drive| Needs::around(drive)));
+            needs.changed.clone_from(drives);
+        }
+    }
+    needs
+}
+
+/// The sources as they are, laid out as a stream; and its length.
+pub fn survey(disk: &Disk, sources: &[PathBuf], links: Links, skip_special: bool) -> Result<(Walked, u64)> {
+    let mut walked = walk(disk, sources, links, skip_special)?;
+    let tar_bytes = tar::lay_out(&mut walked.entries)?;
+    Ok((walked, tar_bytes))
+}
+
+/// An upper bound for the inventory, which is compressed, and for what lies beside it.
+pub fn metadata_estimate(walked: &Walked, tar_bytes: u64, program: Option<&Program>) -> u64 {
+    let segments = tar_bytes.div_ceil(64 << 10) * SEGMENT_LINE;
+    let program = program.map_or(0, |program| program.bytes() + PER_FILE);
+    walked.entries.iter().map(line_estimate).sum::<u64>() + segments + (1 << 20) + program
+}
+
+/// About the length of a segment's line.
+const SEGMENT_LINE: u64 = 90;
+
+/// About the length of an entry's line.
+fn line_estimate(entry: &Entry) -> u64 {
+    let xattrs: usize = entry.xattrs.iter().map(|(n, v)| n.0.len() + v.0.len()).sum();
+    let extents = match &entry.kind {
+        Kind::File { extents: Some(extents), .. } => extents.len() * 40,
+        _ => 0,
+    };
+    (entry.path.0.len() * 2 + xattrs * 2 + extents + 300) as u64
+}
+
+/// Nothing may be exported that import refuses to read.
+pub fn check_inventory(walked: &Walked, segments: u64) -> Result<()> {
+    let lines: u64 = walked.entries.iter().map(line_estimate).sum();
+    match lines.saturating_add(segments.saturating_mul(SEGMENT_LINE)) <= inventory::MOST_BYTES {
+        true => Ok(()),
+        false => Err(Error::source("the inventory of so much would be too long to be read", "export less at once")),
+    }
+}

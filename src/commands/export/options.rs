@@ -1,0 +1,44 @@
+//! What can be asked of an export.
+
+use crate::media::disk::Disk;
+use crate::pack::{Links, Request};
+use std::path::PathBuf;
+
+/// What was typed.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// What is read and written through.
+    pub disk: Disk,
+    /// Files and directories to export.
+    pub sources: Vec<PathBuf>,
+    /// Destinations; on resuming, where those are now if not where they were.
+    pub drives: Vec<PathBuf>,
+    /// Files of recipients.
+    pub recipients: Vec<PathBuf>,
+    /// Lone recipients.
+    pub recipient: Vec<String>,
+    /// The OpenSSH private key that signs; on resuming, only if it is not where it was.
+    pub signing_key: Option<PathBuf>,
+    /// The public label.
+    pub label: Option<String>,
+    /// Parity and sizes.
+    pub request: Request,
+    /// What to do with symbolic links.
+    pub links: Links,
+    /// Leave out fifos, sockets and devices.
+    pub skip_special: bool,
+    /// Read everything back after writing.
+    pub read_back: bool,
+    /// The program that is to travel with the set; on resuming, only if it is not where it was.
+    pub program: Option<PathBuf>,
+    /// Plan only.
+    pub dry_run: bool,
+    /// Go on with an interrupted export: the only one, or that with this beginning of its id.
+    pub resume: Option<Option<String>>,
+    /// Remove what an interrupted export left on the drives, and begin anew.
+    pub discard: bool,
+    /// Where it is kept how far exports are.
+    pub state_dir: PathBuf,
+    /// The time, for `created`.
+    pub now: jiff::Timestamp,
+}
