@@ -366,11 +366,11 @@ fn the_format_does_no_input_or_output() {
 }
 
 #[test]
-fn unsafe_code_is_forbidden_and_functions_and_files_stay_short() {
+fn unsafe_code_is_forbidden_and_files_stay_short() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"forbid\"") && manifest.contains("missing_docs = \"deny\""));
     let long: Vec<String> =
-        library().iter().filter(|(_, code)| code.lines().count() > 600).map(|(path, _)| path.clone()).collect();
+        library().iter().filter(|(_, code)| code.lines().count() > 450).map(|(path, _)| path.clone()).collect();
     assert!(long.is_empty(), "{long:?}");
 }
 

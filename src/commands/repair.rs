@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 use crate::heal::{self, Repaired, Verdict, Why};
-use crate::media::dir::Dir;
 use crate::media::drive::served_device;
 use crate::media::fence::Needs;
 use crate::media::program::OWN;
@@ -108,8 +107,8 @@ fn needs(options: &Options) -> Needs {
     let mut needs = options.place.needs();
     needs.write = options.place.drives.iter().chain(&options.to).cloned().collect();
     needs.read.push(OWN.into());
-    let served = |drive| served_device(&Dir::given(&options.place.disk, drive).ok()?);
-    needs.read.extend(needs.write.iter().filter_map(|drive| served(drive)));
+    // Only what may be read follows from that: what is written to is opened once, later.
+    needs.read.extend(needs.write.iter().filter_map(|drive| served_device(drive)));
     needs
 }
 

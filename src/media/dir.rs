@@ -178,7 +178,12 @@ impl Dir {
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         self.disk().allow(Operation::Create, &self.show(&name))?;
         rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode))?;
-        self.dir(name.as_ref()).inspect_err(|_| {
+        let made = self.dir(name.as_ref()).and_then(|dir| match dir.names() {
+            // Somebody who may rename here has put another directory in the place of the new one.
+            Ok(names) if !names.is_empty() => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            _ => Ok(dir),
+        });
+        made.inspect_err(|_| {
             let _ = rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR);
         })
     }

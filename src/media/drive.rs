@@ -9,6 +9,7 @@ use crate::media::lock;
 use crate::media::mounts::mount_of;
 use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FAT_LONGEST: u64 = u32::MAX as u64;
@@ -64,8 +65,8 @@ pub fn examine(dir: &Dir) -> Result<Drive> {
 }
 
 /// The device below a directory, if a process serves its file system: then the cache of that device counts too.
-pub fn served_device(dir: &Dir) -> Option<PathBuf> {
-    let mount = mount_of(dir.metadata().ok()?.st_dev);
+pub fn served_device(path: &Path) -> Option<PathBuf> {
+    let mount = mount_of(std::fs::metadata(path).ok()?.dev());
     (mount.fs_type.starts_with("fuse") && mount.source.is_absolute()).then_some(mount.source)
 }
 

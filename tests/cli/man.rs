@@ -112,3 +112,71 @@ fn every_verb_is_known_here() {
         .collect();
     assert_eq!(verbs, ["keygen", "export", "verify", "repair", "import", "list", "inspect", "demo", "help"]);
 }
+
+/// All names of fields in a report. Numbers are not names.
+fn fields(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(all) => all.iter().for_each(|(name, value)| {
+            if name.parse::<u32>().is_err() {
+                found.insert(name.clone());
+            }
+            fields(value, found);
+        }),
+        serde_json::Value::Array(all) => all.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+/// The words that a page marks as names of fields, in its section about JSON.
+fn documented(verb: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/ckvault-{verb}.1"));
+    let page = std::fs::read_to_string(path).unwrap();
+    let section = page.split(".Ss JSON").nth(1).unwrap().split(".Sh ").next().unwrap().to_owned();
+    let marked = section.lines().filter_map(|l| l.strip_prefix(".It Va ").or_else(|| l.strip_prefix(".Va ")));
+    let words = marked
+        .flat_map(|l| l.split_whitespace())
+        .filter(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit()));
+    words.filter(|w| w.len() > 1 || ["k", "m"].contains(w)).map(str::to_owned).collect()
+}
+
+/// The page of a verb names every field of its reports. Those that only some reports have are looked for in all of these.
+#[track_caller]
+fn every_field(verb: &str, reports: &[serde_json::Value], rare: &[&str]) {
+    let mut found = BTreeSet::new();
+    reports.iter().for_each(|report| fields(report, &mut found));
+    found.extend(rare.iter().map(|name| (*name).to_owned()));
+    assert_eq!(found, documented(verb), "fields of {verb} --json (left) and in its page (right)");
+}
+
+#[test]
+fn every_field_of_the_reports_is_documented() {
+    let vault = Vault::new();
+    vault.make(&["usb1", "usb2", "model/empty"]);
+    std::fs::write(vault.path("model/a"), [7; 300_000]).unwrap();
+    std::os::unix::fs::symlink("a", vault.path("model/link")).unwrap();
+    vault.tool("setfattr", "-n user.kind -v test model/a").run().ok();
+    vault.tool("mkfifo", "model/fifo").run().ok();
+    let json = |who: &str, typed: &str| vault.call(who, &format!("{typed} --json")).run().json();
+    let export = "export model --to usb1 --to usb2 --parity 2+2 --recipients keys.txt --skip-special";
+    let exports = [json("sender", &format!("{export} --dry-run")), json("sender", export)];
+    every_field("export", &exports, &["blake3", "program"]);
+    every_field("list", &[json("receiver", "list usb1 usb2")], &["path_bytes", "sparse", "why"]);
+    every_field(
+        "inspect",
+        &[json("receiver", "inspect usb1 usb2"), json("stranger", "inspect usb1 usb2")],
+        &["blake3", "why"],
+    );
+    let set =
+        crate::harm::files_under(&vault.path("usb1")).into_keys().find(|p| p.ends_with("g00000-d000.ckv")).unwrap();
+    let volume = vault.path("usb1").join(set);
+    std::fs::write(&volume, "damaged").unwrap();
+    std::fs::remove_file(volume.with_file_name("B3SUMS")).unwrap();
+    let verifies = [json("receiver", "verify usb1 usb2"), json("stranger", "verify usb1 usb2")];
+    every_field("verify", &verifies, &["why"]);
+    every_field(
+        "import",
+        &[json("receiver", "import usb1 usb2 --to out")],
+        &["why", "left", "path", "path_bytes", "written_as", "written_as_bytes", "missing"],
+    );
+    every_field("repair", &[json("receiver", "repair usb1 usb2")], &["why", "directory", "volumes"]);
+}

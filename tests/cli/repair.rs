@@ -300,6 +300,7 @@ fn killed_until_done(vault: &Vault, arguments: &str, begin: impl Fn()) {
         assert!(["repairable", "intact"].contains(&text(&verdict["verdict"])), "round {round}: {verdict}");
     }
     eprintln!("killed {kills} times: repair {arguments}");
+    assert!(kills > 0, "never killed: repair {arguments}");
 }
 
 #[test]

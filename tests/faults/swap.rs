@@ -86,8 +86,8 @@ impl Media for Swapping {
             seen.swapped =
                 self.swap(&format!("{operation:?} {}", path.strip_prefix(&self.root).unwrap_or(path).display()));
         }
-        if let (None, Which::Named(name)) = (&seen.swapped, self.which) {
-            seen.used |= path.starts_with(self.root.join(name));
+        if seen.swapped.is_none() {
+            seen.used |= self.which.find(&self.root).is_some_and(|dir| path.starts_with(dir));
         }
         Ok(())
     }
@@ -110,9 +110,11 @@ impl Swapping {
 
 impl Seen {
     /// Whether something was touched that may not be. A link that the user has named is followed if it was one before anything
-    /// in it was used, and then for all that is to be done.
-    fn is_touched(&self, swapped: &Swapped, root: &Path, which: Which) -> bool {
-        let followed = matches!(which, Which::Named(_)) && !self.used && kept(&root.join("taken")) == swapped.taken;
+    /// in it was used, and then for all that is to be done; so is a directory that was there, and like what is looked for, from
+    /// the beginning.
+    fn is_touched(&self, swapped: &Swapped, root: &Path, (which, with): (Which, With)) -> bool {
+        let may_be = matches!(which, Which::Named(_)) || with == With::Directory;
+        let followed = may_be && !self.used && kept(&root.join("taken")) == swapped.taken;
         let is_there = swapped.victim_at.symlink_metadata().is_ok();
         !followed && (!is_there || kept(&swapped.victim_at) != swapped.victim)
     }
@@ -209,7 +211,7 @@ impl Scene<'_> {
             let seen = seen.lock().unwrap();
             if let Some(swapped) = &seen.swapped {
                 swaps += 1;
-                if seen.is_touched(swapped, &root, which) {
+                if seen.is_touched(swapped, &root, (which, with)) {
                     touched.push(format!("{at} ({})", swapped.call));
                 }
             }
@@ -224,8 +226,13 @@ impl Scene<'_> {
     fn swap_each(&self, all: &[Which]) {
         self.keep();
         let mut faults = Vec::new();
-        for (which, with) in all.iter().flat_map(|which| [(which, With::Link), (which, With::Directory)]) {
-            let (swaps, touched) = self.swap(*which, with);
+        // Nobody else can put a directory of theirs into one that only we may write to.
+        let both = |which: &Which| match which {
+            Which::Below(..) => vec![(*which, With::Link)],
+            _ => vec![(*which, With::Link), (*which, With::Directory)],
+        };
+        for (which, with) in all.iter().flat_map(both) {
+            let (swaps, touched) = self.swap(which, with);
             eprintln!("{}: {which:?} swapped with a {with:?} at {swaps} calls", self.name);
             assert!(swaps > 3, "{}: {which:?} was hardly ever there", self.name);
             if let Some(first) = touched.first() {

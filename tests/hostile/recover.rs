@@ -117,6 +117,29 @@ fn nothing_is_restored_that_nobody_trusted_has_signed() {
     assert!(ran.stderr.contains("signature NOT VERIFIED"), "{ran}");
 }
 
+/// Nobody has signed the reserved field of a signature, and ssh-keygen passes over what is in it.
+#[test]
+fn a_signature_with_something_in_its_reserved_field_is_none() {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    let Some(site) = composed(&small()) else { return };
+    let dir = site.set_dirs().remove(0);
+    let armour = fs::read_to_string(dir.join("manifest.json.sig")).unwrap();
+    let lines: Vec<&str> = armour.lines().collect();
+    let mut blob = BASE64_STANDARD.decode(lines[1..lines.len() - 1].concat()).unwrap();
+    // After the magic and the version: the key, the namespace, the reserved field.
+    let reserved = (0..2).fold(10, |at, _| at + 4 + u32::from_be_bytes(blob[at..at + 4].try_into().unwrap()) as usize);
+    assert_eq!(blob[reserved..reserved + 4], [0; 4]);
+    blob.splice(reserved..reserved + 4, [0, 0, 0, 1, b'x']);
+    let text = BASE64_STANDARD.encode(blob);
+    let body = text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap());
+    let all: Vec<&str> = [lines[0]].into_iter().chain(body).chain([lines[lines.len() - 1], ""]).collect();
+    for copy in ["", "copy"] {
+        fs::write(dir.join(copy).join("manifest.json.sig"), all.join("\n")).unwrap();
+    }
+    refused(&site, SIGNERS, 5, "is not signed by one of your signers");
+    site.run("import").ends(5);
+}
+
 fn stranger() -> String {
     let mut keys = Keys::new();
     keys.signing = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]));
