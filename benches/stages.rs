@@ -7,7 +7,7 @@ use ckvault::format::hashes::{self, BLOCK};
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
 use ckvault::media::disk::Disk;
 use ckvault::pack::Source;
-use ckvault::pack::{Links, walk};
+use ckvault::pack::{Walk, walk};
 use ckvault::restore;
 use ckvault::stages::compress::{self, Compression, Compressor, Decompressor, StreamCompressor};
 use ckvault::stages::parity::{Codec, Found};
@@ -51,7 +51,7 @@ fn compressed() -> Vec<u8> {
 /// A checkpoint of one file in a directory of its own.
 fn source(bytes: usize, dir: &tempfile::TempDir) -> Source {
     std::fs::write(dir.path().join("model.safetensors"), weights(bytes)).unwrap();
-    let mut walked = walk(&Disk::default(), &[dir.path().to_owned()], Links::Auto, false).unwrap();
+    let mut walked = walk(&Disk::default(), &[dir.path().to_owned()], &Walk::default()).unwrap();
     let tar_bytes = tar::lay_out(&mut walked.entries).unwrap();
     Source::new(&Disk::default(), walked, tar_bytes, SEGMENT as u32)
 }

@@ -197,6 +197,24 @@ impl Error {
         }
     }
 
+    /// A word for programs, which stays the same.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Usage { .. } => "usage",
+            Error::Io { .. } => "io",
+            Error::Source { .. } => "source",
+            Error::Refused { .. } => "refused",
+            Error::Untrusted { .. } => "untrusted",
+            Error::Identity { .. } => "identity",
+            Error::Drive { .. } => "drive",
+            Error::Lost { .. } => "lost",
+            Error::Format { .. } => "format",
+            Error::Interrupted => "interrupted",
+            Error::Internal(_) => "internal",
+            Error::Left { cause, .. } => cause.code(),
+        }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

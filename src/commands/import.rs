@@ -54,6 +54,8 @@ pub struct Report {
     pub files: u64,
     /// Their bytes, without holes.
     pub bytes: u64,
+    /// Entries that `--only` did not name, but that links which it named lead to.
+    pub taken_along: u64,
     /// Blocks that were reconstructed on the way.
     pub repaired_blocks: u64,
     /// Blocks that drives could not read, by the number of the drive.
@@ -126,7 +128,7 @@ fn needs(options: &Options, change: bool) -> Needs {
 }
 
 fn report(options: &Options, restored: Restored) -> Report {
-    let Restored { set, ending, placed, repaired, read_errors, lost_attributes, left } = restored;
+    let Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left } = restored;
     let mut report = Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),
@@ -135,6 +137,7 @@ fn report(options: &Options, restored: Restored) -> Report {
         to: options.to.clone(),
         files: placed.files,
         bytes: placed.bytes,
+        taken_along,
         repaired_blocks: repaired,
         read_errors,
         lost_attributes,

@@ -245,6 +245,11 @@ impl Entry {
         }
     }
 
+    /// The length of a file with holes; 0 of what is none.
+    pub fn size(&self) -> u64 {
+        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+    }
+
     /// Whether another part says the same of this entry; takes over its hash, if that is known only there.
     pub fn agree(&mut self, mut said: Entry) -> bool {
         if let (Kind::File { blake3: mine, .. }, Kind::File { blake3: theirs, .. }) = (&mut self.kind, &mut said.kind) {
@@ -345,6 +350,10 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 pub struct Reader {
     head: Option<Head>,
     entries: Vec<Entry>,
+    /// How many entries there were.
+    seen: u64,
+    /// Entries are kept, not only looked at.
+    keeps: bool,
     frames: Vec<u32>,
     dealer: Dealer,
     bytes: u64,
@@ -353,7 +362,13 @@ pub struct Reader {
 impl Reader {
     /// For a set with `k` data volumes a group.
     pub fn new(k: u16, volume_bytes: u64) -> Reader {
-        Reader { head: None, entries: Vec::new(), frames: Vec::new(), dealer: Dealer::new(k, volume_bytes), bytes: 0 }
+        let dealer = Dealer::new(k, volume_bytes);
+        Reader { head: None, entries: Vec::new(), seen: 0, keeps: true, frames: Vec::new(), dealer, bytes: 0 }
+    }
+
+    /// The same for who has the entries, and only wants to know whether a reader would take their lines.
+    pub fn checking(k: u16, volume_bytes: u64) -> Reader {
+        Reader { keeps: false, ..Reader::new(k, volume_bytes) }
     }
 
     /// Takes the next line.
@@ -364,10 +379,13 @@ impl Reader {
             self.head = Some(validate_head(parse(line)?)?);
             return Ok(());
         };
-        if (self.entries.len() as u64) < head.entries {
+        if self.seen < head.entries {
             let entry: Entry = parse(line)?;
             entry.validate()?;
-            self.entries.push(entry);
+            self.seen += 1;
+            if self.keeps {
+                self.entries.push(entry);
+            }
             return Ok(());
         }
         let segment: Segment = parse(line)?;
@@ -388,7 +406,7 @@ impl Reader {
     /// The inventory, if all lines that the head promises have come.
     pub fn finish(self) -> Result<Inventory, FormatError> {
         let head = self.head.ok_or_else(|| FormatError::Contradiction("the inventory is empty".into()))?;
-        if head.entries != self.entries.len() as u64 || head.segments != self.frames.len() as u64 {
+        if head.entries != self.seen || head.segments != self.frames.len() as u64 {
             return Err(FormatError::Contradiction("the inventory ends before all of its lines have come".into()));
         }
         refuse_duplicates(&self.entries)?;
@@ -410,6 +428,12 @@ fn validate_head(head: Head) -> Result<Head, FormatError> {
     within("segments", head.segments, 1, LARGEST >> 16)?;
     within("first segment", head.first, 0, LARGEST >> 16)?;
     Ok(head)
+}
+
+/// Refuses what a reader refuses in entries, before there are lines.
+pub fn check(entries: &[Entry]) -> Result<(), FormatError> {
+    entries.iter().try_for_each(Entry::validate)?;
+    refuse_duplicates(entries)
 }
 
 fn refuse_duplicates(entries: &[Entry]) -> Result<(), FormatError> {

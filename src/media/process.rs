@@ -1,10 +1,30 @@
 //! What this process asks of the system for its own protection: no core dumps, no debugger.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use std::path::Path;
 
 /// No other process of this user may look into its memory, and none of that is written to a core file. A system that refuses
 /// is no reason to stop.
 pub fn harden() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+/// Lets this process have as many files open as it may at all.
+pub fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// How many files this process may have open at a time.
+pub fn open_files() -> usize {
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// The numbers of the signals that this process ignores, as far as the system tells (proc(5), `SigIgn`).
+pub fn ignored_signals() -> Vec<i32> {
+    let status = super::read_small(Path::new("/proc/self/status"), 64 << 10).unwrap_or_default();
+    let text = String::from_utf8_lossy(&status);
+    let mask = text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    (1..=64).filter(|signal| mask.unwrap_or(0) >> (signal - 1) & 1 == 1).collect()
 }

@@ -4,7 +4,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,14 +19,17 @@ impl Stretch {
     }
 }
 
-/// What tells a file from a changed one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What tells a file from another one, and from a changed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
     mtime: (i64, i64),
     ctime: (i64, i64),
+    /// Kind and permissions.
+    mode: u32,
+    links: u64,
 }
 
 impl Stamp {
@@ -38,13 +41,67 @@ impl Stamp {
             size: meta.size(),
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
+            mode: meta.mode(),
+            links: meta.nlink(),
         }
     }
 
-    /// Device and inode, by which hard links know each other.
+    /// How many names it is said to have.
+    pub fn links(&self) -> u64 {
+        self.links
+    }
+
+    /// Whether what had this stamp has another one `now` without having been changed: the number of its inode counts only where
+    /// the file system keeps it.
+    pub fn is_still(&self, now: &Stamp, keeps_inodes: impl FnOnce() -> bool) -> bool {
+        let what = |s: &Stamp| (s.size, s.mtime, s.ctime, s.mode);
+        what(self) == what(now) && (self.identity() == now.identity() || !keeps_inodes())
+    }
+
+    /// Device and inode.
     pub fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
+}
+
+/// Whether the file system at a path gives a file the same number as long as it exists. Those that other systems or processes
+/// serve, and those without inodes, may give it another one whenever they are asked.
+pub fn keeps_inodes(path: &Path) -> bool {
+    // ext, XFS, btrfs, tmpfs, F2FS, ZFS, bcachefs, NFS, Lustre, GPFS, Ceph: statfs(2), and the drivers themselves.
+    const KEEPING: [u32; 11] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0xF2F5_2010,
+        0x2FC1_2FC1,
+        0xCA45_1A4E,
+        0x6969,
+        0x0BD0_0BD0,
+        0x4750_4653,
+        0x00C3_6400,
+    ];
+    rustix::fs::statfs(path).is_ok_and(|fs| KEEPING.contains(&(fs.f_type as u32)))
+}
+
+/// Whether a file system is mounted at a directory.
+pub fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let told = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS);
+    told.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The beginning of the file that marks a directory whose contents can be had again (bford.info/cachedir).
+const CACHE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+/// The name of that file.
+pub const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// Whether a directory is marked so.
+pub fn is_cache(dir: &Path) -> bool {
+    let mut head = [0; CACHE.len()];
+    let read = File::open(dir.join(CACHE_TAG)).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *CACHE
 }
 
 /// Where the data of a sparse file lies, in at most `most` stretches that begin and end at multiples of `alignment`; `None` if
@@ -115,10 +172,19 @@ fn join_near(extents: &[Stretch], gap: u64) -> Vec<Stretch> {
     joined
 }
 
-/// Names and values of extended attributes.
-pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+/// Names and values of attributes in the `user.` namespace, sorted by name.
+pub type UserXattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The `user.` extended attributes of a directory, sorted by name.
+/// Extended attributes.
+#[derive(Debug, Default)]
+pub struct Xattrs {
+    /// Those that travel.
+    pub user: UserXattrs,
+    /// There are others that say something about the file, and not about this machine: access lists, capabilities and the like.
+    pub others: bool,
+}
+
+/// The extended attributes of a directory.
 pub fn xattrs(path: &Path) -> io::Result<Xattrs> {
     user_xattrs(|list| rustix::fs::listxattr(path, list), |name, value| rustix::fs::getxattr(path, name, value))
 }
@@ -144,18 +210,24 @@ fn user_xattrs(
             let len = list(&mut large)?;
             &large[..len]
         }
-        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Xattrs::default()),
         Err(e) => return Err(e.into()),
     };
+    // Labels of SELinux and hashes of IMA are given by the machine on which a file lies.
+    let own = |name: &[u8]| {
+        name.starts_with(b"security.selinux") || name.starts_with(b"security.ima") || name.starts_with(b"security.evm")
+    };
     let mut found = Vec::new();
-    for name in names.split(|b| *b == 0).filter(|n| n.starts_with(b"user.")) {
+    let (user, others): (Vec<&[u8]>, Vec<&[u8]>) =
+        names.split(|b| *b == 0).filter(|n| !n.is_empty()).partition(|n| n.starts_with(b"user."));
+    for name in user {
         let mut value = vec![0u8; MOST_OF_XATTRS];
         let len = get(&CString::new(name)?, &mut value)?;
         value.truncate(len);
         found.push((name.to_vec(), value));
     }
     found.sort();
-    Ok(found)
+    Ok(Xattrs { user: found, others: others.iter().any(|name| !own(name)) })
 }
 
 /// The names in a directory, sorted by their bytes.

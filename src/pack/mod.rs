@@ -9,10 +9,12 @@ mod directories;
 mod finished_groups;
 mod metadata;
 mod next_drives;
+mod noticed;
 mod packing;
 mod part;
 mod plan;
 mod read_back;
+mod roots;
 mod rows_out;
 mod seal_segments;
 mod sign;
@@ -23,11 +25,13 @@ mod volumes;
 mod walk;
 mod writers;
 
+pub use noticed::{LeftOut, Noted};
 pub use plan::{Request, survives_as_placed};
 pub use source::Source;
-pub use walk::{Links, walk};
+pub use walk::{Links, Walk, walk};
 
 pub(crate) use directories::{is_on, remove_from};
+pub(crate) use noticed::Noticed;
 pub(crate) use part::{Export, WrittenPart};
 pub(crate) use plan::{PER_FILE, Plan, cannot_hold, plan, survives};
 pub(crate) use sign::{errands as signing_errands, load as load_signing_key};
@@ -75,6 +79,7 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     files.insert(names::INVENTORY.into(), export.write_inventory(&dirs, &packed.frames)?);
     export.write_aids(&dirs, &mut files)?;
     let manifest = export.manifest(packed.groups, files, last);
+    export.check(&manifest, &packed.frames)?;
     metadata::write_b3sums(&dirs, |drive| manifest.b3sums(drive))?;
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;

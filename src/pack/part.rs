@@ -6,7 +6,7 @@ use crate::format::header::Header;
 use crate::format::inventory::{self, Head};
 use crate::format::manifest::{Group, Listed, Manifest, set_dir_name};
 use crate::format::signature::{SigningKey, public_line};
-use crate::format::{FORMAT, names, parse_id, recovery};
+use crate::format::{FORMAT, FormatError, names, parse_id, recovery};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
@@ -22,7 +22,7 @@ use crate::pack::state::{Begun, State, Unfinished};
 use crate::pack::volumes::pack;
 use crate::pack::writers::{Known, Packed};
 use crate::progress::Progress;
-use crate::set::Origin;
+use crate::set::{Origin, agree};
 use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
 use base64::Engine as _;
@@ -82,6 +82,11 @@ pub struct WrittenPart {
     pub origin: Option<Origin>,
     /// Bytes of the signature.
     pub signature: u64,
+}
+
+/// A set that nobody could import must not be signed.
+fn breaks_itself(why: &FormatError) -> Error {
+    Error::Internal(format!("the set would break its own format, and was not signed: {why}"))
 }
 
 impl Export {
@@ -189,20 +194,42 @@ impl Export {
     }
 
     pub(super) fn write_inventory(&self, dirs: &SetDirs, frames: &[u32]) -> Result<Listed> {
-        let entries = self.source.entries();
-        let head = Head {
+        let (entries, head) = (self.source.entries(), self.head(frames));
+        let plan = &self.begun.plan;
+        let mut reader = inventory::Reader::checking(plan.k, plan.volume_bytes);
+        let mut refused = None;
+        let lines = inventory::lines(&head, entries, frames, plan.k, plan.volume_bytes).inspect(|line| {
+            if refused.is_none() {
+                refused = reader.line(line).err();
+            }
+        });
+        let listed = metadata::write_inventory(dirs, lines, &self.to)?;
+        match refused.or_else(|| reader.finish().err()) {
+            None => Ok(listed),
+            Some(why) => Err(breaks_itself(&why)),
+        }
+    }
+
+    /// Whether manifest and inventory agree as a reader wants them to, before the one is signed.
+    pub(super) fn check(&self, manifest: &Manifest, frames: &[u32]) -> Result<()> {
+        let plan = &self.begun.plan;
+        let places: Vec<_> = inventory::places(frames, plan.k, plan.volume_bytes).collect();
+        let read = Manifest::parse(&manifest.encode()).map(drop);
+        read.and_then(|()| agree(manifest, &self.head(frames), self.source.entries(), &places))
+            .map_err(|why| breaks_itself(&why))
+    }
+
+    fn head(&self, frames: &[u32]) -> Head {
+        Head {
             inventory: FORMAT.into(),
             set: self.begun.set.clone(),
             part: self.at.part,
             signer: public_line(&self.key.public()),
             tar_bytes: self.source.tar_bytes(),
-            entries: entries.len() as u64,
+            entries: self.source.entries().len() as u64,
             first: self.at.first,
             segments: frames.len() as u64,
-        };
-        let plan = &self.begun.plan;
-        let lines = inventory::lines(&head, entries, frames, plan.k, plan.volume_bytes);
-        metadata::write_inventory(dirs, lines, &self.to)
+        }
     }
 
     /// What helps to read the set, and what nothing in it depends on.

@@ -13,6 +13,8 @@ const LONGEST: u64 = 64 << 10;
 const PROBE: &str = "ckvault-probe";
 /// How often a security key is asked.
 const TOUCHES: usize = 5;
+/// How often a passphrase may be wrong.
+const TRIES: usize = 3;
 
 /// Loads the signing key; asks for its passphrase if it has one.
 pub fn load(disk: &Disk, path: &Path, ask: &impl Ask, progress: &dyn Progress) -> Result<SigningKey> {
@@ -48,9 +50,15 @@ pub fn load(disk: &Disk, path: &Path, ask: &impl Ask, progress: &dyn Progress) -
             "run ckvault in a terminal, or use a key without one",
         )
     };
-    let passphrase = ask.passphrase(&prompt).ok_or_else(nobody)?;
-    key.decrypt(&passphrase)
-        .map_err(|_| Error::usage(format!("that is not the passphrase of {}", path.display()), "try again"))
+    for tries in 1..=TRIES {
+        if let Ok(opened) = key.decrypt(&ask.passphrase(&prompt).ok_or_else(nobody)?) {
+            return Ok(opened);
+        }
+        if tries < TRIES {
+            ask.tell(&format!("that is not the passphrase of {}", path.display()));
+        }
+    }
+    Err(Error::usage(format!("that is not the passphrase of {}", path.display()), "run the command again"))
 }
 
 /// Signs a manifest. A security key signs through `ssh-keygen`, which speaks to it and asks for the touch.

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind};
-use crate::media::disk::Disk;
+use crate::media::disk::{Disk, Opened};
 use crate::media::tree;
-use crate::pack::walk::Walked;
+use crate::pack::walk::{Walked, changed, untold};
 use crate::stages::filehash::Stretch;
 use crate::stages::tar::{self, Piece};
 use std::path::Path;
@@ -93,16 +93,27 @@ impl Source {
         for (from, len) in tar::file_ranges(entry, offset, buffer.len()) {
             let read = file.read_up_to(&mut buffer[at..at + len], from).map_err(Error::io("read", &path))?;
             if read < len {
-                return Err(changed(&path));
+                let same = self.is_still(index, &file, &path)?;
+                return Err(if same { untold(&path, entry.size()) } else { changed(&path) });
             }
             at += len;
         }
+        // The last piece ends where the file does.
+        let ends = offset + buffer.len() as u64 == entry.stored();
+        let more = ends && file.read_up_to(&mut [0], entry.size()).map_err(Error::io("read", &path))? > 0;
         // After reading: what was read up to now is then what the walk saw.
-        let stamp = tree::Stamp::of(&file.metadata().map_err(Error::io("read", &path))?);
-        if stamp != self.walked.stamps[index] {
+        if !self.is_still(index, &file, &path)? {
             return Err(changed(&path));
         }
+        if more {
+            return Err(untold(&path, entry.size()));
+        }
         Ok(Stretch::new(index, entry.stored(), offset, buffer))
+    }
+
+    fn is_still(&self, index: usize, file: &Opened, path: &Path) -> Result<bool> {
+        let now = tree::Stamp::of(&file.metadata().map_err(Error::io("read", path))?);
+        Ok(self.walked.stamps[index].is_still(&now, || tree::keeps_inodes(path)))
     }
 
     /// Whether every entry is still what the walk saw: a directory that has gained or lost a name has another time.
@@ -113,14 +124,11 @@ impl Source {
                 Kind::Symlink { .. } => std::fs::symlink_metadata(&path),
                 _ => std::fs::metadata(&path),
             };
-            if tree::Stamp::of(&meta.map_err(|_| changed(&path))?) != *stamp {
+            let now = tree::Stamp::of(&meta.map_err(|_| changed(&path))?);
+            if !stamp.is_still(&now, || tree::keeps_inodes(path.parent().unwrap_or(&path))) {
                 return Err(changed(&path));
             }
         }
         Ok(())
     }
-}
-
-fn changed(path: &Path) -> Error {
-    Error::source(format!("{} changed while it was read", path.display()), "export again when nothing writes to it")
 }

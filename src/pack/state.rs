@@ -51,6 +51,15 @@ pub struct Begun {
     pub links: Links,
     /// Whether special files were left out.
     pub skip_special: bool,
+    /// Patterns of what was left out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Whether the contents of caches were left out.
+    #[serde(default)]
+    pub exclude_caches: bool,
+    /// The time of the source, if it is a mount point, whose time may be another with every mount.
+    #[serde(default)]
+    pub root_mtime: Option<(i64, u32)>,
     /// Whether everything is read back.
     pub read_back: bool,
     /// The program that travels with it, if one does.

@@ -46,6 +46,8 @@ pub struct Restored {
     pub ending: Ending,
     /// How much is.
     pub placed: Placed,
+    /// Entries that `--only` did not name, but that links which it named lead to.
+    pub taken_along: u64,
     /// Blocks that were reconstructed on the way.
     pub repaired: u64,
     /// Blocks that drives could not read, by the number of the drive.
@@ -107,9 +109,10 @@ impl Job<'_> {
         let Restore { set, contents, placer, tally, repaired, read_errors, .. } = restore;
         // FUSE keeps a file that is open when it is removed, and with it its directory.
         drop(tally);
+        let taken_along = placer.wanted().taken_along;
         let left = self.commit(&contents, placer.wanted(), &ending)?;
         let lost_attributes = self.staging.attributes_lost();
-        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes, left })
+        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left })
     }
 
     /// The end of an import that was stopped when everything was placed and proven.
@@ -120,7 +123,8 @@ impl Job<'_> {
         let left = self.commit(contents, wanted, &ending)?;
         let placed = wanted.whole(contents, &ending);
         let (repaired, read_errors, lost_attributes) = (0, BTreeMap::new(), self.staging.attributes_lost());
-        Ok(Restored { set, ending, placed, repaired, read_errors, lost_attributes, left })
+        let taken_along = wanted.taken_along;
+        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left })
     }
 
     fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<Option<PathBuf>> {

@@ -10,8 +10,6 @@ mod link_copies;
 mod missing;
 mod next_drive;
 mod open_segments;
-mod paths;
-mod patterns;
 mod place;
 mod placed;
 mod reread;
@@ -24,26 +22,21 @@ mod target;
 pub use journal::Leftovers;
 pub use selection::{Links, choose};
 
-/// For benchmarks and fuzzers.
-#[doc(hidden)]
-pub use paths::check as check_paths;
-
 pub(crate) use job::{Request, Restored};
 pub(crate) use next_drive::port;
 pub(crate) use salvage::Broken;
 
 use crate::error::{Error, Result};
-use crate::format::inventory::Name;
+use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::claim::Claim;
 use crate::media::staging::is_reserved;
 use crate::progress::{Ask, Progress};
-use crate::set::{Contents, Set};
+use crate::set::{Contents, Patterns, Set, check_paths};
 use job::Job;
 use journal::Header;
 use next_drive::Changer;
-use patterns::{globs, matches};
 use rounds::Patience;
-use selection::{Copies, Fate, Wanted};
+use selection::{Copies, Fate, Wanted, choose_with_targets};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -85,23 +78,46 @@ pub(crate) fn restore(
 
 /// Which entries are placed, and how; refuses a set with paths or links that may not be.
 fn wanted(request: &Request, set: &Set, contents: &Contents) -> Result<Wanted> {
-    let only = globs(request.only)?;
-    let only = only.as_ref();
-    let mut fate = choose(&contents.entries, |path| only.is_none_or(|g| matches(g, path)));
+    let only = Patterns::new(request.only)?;
+    let (mut fate, taken_along) = match &only {
+        None => (choose(&contents.entries, |_| true), 0),
+        Some(only) => chosen(&contents.entries, only, request.links)?,
+    };
     let judged = |i: usize| request.links == Links::Refuse && fate[i] != Fate::Skip;
     let id = &set.manifest().set[..8];
-    paths::check(&contents.entries, |name| is_reserved(name, id), judged)?;
-    if only.is_some() && fate.iter().all(|f| *f == Fate::Skip) {
-        return Err(Error::usage(
-            format!("nothing in the set matches {}", request.only.join(", ")),
-            "`ckvault list` shows what is inside; * matches / too",
-        ));
-    }
+    check_paths(&contents.entries, |name| is_reserved(name, id), judged)?;
     let copies = match request.links {
         Links::Copy => link_copies::plan(&contents.entries, &mut fate)?,
         _ => Copies::default(),
     };
-    Ok(Wanted { fate, copies })
+    Ok(Wanted { fate, copies, taken_along })
+}
+
+/// What `--only` names, and what links among that lead to. Every pattern must match something, and there must be a file.
+fn chosen(entries: &[Entry], only: &Patterns, links: Links) -> Result<(Vec<Fate>, u64)> {
+    let fate = match links {
+        // What links lead to is placed in their stead.
+        Links::Copy => choose(entries, |path| only.matches(path)),
+        Links::Refuse | Links::Keep => choose_with_targets(entries, |path| only.matches(path)),
+    };
+    let unmatched = only.unmatched();
+    if !unmatched.is_empty() {
+        return Err(Error::usage(
+            format!("nothing in the set matches {}", unmatched.join(", ")),
+            "`ckvault list` shows what is inside; * matches / too",
+        ));
+    }
+    let is_file = |e: &Entry| matches!(e.kind, Kind::File { .. } | Kind::Hardlink { .. } | Kind::Symlink { .. });
+    if !fate.iter().zip(entries).any(|(fate, entry)| *fate != Fate::Skip && is_file(entry)) {
+        return Err(Error::usage(
+            "what --only names are directories without any file",
+            "`ckvault list` shows what is inside; a pattern that matches a directory matches what is in it",
+        ));
+    }
+    let beyond =
+        |(fate, entry): &(&Fate, &Entry)| **fate != Fate::Skip && entry.kind != Kind::Dir && !only.matches(&entry.path);
+    let taken_along = fate.iter().zip(entries).filter(beyond).count() as u64;
+    Ok((fate, taken_along))
 }
 
 fn header(request: &Request, set: &Set, contents: &Contents, target: &Path) -> Header {

@@ -59,7 +59,7 @@ fn extend(stretches: &mut Vec<Stretch>, next: Stretch) {
 impl Ending {
     /// What the end is if these segments are never placed.
     pub fn new(contents: &Contents, wanted: &Wanted, undone: &[u64]) -> Ending {
-        let Wanted { fate, copies } = wanted;
+        let Wanted { fate, copies, .. } = wanted;
         let missing = missing(contents, undone);
         let mut ending = Ending::default();
         if missing.is_empty() {
@@ -225,7 +225,7 @@ mod tests {
         let s = u64::from(SEGMENT);
         let contents = contents(&[("a", 3 * s), ("a.INCOMPLETE", 10), ("b", 10), ("c", s)]);
         let copies = Copies { dirs: vec![], files: vec![Copy { path: Name::new(b"l"), of: 0 }] };
-        let wanted = Wanted { fate: vec![Fate::Make; 4], copies };
+        let wanted = Wanted { fate: vec![Fate::Make; 4], copies, taken_along: 0 };
         let whole = Ending::new(&contents, &wanted, &[]);
         assert_eq!(whole.broken().count(), 0);
         let ending = Ending::new(&contents, &wanted, &[1, 2]);
@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn long_names_are_cut_to_make_room() {
         let contents = contents(&[(&"n".repeat(255), 1 << 20)]);
-        let ending = Ending::new(&contents, &Wanted { fate: vec![Fate::Make], copies: Copies::default() }, &[3]);
+        let ending =
+            Ending::new(&contents, &Wanted { fate: vec![Fate::Make], copies: Copies::default(), taken_along: 0 }, &[3]);
         let (_, Broken::Incomplete { written_as, .. }) = ending.broken().next().unwrap() else { panic!() };
         assert!(written_as.0.len() == 255 && written_as.0.ends_with(b".incomplete"));
     }

@@ -2,8 +2,9 @@
 
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::Own;
-use crate::set::Contents;
+use crate::set::{Contents, Ways};
 use crate::stages::tar;
+use std::collections::BTreeMap;
 
 /// What becomes of symbolic and hard links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +25,8 @@ pub struct Wanted {
     pub fate: Vec<Fate>,
     /// What is placed once more instead of links.
     pub copies: Copies,
+    /// Entries that nobody asked for, but that links among those lead to.
+    pub taken_along: u64,
 }
 
 /// A file or directory that is placed once more.
@@ -136,6 +139,28 @@ pub fn choose(entries: &[Entry], wanted: impl Fn(&Name) -> bool) -> Vec<Fate> {
     fate
 }
 
+/// The same, and with them what the symbolic links among them lead to inside of the set: without it they would dangle.
+pub fn choose_with_targets(entries: &[Entry], wanted: impl Fn(&Name) -> bool) -> Vec<Fate> {
+    let by_path: BTreeMap<&[u8], usize> = entries.iter().enumerate().map(|(i, e)| (&e.path.0[..], i)).collect();
+    let mut taken: Vec<bool> = entries.iter().map(|e| wanted(&e.path)).collect();
+    let mut ways = Ways::new(entries);
+    let is_link = |i: usize| matches!(entries[i].kind, Kind::Symlink { .. });
+    let mut links: Vec<usize> = (0..entries.len()).filter(|i| taken[*i] && is_link(*i)).collect();
+    while let Some(link) = links.pop() {
+        for path in ways.follow(&entries[link].path.0) {
+            let inside = [&path[..], b"/"].concat();
+            let beneath = by_path.range(&inside[..]..).take_while(|(p, _)| p.starts_with(&inside)).map(|(_, i)| *i);
+            let own = by_path.get(&path[..]).copied().filter(|i| !entries[*i].path.0.is_empty());
+            for i in own.into_iter().chain(beneath.filter(|_| own.is_some())) {
+                if !std::mem::replace(&mut taken[i], true) && is_link(i) {
+                    links.push(i);
+                }
+            }
+        }
+    }
+    choose(entries, |path| by_path.get(&path.0[..]).is_some_and(|i| taken[*i]))
+}
+
 fn mark_parents(fate: &mut [Fate], index: &std::collections::HashMap<&Name, usize>, path: &Name) {
     let mut end = path.0.len();
     while let Some(slash) = path.0[..end].iter().rposition(|b| *b == b'/') {
@@ -159,6 +184,37 @@ mod tests {
 
     fn entry(path: &str, kind: Kind) -> Entry {
         Entry { path: Name::new(path.as_bytes()), kind, mode: 0, mtime: (0, 0), xattrs: vec![], offset: 0 }
+    }
+
+    #[test]
+    fn chosen_links_bring_along_what_they_lead_to() {
+        let file = || Kind::File { size: 1, extents: None, blake3: None };
+        let link = |target: &str| Kind::Symlink { target: Name::new(target.as_bytes()) };
+        let entries = [
+            entry("", Kind::Dir),
+            entry("blobs", Kind::Dir),
+            entry("blobs/aa", file()),
+            entry("blobs/bb", file()),
+            entry("dir", Kind::Dir),
+            entry("dir/in", link("../other")),
+            entry("other", file()),
+            entry("snap", Kind::Dir),
+            entry("snap/a", link("../blobs/aa")),
+            entry("snap/d", link("via")),
+            entry("snap/out", link("/etc")),
+            entry("snap/loop", link("loop")),
+            entry("snap/via", link("../dir")),
+        ];
+        let chosen = |only: &str| {
+            let fate = choose_with_targets(&entries, |p| p.0.starts_with(only.as_bytes()));
+            let made = fate.iter().zip(&entries).filter(|(f, _)| **f != Fate::Skip);
+            made.map(|(_, e)| String::from_utf8_lossy(&e.path.0).into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(chosen("snap/a"), " blobs blobs/aa snap snap/a");
+        assert_eq!(chosen("snap/d"), " dir dir/in other snap snap/d snap/via");
+        assert_eq!(chosen("snap/out"), " snap snap/out");
+        assert_eq!(chosen("snap/loop"), " snap snap/loop");
+        assert_eq!(chosen("blobs/b"), " blobs blobs/bb");
     }
 
     #[test]

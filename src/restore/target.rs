@@ -3,9 +3,8 @@
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::Staging;
-use crate::restore::paths;
 use crate::restore::selection::{Fate, Links, Wanted};
-use crate::set::Contents;
+use crate::set::{Contents, check_folded, check_folded_links};
 use crate::text::listing;
 
 /// Refuses what the file system of the target does not take, before anything is placed.
@@ -24,9 +23,9 @@ pub fn check_target(
             .filter(|(_, f)| **f != Fate::Skip)
             .map(|(e, _)| e.clone())
             .collect();
-        paths::check_folded(&chosen)?;
+        check_folded(&chosen)?;
         if links == Links::Refuse {
-            paths::check_folded_links(&chosen)?;
+            check_folded_links(&chosen)?;
         }
     }
     check_links(contents, wanted, staging)?;

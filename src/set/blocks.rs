@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks};
 use crate::format::manifest::{Volume, volume_name};
 use crate::format::names;
+use crate::media::process::open_files;
 use crate::set::block_set::Bits;
 use crate::set::mended::Recent;
 use crate::set::pages::Pages;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes that a reconstruction holds at a time, over all volumes.
 const REPAIR: usize = 16 << 20;
-/// Open files that are kept.
+/// Open files that are kept, at most; never more than a third of those that the process may have.
 const MOST_FILES: usize = 512;
 
 /// The files of a volume.
@@ -28,12 +29,20 @@ pub(crate) type Sources = Vec<Arc<Source>>;
 pub struct Blocks<'a> {
     pub(crate) set: &'a Part,
     pub(crate) codec: Codec,
-    files: Mutex<HashMap<At, Sources>>,
+    files: Mutex<Kept>,
+    most_files: usize,
     pub(crate) pages: Pages,
     pub(crate) recent: Recent,
     repaired: Mutex<HashMap<At, Bits>>,
     /// A volume here that is of another set or part, and which one, once somebody has looked.
     pub(super) foreign: OnceLock<Option<(String, String)>>,
+}
+
+/// Files that are kept open, and how many.
+#[derive(Default)]
+struct Kept {
+    of: HashMap<At, Sources>,
+    count: usize,
 }
 
 /// What was found of a block, the best first.
@@ -57,6 +66,7 @@ impl<'a> Blocks<'a> {
             set,
             codec: Codec::new(first.k, first.m)?,
             files: Mutex::default(),
+            most_files: (open_files() / 3).clamp(1, MOST_FILES),
             pages: Pages::new(&set.manifest, hash_files.filter(|at| at.dir.has_file(&at.name)).collect()),
             recent: Recent::default(),
             repaired: Mutex::default(),
@@ -100,21 +110,22 @@ impl<'a> Blocks<'a> {
 
     /// The files of a volume that are here and can be opened; there should be one.
     pub fn files(&self, at: At) -> Sources {
-        let mut files = lock(&self.files);
-        if files.len() >= MOST_FILES {
-            files.clear();
-        }
-        let open = || {
+        let mut kept = lock(&self.files);
+        if !kept.of.contains_key(&at) {
             let files = self.set.volume_files(at.group, at.index);
-            files.iter().filter_map(|at| self.set.source(at)).map(Arc::new).collect()
-        };
-        let known = files.entry(at).or_insert_with(open);
-        known.iter().filter(|source| !self.set.is_gone(&source.at.dir)).cloned().collect()
+            if kept.count + files.len() > self.most_files {
+                *kept = Kept::default();
+            }
+            let opened: Sources = files.iter().filter_map(|at| self.set.source(at)).map(Arc::new).collect();
+            kept.count += opened.len();
+            kept.of.insert(at, opened);
+        }
+        kept.of[&at].iter().filter(|source| !self.set.is_gone(&source.at.dir)).cloned().collect()
     }
 
     /// Forgets which files there are: some have been replaced.
     pub fn forget_files(&self) {
-        lock(&self.files).clear();
+        *lock(&self.files) = Kept::default();
     }
 
     /// Reads blocks `range` of a volume into `out`, each from whichever of `sources` has it, and says what it is.

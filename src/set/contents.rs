@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::hashes::BLOCK;
-use crate::format::inventory::{Entry, Inventory, Kind, LONGEST_LINE, Reader, places};
+use crate::format::inventory::{Entry, Head, Inventory, Kind, LONGEST_LINE, Reader, places};
+use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
@@ -223,19 +224,20 @@ fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
         ));
     }
     let places: Vec<Place> = places(&inventory.frames, part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
-    check_volumes(part, &places).and_then(|()| check_segments(part, inventory)).map_err(breaks(names::INVENTORY))?;
+    agree(&part.manifest, head, &inventory.entries, &places).map_err(breaks(names::INVENTORY))?;
     Ok((head.first, places))
 }
 
-fn check_segments(part: &Part, inventory: &Inventory) -> Result<(), FormatError> {
-    let (head, manifest) = (&inventory.head, &part.manifest);
-    tar::check_layout(&inventory.entries, head.tar_bytes)?;
+/// Whether manifest and inventory of a part say the same of its volumes, segments and hashes.
+pub fn agree(manifest: &Manifest, head: &Head, entries: &[Entry], places: &[Place]) -> Result<(), FormatError> {
+    check_volumes(manifest, places)?;
+    tar::check_layout(entries, head.tar_bytes)?;
     let (end, all) = (head.first + head.segments, head.tar_bytes.div_ceil(manifest.segment_bytes.into()));
     if (head.first == 0) != (manifest.part == 1) || end > all || (end == all) != manifest.last {
         return Err(FormatError::Contradiction("the segments do not fit the tar stream".into()));
     }
     let known_until = end * u64::from(manifest.segment_bytes);
-    for entry in &inventory.entries {
+    for entry in entries {
         let ends = entry.offset + tar::header_len(entry) + entry.stored();
         if let Kind::File { blake3, .. } = &entry.kind
             && blake3.is_some() != (entry.stored() == 0 || ends <= known_until)
@@ -247,8 +249,7 @@ fn check_segments(part: &Part, inventory: &Inventory) -> Result<(), FormatError>
     Ok(())
 }
 
-fn check_volumes(part: &Part, places: &[Place]) -> Result<(), FormatError> {
-    let manifest = &part.manifest;
+fn check_volumes(manifest: &Manifest, places: &[Place]) -> Result<(), FormatError> {
     let mut lengths: HashMap<(u32, u16), u64> = HashMap::new();
     for place in places {
         *lengths.entry((place.group, place.volume)).or_insert(BLOCK as u64) += u64::from(place.bytes);

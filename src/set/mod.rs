@@ -15,6 +15,8 @@ mod metadata_copies;
 mod opened;
 mod pages;
 mod part;
+mod paths;
+mod patterns;
 mod place;
 mod program;
 mod proven_pages;
@@ -27,13 +29,19 @@ mod trusted_manifest;
 
 pub use place::Where;
 
+/// For benchmarks and fuzzers.
+#[doc(hidden)]
+pub use paths::check as check_paths;
+
 pub(crate) use block_set::Bits;
 pub(crate) use blocks::{Blocks, Seen, bad_runs};
-pub(crate) use contents::{Contents, read_contents};
+pub(crate) use contents::{Contents, agree, read_contents};
 pub(crate) use entry_key::fixed;
 pub(crate) use foreign::{foreign, header_of, is_of_set};
 pub(crate) use opened::Set;
 pub(crate) use part::{At, Part, name_drives};
+pub(crate) use paths::{Ways, check_folded, check_folded_links, leaving};
+pub(crate) use patterns::Patterns;
 pub(crate) use program::{own_program, pass_on_program, program_to_travel};
 pub(crate) use readback::{Origin, compare};
 pub(crate) use reading::Source;

@@ -6,6 +6,16 @@ use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Opened, is_failure};
 use crate::media::drive;
 use crate::set::part::Part;
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// How often opening is tried again when the process, or the system, has too many files open.
+const ATTEMPTS: usize = 500;
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+fn is_exhausted(error: &std::io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
 
 /// A file of a set that has been opened.
 #[derive(Debug)]
@@ -110,15 +120,20 @@ impl Part {
         if self.is_gone(&at.dir) {
             return None;
         }
-        match at.open() {
-            Ok(file) => Some(Source { at: at.clone(), file }),
-            Err(e) => {
-                if is_failure(&e) {
-                    self.note_failure(at, 0);
+        for _ in 0..ATTEMPTS {
+            match at.open() {
+                Ok(file) => return Some(Source { at: at.clone(), file }),
+                // That nothing more can be opened says nothing about the file: others are closed soon.
+                Err(e) if is_exhausted(&e) => std::thread::sleep(A_MOMENT),
+                Err(e) => {
+                    if is_failure(&e) {
+                        self.note_failure(at, 0);
+                    }
+                    return None;
                 }
-                None
             }
         }
+        None
     }
 
     fn note_failure(&self, file: &Location, block: u64) {

@@ -60,9 +60,12 @@ impl Verb {
             _ => None,
         }
     }
-}
 
-impl Verb {
+    /// Whether a reader of what it prints may have enough at any time.
+    pub fn may_be_cut(&self) -> bool {
+        matches!(self, Verb::List(_) | Verb::Inspect(_))
+    }
+
     /// Whether it leaves everything as it is.
     pub fn only_reads(&self) -> bool {
         matches!(self, Verb::Verify(_) | Verb::List(_) | Verb::Inspect(_))
@@ -116,8 +119,14 @@ pub struct Export {
     /// Leave out fifos, sockets and devices instead of stopping
     #[arg(long)]
     skip_special: bool,
+    /// Leave out what matches: * matches / too, and a directory stands for all that is in it
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Leave out what is in directories that have a CACHEDIR.TAG
+    #[arg(long)]
+    exclude_caches: bool,
     /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool only if they have moved
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "no_read_back", "discard", "dry_run"])]
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "exclude", "exclude_caches", "no_read_back", "discard", "dry_run"])]
     resume: Option<Option<String>>,
     /// Remove what an interrupted export left on these drives, and begin anew
     #[arg(long)]

@@ -17,25 +17,72 @@ use outside::Outside;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 const INTERRUPTED: i32 = 130;
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     ckvault::media::process::harden();
+    ckvault::media::process::raise_open_files();
+    // Whoever wants JSON gets it for errors too, of the command line itself among them.
+    let json = std::env::args_os().skip(1).any(|argument| argument == "--json");
     if let Err(error) = ckvault::media::processor::check().and_then(|()| cli::refuse_secrets(std::env::args_os())) {
-        ui::complain(&error);
-        return ExitCode::from(error.exit_code());
+        return failed(&error, json);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(stopped) => return not_run(&stopped, json),
+    };
     let outside = Outside::new(cli.verbose, cli.verb.next_drive_command());
-    let only_reads = cli.verb.only_reads();
-    let ended = listen(only_reads).and_then(|stop| run(cli.verb, &outside, &ui::Bars::new(stop)));
+    let (only_reads, may_be_cut) = (cli.verb.only_reads(), cli.verb.may_be_cut());
+    let stop = match listen(only_reads) {
+        Ok(stop) => stop,
+        Err(error) => return failed(&error, json),
+    };
+    let person = ui::Person::new(outside.clone(), stop.clone());
+    let ended = run(cli.verb, &outside, person, &ui::Bars::new(stop.clone()));
     outside.conclude();
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
+    let ended = match ended {
+        // A question that was not answered because of a signal, for example.
+        Err(error) if stop.load(Ordering::Relaxed) && !matches!(error, Error::Left { .. }) => Err(Error::Interrupted),
+        other => other,
+    };
+    match (ended, ui::unwritten(may_be_cut)) {
+        (Ok(code), None) => code,
+        (Ok(_), Some(error)) => {
+            ui::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+        (Err(error), _) => failed(&error, json),
+    }
+}
+
+/// Says what went wrong; the exit code says so too.
+fn failed(error: &Error, json: bool) -> ExitCode {
+    ui::complain(error);
+    if json {
+        reports::json_error(error);
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// Nothing was to be run: help was asked for, or the command line is wrong.
+fn not_run(stopped: &clap::Error, json: bool) -> ExitCode {
+    let written = stopped.print().and_then(|()| std::io::Write::flush(&mut std::io::stdout()));
+    if stopped.use_stderr() {
+        if json {
+            let text = stopped.render().to_string();
+            let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+            reports::json_error(&Error::usage(message, "ckvault --help"));
+        }
+        return ExitCode::from(USAGE);
+    }
+    ui::wrote(written);
+    match ui::unwritten(true) {
+        None => ExitCode::SUCCESS,
+        Some(error) => {
             ui::complain(&error);
             ExitCode::from(error.exit_code())
         }
@@ -47,7 +94,10 @@ fn main() -> ExitCode {
 fn listen(only_reads: bool) -> Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
-    let (all, stop) = ([SIGINT, SIGTERM, SIGHUP], Arc::new(AtomicBool::new(false)));
+    // What was ignored when we were started stays so: nohup, and jobs in the background of a shell.
+    let ignored = ckvault::media::process::ignored_signals();
+    let all: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
+    let stop = Arc::new(AtomicBool::new(false));
     let failed = |e| Error::Internal(format!("signals: {e}"));
     if only_reads {
         let mut signals = Signals::new(all).map_err(failed)?;
@@ -66,9 +116,8 @@ fn listen(only_reads: bool) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn run(verb: Verb, outside: &Outside, bars: &ui::Bars) -> Result<ExitCode> {
+fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
     let (begun, disk) = (Instant::now(), outside.disk());
-    let person = ui::Person(outside.clone());
     match verb {
         Verb::Keygen(typed) => {
             let options = typed.meant()?;

@@ -6,28 +6,53 @@ use ckvault::error::Error;
 use ckvault::progress::{Ask, DriveWanted, Phase, Progress};
 use ckvault::text::{printable, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// A line of a result. Who closes the pipe (`ckvault list | head`) wants no more; that is no error.
+/// A line of a result.
 macro_rules! say {
     ($($text:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        $crate::ui::wrote(writeln!(std::io::stdout(), $($text)*));
     }};
 }
 
 /// A line for the person at the terminal.
 macro_rules! tell {
     ($($text:tt)*) => {{
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        $crate::ui::wrote(writeln!(std::io::stderr(), $($text)*));
     }};
 }
 
 pub(crate) use {say, tell};
+
+/// The first line that could not be written.
+static UNWRITTEN: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Takes note of output that could not be written.
+pub fn wrote(result: io::Result<()>) {
+    if let Err(error) = result {
+        UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Whether something could not be written: an error, unless that is because nobody reads on and `may_be_cut` short.
+pub fn unwritten(may_be_cut: bool) -> Option<Error> {
+    wrote(std::io::stdout().flush());
+    let error = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let is_cut = error.kind() == io::ErrorKind::BrokenPipe;
+    (!is_cut || !may_be_cut).then(|| {
+        Error::refused(
+            format!("what was to be printed could not be written: {error}"),
+            "what the command did was done all the same: make room, and ask again with verify, inspect or list",
+        )
+    })
+}
 
 /// Seconds between lines where there is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(10);
@@ -57,33 +82,73 @@ pub fn note(text: &str) {
 
 /// Asks on the terminal, nowhere else; for another drive it may run a command instead.
 #[derive(Clone)]
-pub struct Person(pub Outside);
+pub struct Person {
+    outside: Outside,
+    /// Set when the person has interrupted.
+    stop: Arc<AtomicBool>,
+}
+
+impl Person {
+    /// Sets `stop` when the person interrupts a question, and asks nothing more when it is set.
+    pub fn new(outside: Outside, stop: Arc<AtomicBool>) -> Person {
+        Person { outside, stop }
+    }
+
+    /// Waits for a line on the terminal, or for the signal to stop.
+    fn answer(&self) -> Option<String> {
+        const A_MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let stdin = std::io::stdin();
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut ready, Some(&A_MOMENT)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+            let mut line = String::new();
+            return stdin.read_line(&mut line).is_ok_and(|read| read > 0).then(|| line.trim().to_owned());
+        }
+        tell!();
+        None
+    }
+}
 
 impl Ask for Person {
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
-        rpassword::prompt_password(format!("{prompt}: ")).ok().map(Zeroizing::new)
+        match rpassword::prompt_password(format!("{prompt}: ")) {
+            Ok(text) => Some(Zeroizing::new(text)),
+            Err(error) => {
+                // While it reads, Ctrl-C is a character.
+                if error.kind() == io::ErrorKind::Interrupted {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+                None
+            }
+        }
     }
     fn line(&self, prompt: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        let _ = write!(std::io::stderr(), "{prompt} ");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).ok()?;
-        Some(line.trim().to_owned())
+        wrote(write!(std::io::stderr(), "{prompt} "));
+        self.answer()
     }
     fn tell(&self, message: &str) {
         tell!("ckvault: {}", printable(message.as_bytes()));
     }
     fn can_change_drives(&self) -> bool {
-        self.0.changes_drives() || std::io::stdin().is_terminal()
+        self.outside.changes_drives() || std::io::stdin().is_terminal()
     }
     fn next_drive(&self, wanted: &DriveWanted) -> bool {
         tell!("ckvault: {}", printable(wanted.message.as_bytes()));
-        let by_hand = || {
-            self.line("Press Enter when it is mounted, or type q if it will not come:").is_some_and(|a| a.is_empty())
+        let by_hand = || loop {
+            match self.line("Press Enter when it is mounted, or type q if it will not come:").as_deref() {
+                Some("") => return true,
+                Some("q" | "Q") | None => return false,
+                Some(other) => tell!("ckvault: {} is neither Enter nor q", printable(other.as_bytes())),
+            }
         };
-        self.0.change_drive(wanted).unwrap_or_else(by_hand)
+        self.outside.change_drive(wanted).unwrap_or_else(by_hand)
     }
 }
 

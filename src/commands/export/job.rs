@@ -4,11 +4,13 @@ use super::options::Options;
 use super::report::{self, Report, Totals};
 use crate::error::{Error, Result};
 use crate::format::inventory::{self, Entry, Kind};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::program::Program;
-use crate::pack::{self, Export, Links, PER_FILE, Walked, signing_errands, walk};
+use crate::pack::{self, Export, PER_FILE, Walk, Walked, signing_errands, walk};
 use crate::progress::{Ask, Progress};
+use crate::set::check_paths;
 use crate::stages::tar;
 use std::path::{Path, PathBuf};
 
@@ -49,10 +51,21 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
 }
 
 /// The sources as they are, laid out as a stream; and its length.
-pub fn survey(disk: &Disk, sources: &[PathBuf], links: Links, skip_special: bool) -> Result<(Walked, u64)> {
-    let mut walked = walk(disk, sources, links, skip_special)?;
+pub fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk) -> Result<(Walked, u64)> {
+    let mut walked = walk(disk, sources, how)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
+    // Nothing is written that no importer would read.
+    let cannot = |why: String| Error::source(why, "leave it out with --exclude, or rename it");
+    inventory::check(&walked.entries)
+        .map_err(|e| cannot(format!("the sources cannot be exported as they are: {e}")))?;
+    check_paths(&walked.entries, |_| false, |_| false).map_err(|e| cannot(e.to_string()))?;
     Ok((walked, tar_bytes))
+}
+
+/// The directories that belong to the export itself: its drives, and its state.
+pub fn own(drives: &[Dir], state: Option<&Dir>) -> Vec<(u64, u64)> {
+    let identity = |dir: &Dir| dir.metadata().ok().map(|stat| (stat.st_dev, stat.st_ino));
+    drives.iter().chain(state).filter_map(identity).collect()
 }
 
 /// An upper bound for the inventory, which is compressed, and for what lies beside it.

@@ -15,13 +15,15 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::guarded;
-use crate::pack::{Begun, Export, Plan, Request, Source, State, Walked, cannot_hold, load_signing_key, plan, snapshot};
+use crate::pack::{
+    Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, load_signing_key, plan, snapshot,
+};
 use crate::progress::{Ask, Progress};
 use crate::set::program_to_travel;
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::recipients::Recipients;
 use base64::Engine as _;
-use job::{check_inventory, finish, metadata_estimate, survey};
+use job::{check_inventory, finish, metadata_estimate, own, survey};
 use report::Totals;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +50,22 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let open = |path: &PathBuf| drive::open(&options.disk, &absolute(path)?);
     let held = options.drives.iter().map(open).collect::<Result<Vec<Dir>>>()?;
     check_destinations(&options.disk, &options.sources, &held)?;
-    let (walked, tar_bytes) = survey(&options.disk, &options.sources, options.links, options.skip_special)?;
+    // There before the sources are looked at, in which it may lie.
+    let state_dir = match options.dry_run {
+        true => None,
+        false => Some(
+            Dir::given_or_made_private(&Disk::default(), &options.state_dir)
+                .map_err(Error::io("create", &options.state_dir))?,
+        ),
+    };
+    let how = Walk {
+        links: options.links,
+        skip_special: options.skip_special,
+        exclude: options.exclude.clone(),
+        exclude_caches: options.exclude_caches,
+        own: own(&held, state_dir.as_ref()),
+    };
+    let (walked, tar_bytes) = survey(&options.disk, &options.sources, &how)?;
     if !options.dry_run {
         resume::clear_the_way(options, &held)?;
     }
@@ -101,6 +118,9 @@ fn begun(
         mounted: Vec::new(),
         links: options.links,
         skip_special: options.skip_special,
+        exclude: options.exclude.clone(),
+        exclude_caches: options.exclude_caches,
+        root_mtime: walked.changing_root().then(|| walked.entries[0].mtime),
         read_back: options.read_back,
         program: options.program.as_ref().map(absolute).transpose()?,
         plan: plan.clone(),
@@ -129,9 +149,10 @@ fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[Dir]) -> Resul
     let mut seen = Vec::new();
     for dir in drives {
         let (path, resolved, identity) = (dir.path(), dir.real_path(), dir.identity().ok());
-        if sources.iter().any(|s| resolved.starts_with(s)) {
+        // What lies in a source is left out of it.
+        if sources.contains(&resolved) {
             return Err(Error::usage(
-                format!("the destination {} lies in what is exported", path.display()),
+                format!("the destination {} is what is exported", path.display()),
                 "export to a directory outside of the source, or name the sources",
             ));
         }

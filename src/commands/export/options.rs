@@ -27,6 +27,10 @@ pub struct Options {
     pub links: Links,
     /// Leave out fifos, sockets and devices.
     pub skip_special: bool,
+    /// Leave out what matches one of these patterns.
+    pub exclude: Vec<String>,
+    /// Leave out what is in directories that are marked as caches.
+    pub exclude_caches: bool,
     /// Read everything back after writing.
     pub read_back: bool,
     /// The program that is to travel with the set; on resuming, only if it is not where it was.

@@ -4,7 +4,7 @@ use super::options::Options;
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::drive::Drive;
-use crate::pack::{Plan, Walked, WrittenPart, survives, survives_as_placed};
+use crate::pack::{LeftOut, Noted, Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
 use crate::set::Origin;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -41,8 +41,18 @@ pub struct Report {
     pub survives: String,
     /// Whether what was written was read back: `device`, `cache-possible` or `off`.
     pub read_back: &'static str,
+    /// Links that lead out of the sources and were followed.
+    pub followed: Noted,
+    /// Links that are kept and lead out of the set: whoever imports it has to allow them.
+    pub leaving: Noted,
+    /// Entries with access lists, capabilities or attributes that do not travel.
+    pub attributes: Noted,
     /// Special files that were left out.
     pub skipped: Vec<String>,
+    /// What else was left out, and why.
+    pub left_out: Vec<LeftOut>,
+    /// Patterns of `--exclude` that match nothing.
+    pub unmatched: Vec<String>,
     /// The program that travels with the set; null without one, and in a dry run.
     pub program: Option<ReportedProgram>,
 }
@@ -111,7 +121,7 @@ pub struct ReportedVolume {
 pub(super) struct Totals {
     entries: u64,
     bytes_in: u64,
-    skipped: Vec<String>,
+    noticed: Noticed,
 }
 
 impl Totals {
@@ -119,7 +129,7 @@ impl Totals {
         Totals {
             entries: walked.entries.len() as u64,
             bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
-            skipped: walked.skipped.clone(),
+            noticed: walked.noticed.clone(),
         }
     }
 }
@@ -152,7 +162,12 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         bytes_out: plan.needed.iter().sum(),
         survives: survives(plan.k, plan.m, &groups),
         read_back: "off",
-        skipped: totals.skipped,
+        followed: totals.noticed.followed,
+        leaving: totals.noticed.leaving,
+        attributes: totals.noticed.attributes,
+        skipped: totals.noticed.skipped,
+        left_out: totals.noticed.left_out,
+        unmatched: totals.noticed.unmatched,
         program: None,
     }
 }
@@ -180,7 +195,12 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
             Some(Origin::Drive) => "device",
             Some(Origin::CachePossible) => "cache-possible",
         },
-        skipped: totals.skipped,
+        followed: totals.noticed.followed,
+        leaving: totals.noticed.leaving,
+        attributes: totals.noticed.attributes,
+        skipped: totals.noticed.skipped,
+        left_out: totals.noticed.left_out,
+        unmatched: totals.noticed.unmatched,
         program: ReportedProgram::of(last),
     }
 }

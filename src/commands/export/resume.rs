@@ -1,15 +1,16 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
-use super::job::{finish, metadata_estimate, survey};
+use super::job::{finish, metadata_estimate, own, survey};
 use super::options::Options;
 use super::report::{Report, Totals};
 use crate::error::{Error, Result};
-use crate::format::inventory::Entry;
+use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
 use crate::media::dir::Dir;
+use crate::media::disk::Disk;
 use crate::pack::{
-    Begun, Export, Source, State, Unfinished, changed, is_on, load_signing_key, remove_from, unfinished,
+    Begun, Export, Source, State, Unfinished, Walk, changed, is_on, load_signing_key, remove_from, unfinished,
 };
 use crate::progress::{Ask, Progress};
 use crate::set::program_to_travel;
@@ -30,7 +31,20 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         ));
     }
     let program = begun.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
-    let (walked, tar_bytes) = survey(&options.disk, &begun.sources, begun.links, begun.skip_special)?;
+    let drives: Vec<Dir> = begun.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
+    let state_dir = Dir::given(&Disk::default(), &options.state_dir).ok();
+    let how = Walk {
+        links: begun.links,
+        skip_special: begun.skip_special,
+        exclude: begun.exclude.clone(),
+        exclude_caches: begun.exclude_caches,
+        own: own(&drives, state_dir.as_ref()),
+    };
+    drop(drives);
+    let (mut walked, tar_bytes) = survey(&options.disk, &begun.sources, &how)?;
+    if let Some(mtime) = begun.root_mtime.filter(|_| walked.changing_root()) {
+        walked.entries[0].mtime = mtime;
+    }
     check_sources(&walked.entries, &begun)?;
     let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes, program.as_ref()));
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
@@ -108,13 +122,17 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<Vec<Option<Dir>>> {
     Ok(held)
 }
 
+fn shown(name: &Name) -> String {
+    if name.0.is_empty() { ".".into() } else { name.printable() }
+}
+
 /// The sources must be what they were: half of an old checkpoint and half of a new one is none.
 fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
     let (different, gone) = changed(entries, &begun.sources_were);
     if different.is_empty() && gone == 0 {
         return Ok(());
     }
-    let mut list: String = different.iter().take(MOST_SHOWN).map(|n| format!("\n  {}", n.printable())).collect();
+    let mut list: String = different.iter().take(MOST_SHOWN).map(|n| format!("\n  {}", shown(n))).collect();
     if different.len() > MOST_SHOWN {
         list.push_str(&format!("\n  and {} more", different.len() - MOST_SHOWN));
     }

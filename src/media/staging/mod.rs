@@ -57,6 +57,11 @@ pub fn is_reserved(name: &[u8], id: &str) -> bool {
     name.starts_with(format!("{PREFIX}{id}").as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
+/// Whether a name could be that of any staging directory.
+pub fn is_staging(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
 impl Staging {
     /// Where the journal is.
     pub fn journal(&self) -> Location {

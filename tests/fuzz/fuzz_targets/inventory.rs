@@ -5,7 +5,7 @@
 
 use ckvault::format::inventory::{Inventory, Kind, Reader, lines};
 use ckvault::restore::choose;
-use ckvault::restore::check_paths;
+use ckvault::set::check_paths;
 use ckvault::stages::tar;
 use libfuzzer_sys::fuzz_target;
 

@@ -87,6 +87,8 @@ impl Export {
                 Some(LinksArg::Follow) => Links::Follow,
             },
             skip_special: self.skip_special,
+            exclude: self.exclude,
+            exclude_caches: self.exclude_caches,
             read_back: !self.no_read_back,
             program: self.with_tool,
             dry_run: self.dry_run,

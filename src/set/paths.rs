@@ -46,6 +46,13 @@ pub fn check(entries: &[Entry], reserved: impl Fn(&[u8]) -> bool, placed: impl F
     wanted.filter(|path| links.contains_key(path)).try_for_each(|path| check_link(path, &links, &mut work))
 }
 
+/// Links that leave the set, or take too long to follow: those that an importer has to allow.
+pub fn leaving(entries: &[Entry]) -> Vec<&Name> {
+    let mut ways = Ways::new(entries);
+    let links = entries.iter().filter(|e| matches!(e.kind, Kind::Symlink { .. })).map(|e| &e.path);
+    links.filter(|path| ways.follow(&path.0).is_empty()).collect()
+}
+
 /// The same rule for links on a file system that takes two spellings of a name for the same.
 pub fn check_folded_links(entries: &[Entry]) -> Result<()> {
     let fold = |name: &Name| String::from_utf8_lossy(&name.0).to_lowercase().into_bytes();
@@ -84,8 +91,39 @@ fn check_path(name: &Name, position: usize, kind: &Kind, reserved: impl Fn(&[u8]
     }
 }
 
+/// Where links lead.
+pub struct Ways<'a> {
+    links: HashMap<&'a [u8], &'a [u8]>,
+    work: u64,
+}
+
+impl<'a> Ways<'a> {
+    /// Through the links among these entries.
+    pub fn new(entries: &'a [Entry]) -> Ways<'a> {
+        let link = |e: &'a Entry| match &e.kind {
+            Kind::Symlink { target } => Some((&e.path.0[..], &target.0[..])),
+            _ => None,
+        };
+        Ways { links: entries.iter().filter_map(link).collect(), work: 0 }
+    }
+
+    /// The paths that a link leads over to its end within the set, that end the last; none if it leads out.
+    pub fn follow(&mut self, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut over = Vec::new();
+        match follow(path, &self.links, &mut self.work, &mut over) {
+            Ok(end) => over.into_iter().chain([end]).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
 /// Follows a link through the set alone; refuses it if the way leaves the set.
 fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>, work: &mut u64) -> Result<()> {
+    follow(path, links, work, &mut Vec::new()).map(drop)
+}
+
+/// The same; returns where the way ends, and notes the links that it leads over.
+fn follow(path: &[u8], links: &HashMap<&[u8], &[u8]>, work: &mut u64, over: &mut Vec<Vec<u8>>) -> Result<Vec<u8>> {
     let leaves = || {
         let target = links.get(path).map(|t| Name::new(t).printable()).unwrap_or_default();
         Error::refused(
@@ -120,8 +158,9 @@ fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>, work: &mut u64) -> Res
         hops += 1;
         if hops > MOST_HOPS {
             // A loop leads nowhere, so not out either.
-            return Ok(());
+            return Ok(at);
         }
+        over.push(at.clone());
         if target.starts_with(b"/") {
             return Err(leaves());
         }
@@ -130,7 +169,7 @@ fn check_link(path: &[u8], links: &HashMap<&[u8], &[u8]>, work: &mut u64) -> Res
             ahead.push_front(component);
         }
     }
-    Ok(())
+    Ok(at)
 }
 
 fn enter(at: &mut Vec<u8>, name: &[u8]) {
