@@ -29,7 +29,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
 //! let options = export::Options {
 //!     sources: vec![at("checkpoint")],
 //!     drives: vec![at("usb")],
@@ -56,7 +56,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
 //! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),
@@ -86,7 +86,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
 //! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),

@@ -5,6 +5,7 @@ use crate::commands::ReportedPath;
 use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
+use crate::media::staging::Few;
 use crate::media::staging::claim::reach;
 use crate::progress::{Ask, Progress};
 use crate::restore::{self, Broken, Leftovers, Request, Restored, port};
@@ -60,8 +61,12 @@ pub struct Report {
     pub repaired_blocks: u64,
     /// Blocks that drives could not read, by the number of the drive.
     pub read_errors: BTreeMap<u32, u64>,
-    /// Modes, times and extended attributes that the file system of the target could not take.
-    pub lost_attributes: u64,
+    /// Modes, times and extended attributes that the file system of the target refused.
+    pub lost_attributes: Few,
+    /// Times that it changed to others, since it cannot hold them.
+    pub lost_times: Few,
+    /// Times that it rounded, by two seconds at most.
+    pub rounded_times: Few,
     /// What was only needed meanwhile, and could not be removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<PathBuf>,
@@ -128,7 +133,7 @@ fn needs(options: &Options, change: bool) -> Needs {
 }
 
 fn report(options: &Options, restored: Restored) -> Report {
-    let Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left } = restored;
+    let Restored { set, ending, placed, taken_along, repaired, read_errors, shortfall, left } = restored;
     let mut report = Report {
         set: set.manifest().set.clone(),
         label: set.manifest().label.clone(),
@@ -140,7 +145,9 @@ fn report(options: &Options, restored: Restored) -> Report {
         taken_along,
         repaired_blocks: repaired,
         read_errors,
-        lost_attributes,
+        lost_attributes: shortfall.refused,
+        lost_times: shortfall.times,
+        rounded_times: shortfall.rounded,
         left,
         lost: Vec::new(),
         incomplete: Vec::new(),

@@ -218,6 +218,11 @@ pub fn public_line(key: &KeyData) -> String {
     PublicKey::new(key.clone(), "").to_openssh().unwrap_or_default().trim_end().to_owned()
 }
 
+/// The key in a file as OpenSSH writes it for the public half.
+pub fn parse_public(text: &str) -> Option<KeyData> {
+    ssh_key::PublicKey::from_openssh(text.trim()).ok().map(|key| key.key_data().clone())
+}
+
 /// The fingerprint, as `ssh-keygen -l` shows it.
 pub fn fingerprint(key: &KeyData) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()

@@ -7,7 +7,7 @@
 
 use super::beneath::{beneath, dir_beneath, is_link, parent_of, told};
 use super::disk::{Disk, Opened, Operation};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -304,6 +304,20 @@ impl Dir {
         let (old, from) = parent_of(&self.0.fd, from.as_ref())?;
         let (new, to) = parent_of(&dir.0.fd, to.as_ref())?;
         Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?)
+    }
+
+    /// Gives a file another name in `dir` that nothing has. Where the file system cannot do that at once, it is looked for first.
+    pub fn rename_to_new(&self, from: impl AsRef<OsStr>, dir: &Dir, to: impl AsRef<OsStr>) -> io::Result<()> {
+        self.disk().allow(Operation::Rename, &self.show(&from))?;
+        let (old, from) = parent_of(&self.0.fd, from.as_ref())?;
+        let (new, to) = parent_of(&dir.0.fd, to.as_ref())?;
+        match rustix::fs::renameat_with(old.as_fd(), from, new.as_fd(), to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match dir.stat(to)? {
+                None => Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?),
+                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            },
+            other => Ok(other?),
+        }
     }
 
     /// Removes what is no directory: of a link the link itself.

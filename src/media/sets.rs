@@ -5,7 +5,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::{Disk, is_failure};
 use crate::text::printable;
 use rustix::fs::FileType;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// What the directory of a set looks like; the format knows.
@@ -21,10 +21,25 @@ pub struct Layout {
     pub copies: &'static str,
 }
 
-/// What stands for the name of directories that have been renamed.
-const RENAMED: &str = "(renamed)";
+/// What stands for the name of directories of which nobody knows what they hold.
+const UNKNOWN: &str = "(unknown)";
 
-/// The directories that belong together by their names.
+/// What a directory says that it holds. Nobody vouches for that yet: it tells what belongs together, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The id of the set.
+    pub set: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// Which part it is.
+    pub part: u32,
+    /// When it was exported.
+    pub created: String,
+    /// The name that the directory was given.
+    pub name: String,
+}
+
+/// The directories that belong together by what they say, or else by their names.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The name of the set.
@@ -33,28 +48,37 @@ pub struct Found {
     pub parts: Vec<FoundPart>,
     /// Links on the drives that are named like directories of it. They lead to who knows where, and are not followed.
     pub links: Vec<PathBuf>,
+    /// What one of its directories says, if any does.
+    said: Option<Said>,
 }
 
 /// The directories of one part of a set.
 #[derive(Debug, Clone)]
 pub struct FoundPart {
-    /// The name of the directory.
+    /// The name that its directory was given, if that is known, or that it has.
     pub name: String,
     /// One directory for each drive that has one, in the order of the drives.
     pub dirs: Vec<Dir>,
 }
 
-/// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one.
-pub fn find(disk: &Disk, drives: &[PathBuf], wanted: Option<&str>, layout: &Layout) -> Result<Found> {
-    let (mut sets, links) = all(disk, drives, layout)?;
+/// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one. `ask` tells what
+/// the files in a directory say of it, each of them.
+pub fn find(
+    disk: &Disk,
+    drives: &[PathBuf],
+    wanted: Option<&str>,
+    layout: &Layout,
+    ask: &dyn Fn(&Dir) -> Vec<Said>,
+) -> Result<Found> {
+    let (mut sets, links) = all(disk, drives, layout, ask)?;
     if let Some(wanted) = wanted {
-        sets.retain(|set| set.name == RENAMED || names_set(&set.name, wanted, layout));
+        sets.retain(|set| set.is_wanted(wanted, layout));
     }
     // What an interrupted export left behind does not make the whole set beside it ambiguous.
     if sets.len() > 1 && sets.iter().filter(|set| is_whole(set, layout)).count() == 1 {
         sets.retain(|set| is_whole(set, layout));
     }
-    let listing = sets.iter().map(|s| format!("  {}", printable(s.name.as_bytes()))).collect::<Vec<_>>().join("\n");
+    let listing = sets.iter().map(|s| format!("  {}", s.describe())).collect::<Vec<_>>().join("\n");
     match (sets.len(), sets.pop()) {
         (1, Some(set)) => {
             let own = |link: &PathBuf| without_part(&name_of(link), layout) == set.name;
@@ -65,6 +89,22 @@ pub fn find(disk: &Disk, drives: &[PathBuf], wanted: Option<&str>, layout: &Layo
             format!("there are several sets here:\n{listing}"),
             "choose one with --set and its label or the first digits of its id",
         )),
+    }
+}
+
+impl Found {
+    fn is_wanted(&self, wanted: &str, layout: &Layout) -> bool {
+        match &self.said {
+            Some(said) => !wanted.is_empty() && (said.set.starts_with(wanted) || said.label.as_deref() == Some(wanted)),
+            None => self.name == UNKNOWN || names_set(&self.name, wanted, layout),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let name = printable(self.name.as_bytes());
+        let dirs = self.parts.iter().map(|part| part.dirs.len()).sum::<usize>();
+        let created = self.said.as_ref().map(|said| format!(", created {}", printable(said.created.as_bytes())));
+        format!("{name}{}, {dirs} {}", created.unwrap_or_default(), if dirs == 1 { "directory" } else { "directories" })
     }
 }
 
@@ -84,43 +124,93 @@ fn nothing(drives: &[PathBuf], wanted: Option<&str>, links: &[PathBuf]) -> Error
     )
 }
 
-/// Every set on the drives, by the names of the directories; and links with such names.
-fn all(disk: &Disk, drives: &[PathBuf], layout: &Layout) -> Result<(Vec<Found>, Vec<PathBuf>)> {
-    let mut sets: BTreeMap<String, BTreeMap<String, Vec<Dir>>> = BTreeMap::new();
-    let (mut renamed, mut links) = (Vec::new(), Vec::new());
+/// Every set on the drives, and links that are named like one.
+fn all(
+    disk: &Disk,
+    drives: &[PathBuf],
+    layout: &Layout,
+    ask: &dyn Fn(&Dir) -> Vec<Said>,
+) -> Result<(Vec<Found>, Vec<PathBuf>)> {
+    let (mut dirs, mut links) = (Vec::new(), Vec::new());
     for drive in drives {
         let drive = Dir::given(disk, drive).map_err(Error::on_drive("read", drive))?;
-        for dir in on_drive(&drive, layout, &mut links)? {
-            let name = dir.name().to_string_lossy().into_owned();
-            if name.ends_with(layout.suffix) {
-                sets.entry(without_part(&name, layout)).or_default().entry(name).or_default().push(dir);
-            } else {
-                renamed.push(dir);
+        dirs.extend(on_drive(&drive, layout, &mut links)?);
+    }
+    let mut seen = HashSet::new();
+    dirs.retain(|d| d.identity().is_ok_and(|identity| seen.insert(identity)));
+    let mut sets: Vec<Found> = Vec::new();
+    let (mut silent, mut unknown) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        let name = dir.name().to_string_lossy().into_owned();
+        let mut all = ask(&dir);
+        // A file of another set may lie here by mistake: the name of the directory tells, if one fits.
+        let own = all.iter().position(|said| said.name == name).unwrap_or(0);
+        match (all.is_empty(), is_named(&name, layout)) {
+            (false, _) => take_in(&mut sets, all.swap_remove(own), dir, layout),
+            (true, true) => silent.push((name, dir)),
+            (true, false) => unknown.push(dir),
+        }
+    }
+    // What says nothing is of the set whose name it has.
+    for (name, dir) in silent {
+        let set = without_part(&name, layout);
+        let known = sets.iter().position(|found| found.name == set);
+        let at = known.unwrap_or_else(|| {
+            sets.push(Found { name: set, parts: Vec::new(), links: Vec::new(), said: None });
+            sets.len() - 1
+        });
+        sets[at].put(name, dir);
+    }
+    // What has another name as well goes with the only part of the only set there is, or stands alone in that set, or altogether.
+    for dir in unknown {
+        match &mut sets[..] {
+            [only] => {
+                let part = match &only.parts[..] {
+                    [part] => part.name.clone(),
+                    _ => UNKNOWN.into(),
+                };
+                only.put(part, dir);
+            }
+            _ => {
+                let mut alone = Found { name: UNKNOWN.into(), parts: Vec::new(), links: Vec::new(), said: None };
+                alone.put(UNKNOWN.into(), dir);
+                sets.push(alone);
             }
         }
     }
-    // A directory that was given by itself and has been renamed goes with the only part of the only set there is, or stands
-    // alone in that set, or altogether.
-    for dir in renamed {
-        let only = (sets.len() == 1).then(|| sets.iter().next()).flatten();
-        let (set, part) = match only {
-            Some((set, parts)) if parts.len() == 1 => (set.clone(), parts.keys().next().cloned()),
-            Some((set, _)) => (set.clone(), None),
-            None => (RENAMED.into(), None),
-        };
-        sets.entry(set).or_default().entry(part.unwrap_or_else(|| RENAMED.into())).or_default().push(dir);
+    sets.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((sets, links))
+}
+
+fn take_in(sets: &mut Vec<Found>, said: Said, dir: Dir, layout: &Layout) {
+    let name = said.name.clone();
+    match sets.iter_mut().find(|found| found.said.as_ref().is_some_and(|s| s.set == said.set)) {
+        Some(found) => found.put(name, dir),
+        None => {
+            let set = without_part(&name, layout);
+            let mut found = Found { name: set, parts: Vec::new(), links: Vec::new(), said: Some(said) };
+            found.put(name, dir);
+            sets.push(found);
+        }
     }
-    let unique = |(name, mut dirs): (String, Vec<Dir>)| {
-        let mut seen = HashSet::new();
-        dirs.retain(|d| d.identity().is_ok_and(|identity| seen.insert(identity)));
-        FoundPart { name, dirs }
-    };
-    let found = |(name, parts): (String, BTreeMap<String, Vec<Dir>>)| Found {
-        name,
-        parts: parts.into_iter().map(unique).collect(),
-        links: Vec::new(),
-    };
-    Ok((sets.into_iter().map(found).collect(), links))
+}
+
+impl Found {
+    fn put(&mut self, part: String, dir: Dir) {
+        match self.parts.iter_mut().find(|known| known.name == part) {
+            Some(known) => known.dirs.push(dir),
+            None => {
+                self.parts.push(FoundPart { name: part, dirs: vec![dir] });
+                self.parts.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+        }
+    }
+}
+
+/// Whether a name ends as that of a set; some systems do not keep the case of letters.
+fn is_named(name: &str, layout: &Layout) -> bool {
+    let end = name.len().checked_sub(layout.suffix.len()).and_then(|at| name.get(at..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(layout.suffix))
 }
 
 /// The name of the set that a directory holds a part of.
@@ -135,12 +225,19 @@ fn without_part(name: &str, layout: &Layout) -> String {
 }
 
 fn on_drive(drive: &Dir, layout: &Layout, links: &mut Vec<PathBuf>) -> Result<Vec<Dir>> {
-    if drive.name().to_string_lossy().ends_with(layout.suffix) {
+    if is_named(&drive.name().to_string_lossy(), layout) {
         return Ok(vec![drive.clone()]);
+    }
+    // Who stands in the directory of second copies means the set.
+    if drive.name() == layout.copies
+        && let Ok(above) = drive.above()
+        && (is_set(&above, layout) || is_named(&above.name().to_string_lossy(), layout))
+    {
+        return Ok(vec![above]);
     }
     let mut dirs = Vec::new();
     for name in drive.names().map_err(Error::on_drive("read", drive.path()))? {
-        if !name.to_string_lossy().ends_with(layout.suffix) {
+        if !is_named(&name.to_string_lossy(), layout) {
             continue;
         }
         match drive.kind(&name) {

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
-use crate::media::staging::Staging;
+use crate::media::staging::{Shortfall, Staging};
 use crate::progress::Progress;
 use crate::restore::journal::{self, Header, Leftovers, Said};
 use crate::restore::missing::Gather;
@@ -52,8 +52,8 @@ pub struct Restored {
     pub repaired: u64,
     /// Blocks that drives could not read, by the number of the drive.
     pub read_errors: BTreeMap<u32, u64>,
-    /// Modes, times and attributes that the file system could not take.
-    pub lost_attributes: u64,
+    /// What the file system could not take.
+    pub shortfall: Shortfall,
     /// A staging directory that could not be removed when everything was in its place.
     pub left: Option<PathBuf>,
 }
@@ -111,8 +111,8 @@ impl Job<'_> {
         drop(tally);
         let taken_along = placer.wanted().taken_along;
         let left = self.commit(&contents, placer.wanted(), &ending)?;
-        let lost_attributes = self.staging.attributes_lost();
-        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left })
+        let shortfall = self.staging.shortfalls();
+        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, shortfall, left })
     }
 
     /// The end of an import that was stopped when everything was placed and proven.
@@ -122,9 +122,9 @@ impl Job<'_> {
         let ending = Ending::new(contents, wanted, &undone);
         let left = self.commit(contents, wanted, &ending)?;
         let placed = wanted.whole(contents, &ending);
-        let (repaired, read_errors, lost_attributes) = (0, BTreeMap::new(), self.staging.attributes_lost());
+        let (repaired, read_errors, shortfall) = (0, BTreeMap::new(), self.staging.shortfalls());
         let taken_along = wanted.taken_along;
-        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, lost_attributes, left })
+        Ok(Restored { set, ending, placed, taken_along, repaired, read_errors, shortfall, left })
     }
 
     fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<Option<PathBuf>> {

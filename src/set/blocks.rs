@@ -282,11 +282,27 @@ pub fn bad_runs(seen: &[Seen]) -> Vec<Range<usize>> {
 }
 
 /// A file that this user may not read is no missing volume: bringing more drives does not help, a permission does.
+/// What this user may not read is neither missing nor damaged.
 fn require_readable(set: &Part) -> Result<()> {
+    let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::PermissionDenied;
+    for name in set.manifest.metadata() {
+        let copies = set.dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
+        let (mut opened, mut refused) = (false, None);
+        for at in copies {
+            match at.open() {
+                Ok(_) => opened = true,
+                Err(e) if closed(&e) => refused = Some((at, e)),
+                Err(_) => {}
+            }
+        }
+        if let (false, Some((at, e))) = (opened, refused) {
+            return Err(Error::on_drive("read", at.path())(e));
+        }
+    }
     for (group, index, _, _) in set.manifest.volumes() {
         for at in set.volume_files(group, index) {
             if let Err(e) = at.open()
-                && e.kind() == std::io::ErrorKind::PermissionDenied
+                && closed(&e)
             {
                 return Err(Error::on_drive("read", at.path())(e));
             }

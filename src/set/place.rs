@@ -1,12 +1,14 @@
 //! Where a set is looked for, and whom its signature has to be from.
 
 use crate::error::{Error, Result};
+use crate::format::manifest::{self, Manifest, set_dir_name};
 use crate::format::names;
 use crate::format::signers::{self, Signers};
+use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
-use crate::media::sets::{self, Found, Layout};
+use crate::media::sets::{self, Found, Layout, Said};
 use crate::progress::Progress;
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
@@ -51,7 +53,7 @@ impl Where {
 
     /// What lies there and could be the set, trusted or not.
     pub(super) fn find(&self) -> Result<Found> {
-        sets::find(&self.disk, &self.drives, self.set.as_deref(), &LAYOUT)
+        sets::find(&self.disk, &self.drives, self.set.as_deref(), &LAYOUT, &what_it_says)
     }
 
     /// Which signers are asked for, and which count for nobody.
@@ -71,6 +73,19 @@ impl Where {
         trust.warnings().iter().for_each(|warning| progress.warn(warning));
         Ok(trust)
     }
+}
+
+/// What the manifests in a directory say of it, signed or not.
+fn what_it_says(dir: &Dir) -> Vec<Said> {
+    let read = |name| dir.read(&name, manifest::LONGEST).ok().and_then(|bytes| Manifest::parse(&bytes).ok());
+    let said = |m: Manifest| Said {
+        name: set_dir_name(m.label.as_deref(), &m.set, m.part),
+        set: m.set,
+        label: m.label,
+        part: m.part,
+        created: m.created,
+    };
+    names::both(names::MANIFEST).into_iter().filter_map(read).map(said).collect()
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.

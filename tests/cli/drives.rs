@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 fn three(vault: &Vault) -> Set {
     vault.checkpoint("checkpoint", 2_000_000);
     vault.make(&["usb1", "usb2", "usb3"]);
-    vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1")
+    vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok")
 }
 
 #[test]
@@ -149,10 +149,10 @@ fn what_no_parity_can_survive_is_a_mistake_of_usage() {
     vault.checkpoint("checkpoint", 10_000);
     vault.make(&["usb1", "usb2", "usb3"]);
     for wish in [
-        "--to usb1 --survive-drives 1",
-        "--to usb1 --to usb2 --survive-drives 2",
-        "--to usb1 --to usb2 --to usb3 --survive-drives 3",
-        "--to usb1 --to usb2 --to usb3 --survive-drives 1 --parity 16+2",
+        "--to usb1 --survive-drives 1 --same-device-ok",
+        "--to usb1 --to usb2 --survive-drives 2 --same-device-ok",
+        "--to usb1 --to usb2 --to usb3 --survive-drives 3 --same-device-ok",
+        "--to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --parity 16+2",
         "--to usb1 --parity 0+2",
         "--to usb1 --parity 200+56",
         "--to usb1 --parity 4+0",
@@ -168,7 +168,7 @@ fn parity_beside_survive_drives_is_honoured() {
     let vault = Vault::new();
     vault.checkpoint("checkpoint", 500_000);
     vault.make(&["usb1", "usb2", "usb3"]);
-    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --parity 5+4");
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --parity 5+4");
     let count = |d: usize| set.volumes().iter().filter(|p| p.starts_with(&set.dirs[d])).count();
     assert!((0..3).all(|d| count(d) <= 3), "{}", set.report);
     assert_eq!(vault.verdict("usb1 usb3")["verdict"], "repairable");
@@ -254,7 +254,7 @@ fn a_drive_without_room_is_found_before_anything_is_written() {
     vault.make(&["usb1"]);
     let Some(small) = Mount::new(&vault, "small", "size=4M") else { return };
     vault
-        .sender("export checkpoint --recipients keys.txt --volume-size 2M --to usb1 --to small --survive-drives 1")
+        .sender("export checkpoint --recipients keys.txt --volume-size 2M --to usb1 --to small --survive-drives 1 --same-device-ok")
         .fails(7)
         .says("small");
     assert!(names_in(&small.0).is_empty() && names_in(&vault.path("usb1")).is_empty());

@@ -138,7 +138,7 @@ fn nothing_else_is_reached_behind_the_fence() {
 fn far_drives(vault: &Vault) {
     vault.checkpoint("source", 6_000_000);
     vault.make(&["far/drive1", "far/drive2", "far/drive3", "port/usb"]);
-    vault.export("source --to far/drive1 --to far/drive2 --to far/drive3 --survive-drives 1");
+    vault.export("source --to far/drive1 --to far/drive2 --to far/drive3 --survive-drives 1 --same-device-ok");
 }
 
 #[test]
@@ -198,7 +198,7 @@ impl Waiting {
         let vault = Vault::new();
         vault.checkpoint("source", 6_000_000);
         vault.make(&["drive1", "drive2", "drive3"]);
-        vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1");
+        vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1 --same-device-ok");
         let fifo = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
         rustix::fs::mknodat(rustix::fs::CWD, vault.path("go"), fifo.0, fifo.1, 0).unwrap();
         let program = vault.path("ckvault");

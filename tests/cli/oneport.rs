@@ -15,7 +15,7 @@ const CHANGE: &str = "n=$CKVAULT_DRIVE_NUMBER; [ -n \"$n\" ] || { n=$(head -n1 l
 fn three(vault: &Vault) -> Set {
     vault.checkpoint("source", 6_000_000);
     vault.make(&["drive1", "drive2", "drive3"]);
-    vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1")
+    vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1 --same-device-ok")
 }
 
 /// An import that begins with the first of these drives and gets the others where any will do.

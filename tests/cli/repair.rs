@@ -165,7 +165,7 @@ fn three() -> (Vault, Set) {
     let vault = Vault::new();
     vault.checkpoint("checkpoint", SIZE);
     vault.make(&["usb1", "usb2", "usb3", "new", "new2"]);
-    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1");
+    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok");
     (vault, set)
 }
 
@@ -308,7 +308,8 @@ fn a_repair_may_be_killed_at_any_time_and_run_again() {
     let vault = Vault::new();
     vault.checkpoint("checkpoint", 12_000_000);
     vault.make(&["usb1", "usb2", "usb3", "new"]);
-    let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --no-read-back");
+    let set =
+        vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --no-read-back");
     let before = contents(&set);
     let own: Vec<PathBuf> = set.volumes().into_iter().filter(|p| p.starts_with(&set.dirs[1])).collect();
     let harm = || {

@@ -187,7 +187,7 @@ fn extended_attributes_survive() {
         return skip("needs a file system with user.* extended attributes");
     }
     vault.export("checkpoint --to usb --parity 2+1");
-    assert_eq!(number(&vault.restores("usb", "checkpoint")["lost_attributes"]), 0);
+    assert_eq!(number(&vault.restores("usb", "checkpoint")["lost_attributes"]["count"]), 0);
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Place {
         let memory = Path::new("/dev/shm");
         let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let place = Place { temp: tempfile::Builder::new().prefix("ckvault-faults-").tempdir_in(above).unwrap() };
-        let keys = keygen::Options { out: place.path("keys"), principal: "me@here".into() };
+        let keys = keygen::Options { out: place.path("keys"), principal: "me@here".into(), ..Default::default() };
         keygen::run(&keys, &Silent::default()).unwrap();
         fs::create_dir_all(place.path("source/dir")).unwrap();
         fs::write(place.path("source/noise"), noise(bytes)).unwrap();

@@ -83,7 +83,7 @@ fn a_drive_that_goes_while_it_is_imported_from_leaves_no_target() {
 #[test]
 fn one_drive_of_three_may_go_during_an_import() {
     let Some((vault, mounts)) = prepared(&["drive1", "drive2", "drive3"]) else { return };
-    vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1 --no-read-back");
+    vault.export("source --to drive1 --to drive2 --to drive3 --survive-drives 1 --same-device-ok --no-read-back");
     let import = |after| {
         let _ = fs::remove_dir_all(vault.path("there"));
         while_it_goes(&vault, "receiver", "import drive1 drive2 drive3 --to there --json", &mounts[0], after)

@@ -44,7 +44,7 @@ old=Nehalem
 ends 0 $old keygen
 cp home/recipients.txt keys.txt
 mkdir usb1 usb2 usb3 new
-ends 0 $old export "$dir" --to usb1 --to usb2 --to usb3 --survive-drives 1 --recipients keys.txt --label old
+ends 0 $old export "$dir" --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --recipients keys.txt --label old
 ends 0 $old verify usb1 usb2 usb3
 says intact
 # A drive is lost, and of another some blocks of two volumes are wiped, each in other rows.

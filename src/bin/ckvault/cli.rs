@@ -78,6 +78,12 @@ pub struct Keygen {
     /// Write to DIR instead of the directory that holds the defaults
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The name under which others trust the signing key [default: user@host]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with = "show")]
+    name: Option<String>,
+    /// Make nothing: show what others need to know of the keys that are there
+    #[arg(long)]
+    show: bool,
 }
 
 /// `export`.
@@ -125,8 +131,11 @@ pub struct Export {
     /// Leave out what is in directories that have a CACHEDIR.TAG
     #[arg(long)]
     exclude_caches: bool,
+    /// Take several directories on one file system for drives, though they are lost together
+    #[arg(long)]
+    same_device_ok: bool,
     /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool only if they have moved
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "exclude", "exclude_caches", "no_read_back", "discard", "dry_run"])]
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "exclude", "exclude_caches", "same_device_ok", "no_read_back", "discard", "dry_run"])]
     resume: Option<Option<String>>,
     /// Remove what an interrupted export left on these drives, and begin anew
     #[arg(long)]
@@ -310,6 +319,15 @@ pub fn refuse_secrets(arguments: impl Iterator<Item = OsString>) -> Result<()> {
             "an argument is a secret key; it is not repeated here",
             "it may have been seen in the list of processes, and kept by the shell: make a new one; -r takes the public half (age1…), --identity a file of mode 0600",
         )),
+    }
+}
+
+/// A principal that OpenSSH reads as one word and as no pattern.
+fn parse_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
+    match !text.is_empty() && text.len() <= 128 && !text.starts_with(['-', '@']) && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("letters, digits and . _ @ + -, at most 128, for example alice@lab".into()),
     }
 }
 

@@ -62,6 +62,8 @@ impl Stage<'_> {
             "keys.txt",
             "--survive-drives",
             "1",
+            // Here they are simulated.
+            "--same-device-ok",
             "--label",
             "demo",
         ];

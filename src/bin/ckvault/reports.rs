@@ -4,6 +4,7 @@ use crate::ui::{say, tell, wrote};
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::Error;
 use ckvault::media::fence::Fence;
+use ckvault::pack::Noted;
 use ckvault::text::{PlainJson, printable, without_secrets};
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
@@ -31,7 +32,10 @@ fn title(set: &str, label: Option<&str>) -> String {
 
 /// After `keygen`.
 pub fn keygen(report: &keygen::Report) {
-    say!("keys are in {}", report.directory.display());
+    match report.made {
+        true => say!("new keys are in {}", report.directory.display()),
+        false => say!("keys are in {}; nothing was made", report.directory.display()),
+    }
     say!(
         "\nto receive: send this recipient to those who export to you (they put it into keys.txt)\n  {}",
         report.recipient
@@ -69,6 +73,7 @@ pub fn export(report: &export::Report, time: Duration) {
             );
         }
         say!("the set {}", report.survives);
+        noticed(report);
         return;
     }
     say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
@@ -97,10 +102,69 @@ pub fn export(report: &export::Report, time: Duration) {
             "read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"
         ),
     }
-    if !report.skipped.is_empty() {
-        say!("left out {} special file(s): {}", report.skipped.len(), report.skipped.join(", "));
-    }
+    noticed(report);
     say!("{}", rate(report.bytes_in, time));
+}
+
+/// What travels otherwise than it lay there, and what does not travel.
+fn noticed(report: &export::Report) {
+    let first = |noted: &Noted| {
+        let more = if noted.count > noted.first.len() as u64 { ", …" } else { "" };
+        format!("{}{more}", noted.first.join(", "))
+    };
+    let followed = &report.followed;
+    if followed.count > 0 {
+        say!(
+            "{} out of the source and {} followed, {}: {}",
+            if followed.count == 1 { "1 link leads".into() } else { format!("{} links lead", followed.count) },
+            if followed.count == 1 { "was" } else { "were" },
+            HumanBytes(followed.bytes),
+            first(followed)
+        );
+    }
+    if report.leaving.count > 0 {
+        say!(
+            "{} out of the set; importing them takes --links keep: {}",
+            if report.leaving.count == 1 {
+                "1 link leads".into()
+            } else {
+                format!("{} links lead", report.leaving.count)
+            },
+            first(&report.leaving)
+        );
+    }
+    if report.attributes.count > 0 {
+        say!(
+            "access lists, capabilities or attributes outside of user. do not travel, of {}: {}",
+            counted(report.attributes.count, "entry", "entries"),
+            first(&report.attributes)
+        );
+    }
+    if !report.skipped.is_empty() {
+        say!(
+            "left out {}: {}",
+            counted(report.skipped.len() as u64, "special file", "special files"),
+            report.skipped.join(", ")
+        );
+    }
+    for out in &report.left_out {
+        let why = match out.why {
+            "pattern" => "--exclude",
+            "cache" => "what is in it, a cache",
+            "staging" => "of an unfinished import",
+            "own" => "a drive or the state of this export",
+            other => other,
+        };
+        say!("left out {} ({why})", out.path);
+    }
+    if !report.unmatched.is_empty() {
+        say!("--exclude {} matches nothing", report.unmatched.join(", --exclude "));
+    }
+}
+
+/// A number and what it counts.
+fn counted(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// After `verify`.
@@ -196,7 +260,20 @@ pub fn import(report: &import::Report, time: Duration) {
         printable(report.to.as_os_str().as_encoded_bytes())
     );
     say!("signed by {}, created {}", report.signer, report.created);
-    say!("{} file(s), every byte compared; {} block(s) repaired on the way", report.files, report.repaired_blocks);
+    match report.files {
+        0 => say!("no file was in it: only directories and links were made"),
+        files => say!(
+            "{}, every byte compared; {} repaired on the way",
+            counted(files, "file", "files"),
+            counted(report.repaired_blocks, "block", "blocks")
+        ),
+    }
+    if report.taken_along > 0 {
+        say!(
+            "{} that --only does not name came along: links lead to them",
+            counted(report.taken_along, "entry", "entries")
+        );
+    }
     for file in &report.incomplete {
         let missing: Vec<String> = file.missing.iter().map(|(from, to)| format!("{from}-{}", to - 1)).collect();
         let written_as = printable(file.written_as.as_bytes());
@@ -206,11 +283,14 @@ pub fn import(report: &import::Report, time: Duration) {
     for file in &report.lost {
         say!("lost       {}", printable(file.path.as_bytes()));
     }
-    if report.lost_attributes > 0 {
-        say!(
-            "{} mode(s) or extended attribute(s) could not be set: the file system of the target has none",
-            report.lost_attributes
-        );
+    for (few, what) in [
+        (&report.lost_attributes, "modes, times or extended attributes could not be set"),
+        (&report.lost_times, "times were changed: the file system of the target cannot hold them"),
+        (&report.rounded_times, "times were rounded by the file system of the target, by two seconds at most"),
+    ] {
+        if let Some(example) = &few.example {
+            say!("of {} {what}, {example} for example", counted(few.count, "entry", "entries"));
+        }
     }
     if let Some(left) = &report.left {
         say!("{} could not be removed: remove it", printable(left.as_os_str().as_encoded_bytes()));
@@ -231,11 +311,11 @@ pub fn list(report: &list::Report) {
     for entry in report.entries.iter().map(list::ReportedEntry::of) {
         let target = entry.target.map(|t| format!(" -> {}", printable(t.path.as_bytes()))).unwrap_or_default();
         let (kind, mode, size, path) = (entry.kind, entry.mode, entry.size, printable(entry.path.path.as_bytes()));
-        // A closed pipe (`list | head`) is no error.
-        if writeln!(out, "{kind:8} {mode} {size:>14} {path}{target}").is_err() {
-            return;
+        if let Err(error) = writeln!(out, "{kind:8} {mode} {size:>14} {path}{target}") {
+            return wrote(Err(error));
         }
     }
+    wrote(out.flush());
 }
 
 /// An error as JSON, in the place of a report.

@@ -70,6 +70,20 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
         resume::clear_the_way(options, &held)?;
     }
     let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+    let together = together(&drives);
+    if let (Some((one, other)), Some(_), false) = (together.first(), options.request.survive, options.same_device_ok) {
+        return Err(Error::usage(
+            format!(
+                "drives {one} and {other} are on one file system, and would be lost together: --survive-drives promises otherwise"
+            ),
+            "check that each drive is mounted; if that is meant all the same, --same-device-ok",
+        ));
+    }
+    if !options.same_device_ok {
+        for (one, other) in &together {
+            progress.warn(&format!("drives {one} and {other} are on one file system: they are lost together"));
+        }
+    }
     let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
@@ -130,6 +144,12 @@ fn begun(
 
 fn absolute(path: &PathBuf) -> Result<PathBuf> {
     std::path::absolute(path).map_err(Error::io("resolve", path))
+}
+
+/// Pairs of drives, by their numbers, that are on one file system.
+fn together(drives: &[Drive]) -> Vec<(usize, usize)> {
+    let first = |other: usize| drives[..other].iter().position(|d| d.device == drives[other].device);
+    (1..drives.len()).filter_map(|other| Some((first(other)? + 1, other + 1))).collect()
 }
 
 fn check_label(label: Option<&str>) -> Result<()> {

@@ -35,6 +35,8 @@ pub struct Options {
     pub read_back: bool,
     /// The program that is to travel with the set; on resuming, only if it is not where it was.
     pub program: Option<PathBuf>,
+    /// Take several directories on one file system for drives that can be lost one by one.
+    pub same_device_ok: bool,
     /// Plan only.
     pub dry_run: bool,
     /// Go on with an interrupted export: the only one, or that with this beginning of its id.

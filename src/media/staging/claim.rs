@@ -5,6 +5,7 @@
 //! of such a name is told, and left as it is.
 
 use super::Staging;
+use super::shortfalls::Shortfalls;
 use super::target::{FILES, JOURNAL, PREFIX, SUFFIX, Target};
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
@@ -20,7 +21,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 /// The longest journal that is read.
 const LONGEST_JOURNAL: u64 = 1 << 30;
@@ -159,7 +159,7 @@ impl Claim {
             target: self.target,
             modes,
             moved,
-            attributes_lost: AtomicU64::new(0),
+            shortfalls: Shortfalls::default(),
         })
     }
 }

@@ -5,8 +5,10 @@
 
 pub mod claim;
 mod commit;
+mod shortfalls;
 mod target;
 
+pub use shortfalls::{Few, Shortfall};
 pub use target::Own;
 
 use crate::error::{Error, Result};
@@ -18,12 +20,12 @@ use crate::media::modes::Modes;
 use crate::text::printable;
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
+use shortfalls::Shortfalls;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use target::{JOURNAL, PREFIX, SCRATCH, SUFFIX, Target};
 
 /// The metadata of an entry.
@@ -49,7 +51,7 @@ pub struct Staging {
     modes: Modes,
     /// The files have got their final name already.
     moved: bool,
-    attributes_lost: AtomicU64,
+    shortfalls: Shortfalls,
 }
 
 /// Whether a name at the top of a target could be that of a staging directory for the set with this beginning of an id.
@@ -281,9 +283,14 @@ impl Staging {
         self.count(set.map_err(Into::into), "set the mode of", path)
     }
 
+    /// What a file system has no room for is cut, and not told: that is looked at.
     fn set_time(&self, fd: impl AsFd, path: &[u8], mtime: (i64, u32)) -> Result<()> {
-        let set = rustix::fs::futimens(fd, &timestamps(mtime));
-        self.count(set.map_err(Into::into), "set the time of", path)
+        let set = rustix::fs::futimens(&fd, &timestamps(mtime));
+        self.count(set.map_err(Into::into), "set the time of", path)?;
+        if let Ok(stat) = rustix::fs::fstat(&fd) {
+            self.shortfalls.compare(path, mtime, (stat.st_mtime, stat.st_mtime_nsec as u32));
+        }
+        Ok(())
     }
 
     fn set_xattrs(&self, fd: impl AsFd, path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
@@ -305,16 +312,16 @@ impl Staging {
     fn count(&self, set: io::Result<()>, action: &'static str, path: &[u8]) -> Result<()> {
         match set {
             Err(e) if cannot_take(&e) => {
-                self.attributes_lost.fetch_add(1, Ordering::Relaxed);
+                self.shortfalls.refused(path);
                 Ok(())
             }
             other => other.map_err(self.failed(action, path)),
         }
     }
 
-    /// How many modes, times and extended attributes the file system could not take.
-    pub fn attributes_lost(&self) -> u64 {
-        self.attributes_lost.load(Ordering::Relaxed)
+    /// What the file system could not take.
+    pub fn shortfalls(&self) -> Shortfall {
+        self.shortfalls.told()
     }
 
     fn failed<'a>(&'a self, action: &'static str, path: &'a [u8]) -> impl FnOnce(io::Error) -> Error + 'a {

@@ -53,8 +53,8 @@ impl Keygen {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let plain =
             |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
-        let principal = format!("{}@{}", plain(&user), plain(host.trim()));
-        Ok(keygen::Options { out: self.out.map_or_else(home::config, Ok)?, principal })
+        let principal = self.name.unwrap_or_else(|| format!("{}@{}", plain(&user), plain(host.trim())));
+        Ok(keygen::Options { out: self.out.map_or_else(home::config, Ok)?, principal, show: self.show })
     }
 }
 
@@ -89,6 +89,7 @@ impl Export {
             skip_special: self.skip_special,
             exclude: self.exclude,
             exclude_caches: self.exclude_caches,
+            same_device_ok: self.same_device_ok,
             read_back: !self.no_read_back,
             program: self.with_tool,
             dry_run: self.dry_run,
