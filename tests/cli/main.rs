@@ -15,6 +15,7 @@ mod dice;
 mod documented;
 mod drives;
 mod durability;
+mod edges;
 mod failing;
 mod fence;
 mod flips;

@@ -157,11 +157,17 @@ impl Ran {
         self.ends(0)
     }
 
-    /// It failed with `code`: stdout is empty, stderr has a message and, unless it was interrupted, a hint.
+    /// It failed with `code`: stdout is empty, or has the error for who asked for JSON; stderr has a message and, unless it was interrupted, a hint.
     #[track_caller]
     pub fn fails(self, code: i32) -> Ran {
         let ran = self.ends(code);
-        ran.check(ran.stdout.is_empty(), "stdout is not empty on a failure");
+        if ran.command.contains(" --json") && !ran.stdout.is_empty() {
+            let said = ran.json();
+            let same = said["exit_code"] == code && ["error", "hint", "code"].iter().all(|name| said[name].is_string());
+            ran.check(same, "stdout is not the error");
+        } else {
+            ran.check(ran.stdout.is_empty(), "stdout is not empty on a failure");
+        }
         ran.check(
             ran.stderr.lines().any(|l| l.starts_with("ckvault: ") || l.starts_with("error: ")),
             "no message on stderr",

@@ -250,7 +250,9 @@ fn keygen_writes_secrets_for_their_owner_alone_and_overwrites_nothing() {
     assert_eq!((mode(&home.join("identity.txt")), mode(&home.join("signing_key"))), (0o600, 0o600));
     let before: Vec<_> =
         names_in(&home).iter().map(|n| fs::read(home.join(std::str::from_utf8(n).unwrap())).unwrap()).collect();
-    vault.sender("keygen").fails(2);
+    let public = vault.sender("keygen").ok().shows("nothing was made").stdout;
+    assert_eq!(vault.sender("keygen --show").ok().stdout, public);
+    vault.sender("keygen --show --out nowhere").fails(1);
     let after: Vec<_> =
         names_in(&home).iter().map(|n| fs::read(home.join(std::str::from_utf8(n).unwrap())).unwrap()).collect();
     assert!(before == after);

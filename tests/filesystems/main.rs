@@ -18,6 +18,7 @@ mod tree;
 mod mount;
 mod watch;
 
+mod edges;
 mod full;
 mod links_copy;
 mod modes;

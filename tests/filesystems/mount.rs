@@ -15,6 +15,8 @@ const MIB: u64 = 1 << 20;
 pub enum Kind {
     /// On a loop device.
     Ext4,
+    /// The same with inodes of 128 bytes, whose times end in 2038 and have no fractions.
+    Ext4Small,
     /// Through FUSE, on a loop device.
     Exfat,
     /// FAT32 through FUSE, in an image. A simple driver: it tells no size, cannot extend a file, loses bytes that are
@@ -32,7 +34,7 @@ pub const ALL: [Kind; 5] = [Kind::Ext4, Kind::Exfat, Kind::Fat, Kind::Tmpfs("siz
 impl Kind {
     fn tools(self) -> &'static [&'static str] {
         match self {
-            Kind::Ext4 => &["mount", "umount", "mkfs.ext4"],
+            Kind::Ext4 | Kind::Ext4Small => &["mount", "umount", "mkfs.ext4"],
             Kind::Exfat => &["mount", "umount", "losetup", "mkfs.exfat", "mount.exfat-fuse"],
             Kind::Fat => &["umount", "mkfs.fat", "fusefat"],
             Kind::Tmpfs(_) | Kind::Ramfs => &["mount", "umount"],
@@ -42,6 +44,7 @@ impl Kind {
     fn make(self, image: &Path, bytes: u64) -> bool {
         let mkfs: &[&str] = match self {
             Kind::Ext4 => &["mkfs.ext4", "-q", "-F", "-m", "0"],
+            Kind::Ext4Small => &["mkfs.ext4", "-q", "-F", "-I", "128"],
             Kind::Exfat => &["mkfs.exfat"],
             Kind::Fat => &["mkfs.fat", "-F", "32"],
             Kind::Tmpfs(_) | Kind::Ramfs => return true,
@@ -53,7 +56,7 @@ impl Kind {
     fn mount(self, image: &Path, dir: &Path, writable: bool) -> bool {
         let access = if writable { "rw" } else { "ro" };
         match self {
-            Kind::Ext4 => {
+            Kind::Ext4 | Kind::Ext4Small => {
                 quiet(Command::new("mount").args(["-t", "ext4", "-o", "loop", "-o", access]).arg(image).arg(dir))
             }
             Kind::Exfat => mount_exfat(image, dir, access),

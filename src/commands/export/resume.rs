@@ -31,7 +31,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         ));
     }
     let program = begun.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
-    let drives: Vec<Dir> = begun.drives.iter().filter_map(|d| Dir::given(&options.disk, d).ok()).collect();
+    let drives: Vec<Dir> = held.iter().flatten().cloned().collect();
     let state_dir = Dir::given(&Disk::default(), &options.state_dir).ok();
     let how = Walk {
         links: begun.links,
@@ -90,10 +90,10 @@ fn describe(id: &str, unfinished: Option<&Unfinished>) -> String {
     }
 }
 
-/// What is elsewhere now: drives, the signing key, and the program that travels with the set. Returns those of the drives that were
-/// opened for that.
+/// What is elsewhere now: drives, the signing key, and the program that travels with the set. Returns those of the drives that are
+/// here, opened.
 fn relocate(begun: &mut Begun, options: &Options) -> Result<Vec<Option<Dir>>> {
-    let mut held = Vec::new();
+    let open = |drive: &PathBuf| Dir::given(&options.disk, drive).ok();
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Error::io("resolve", path));
     if !options.drives.is_empty() {
         if options.drives.len() != begun.drives.len() {
@@ -103,7 +103,9 @@ fn relocate(begun: &mut Begun, options: &Options) -> Result<Vec<Option<Dir>>> {
             ));
         }
         begun.drives = options.drives.iter().map(absolute).collect::<Result<_>>()?;
-        held = begun.drives.iter().map(|drive| Dir::given(&options.disk, drive).ok()).collect();
+    }
+    let held: Vec<Option<Dir>> = begun.drives.iter().map(open).collect();
+    if !options.drives.is_empty() {
         begun.mounted = held.iter().map(|dir| dir.as_ref().is_some_and(Dir::is_mount_point)).collect();
     }
     if let Some(key) = &options.signing_key {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::sync::Mutex;
 
 /// Seconds by which the time of a file may be rounded; FAT has even ones only.
-const ROUNDED: i64 = 2;
+const ROUNDED: u64 = 2;
 
 /// How many entries are concerned, and one of them.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -51,7 +51,7 @@ impl Shortfalls {
             return;
         }
         let mut all = lock(&self.0);
-        match wanted.0.saturating_sub(is.0).abs() {
+        match wanted.0.abs_diff(is.0) {
             0..=ROUNDED => all.rounded.add(path),
             _ => all.times.add(path),
         }

@@ -1,0 +1,239 @@
+//! Where ckvault meets the world: what is told of sources, targets, patterns, output, limits and names.
+
+use crate::support::*;
+use crate::users::{NOBODY, admit, ckvault};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+const EXPORT: &str = "--recipients keys.txt --volume-size 2M";
+
+fn exported(vault: &Vault, arguments: &str) -> serde_json::Value {
+    vault.sender(&format!("export {arguments} {EXPORT} --json")).ok().json()
+}
+
+#[test]
+fn what_was_left_out_is_told() {
+    let vault = Vault::new();
+    vault.make(&["src/cache/deep", "src/usb", "src/.ckvault-00112233-x-0011.partial", "src/keep", "src/linked"]);
+    fs::write(vault.path("src/cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n").unwrap();
+    for name in ["cache/deep/x", "keep/a.bin", "keep/a.tmp", ".ckvault-00112233-x-0011.partial/journal"] {
+        fs::write(vault.path("src").join(name), "x").unwrap();
+    }
+    symlink("../usb", vault.path("src/linked/drive")).unwrap();
+    let report = exported(&vault, "src --to src/usb --exclude *.tmp --exclude nothing* --exclude-caches");
+    let left: Vec<_> = list(&report["left_out"])
+        .iter()
+        .map(|l| (text(&l["path"]).rsplit('/').next().unwrap(), text(&l["why"])))
+        .collect();
+    for expected in
+        [(".ckvault-00112233-x-0011.partial", "staging"), ("cache", "cache"), ("a.tmp", "pattern"), ("usb", "own")]
+    {
+        assert!(left.contains(&expected), "{expected:?} is not among {left:?}");
+    }
+    assert_eq!(report["unmatched"], serde_json::json!(["nothing*"]));
+    vault.receiver("import src/usb --to out").ok();
+    let names: Vec<_> = crate::harm::files_under(&vault.path("out")).into_keys().collect();
+    assert_eq!(names, [std::path::Path::new("cache/CACHEDIR.TAG"), "keep/a.bin".as_ref()]);
+}
+
+#[test]
+fn the_state_of_an_export_may_lie_in_its_source() {
+    let vault = Vault::new();
+    vault.make(&["home/user/data", "usb"]);
+    fs::write(vault.path("home/user/data/a"), "x").unwrap();
+    for _ in 0..2 {
+        let export = vault.call("sender", &format!("export home/user --to usb {EXPORT} --label again"));
+        export.env("XDG_STATE_HOME", vault.path("home/user/.state")).run().ok().shows("left out");
+        fs::remove_dir_all(vault.path("usb")).unwrap();
+        vault.make(&["usb"]);
+    }
+}
+
+#[test]
+fn links_that_leave_are_told_with_what_comes_that_way() {
+    let vault = Vault::new();
+    vault.make(&["src", "elsewhere", "usb", "usb2"]);
+    fs::write(vault.path("elsewhere/weights"), [7; 5000]).unwrap();
+    fs::write(vault.path("src/own"), "x").unwrap();
+    symlink("../elsewhere/weights", vault.path("src/out")).unwrap();
+    symlink("own", vault.path("src/in")).unwrap();
+    let report = exported(&vault, "src --to usb");
+    assert_eq!((number(&report["followed"]["count"]), number(&report["followed"]["bytes"])), (1, 5000));
+    assert!(text(&report["followed"]["first"][0]).ends_with("src/out"), "{report}");
+    vault.sender(&format!("export src --to usb --dry-run {EXPORT}")).ok().shows("1 link leads out of the source");
+    let kept = exported(&vault, "src --to usb2 --links keep");
+    assert_eq!((number(&kept["followed"]["count"]), number(&kept["leaving"]["count"])), (0, 1));
+    vault.receiver("import usb2 --to refused").fails(1).says("leaves the target");
+}
+
+#[test]
+fn every_pattern_must_match_and_links_bring_what_they_lead_to() {
+    let vault = Vault::new();
+    vault.make(&["hub/blobs", "hub/snapshots/rev", "hub/empty", "usb"]);
+    fs::write(vault.path("hub/blobs/aa"), "weights").unwrap();
+    fs::write(vault.path("hub/blobs/bb"), "others").unwrap();
+    symlink("../../blobs/aa", vault.path("hub/snapshots/rev/model")).unwrap();
+    exported(&vault, "hub --to usb");
+    let only = |patterns: &str| vault.receiver(&format!("import usb --to out {patterns}"));
+    only("--only snapshots --only blob/aa").fails(2).says("blob/aa");
+    only("--only empty").fails(2).says("without any file");
+    assert!(!vault.path("out").exists());
+    let report = only("--only snapshots --json").ok().json();
+    assert_eq!((number(&report["files"]), number(&report["taken_along"])), (1, 1), "{report}");
+    assert_eq!(fs::read(vault.path("out/snapshots/rev/model")).unwrap(), b"weights");
+    assert!(!vault.path("out/blobs/bb").exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let vault = Vault::new();
+    vault.exported(100_000, "1+1");
+    let to = |typed: &str, full: &str| {
+        let out = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = vault.call("receiver", typed).command();
+        match full {
+            "stdout" => command.stdout(out).stderr(Stdio::piped()),
+            _ => command.stdout(Stdio::piped()).stderr(out),
+        };
+        command.output().unwrap()
+    };
+    for typed in
+        ["verify usb", "verify usb --json", "list usb", "list usb --json", "inspect usb", "--help", "--version"]
+    {
+        let output = to(typed, "stdout");
+        assert_eq!(output.status.code(), Some(1), "{typed}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("could not be written"), "{typed}");
+    }
+    assert_eq!(to("verify usb", "stderr").status.code(), Some(1));
+    // Who reads on no longer has seen enough of a list, but not of a verdict.
+    let cut = |typed: &str| {
+        let mut child =
+            vault.call("receiver", typed).command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    };
+    assert_eq!((cut("list usb"), cut("inspect usb"), cut("verify usb")), (Some(0), Some(0), Some(1)));
+}
+
+#[test]
+fn errors_are_json_for_who_asked_for_it() {
+    let vault = Vault::new();
+    for (typed, code, word) in [
+        ("verify nowhere --json", 7, "drive"),
+        ("import nowhere --json", 2, "usage"),
+        ("export nowhere --to usb --json", 1, "io"),
+        ("list usb --json --frobnicate", 2, "usage"),
+    ] {
+        vault.make(&["usb"]);
+        let said = vault.sender(typed).fails(code).json();
+        assert_eq!(text(&said["code"]), word, "{said}");
+    }
+}
+
+#[test]
+fn sets_are_known_by_their_manifests_whatever_directories_are_called() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    vault.make(&["usb1", "usb2", "all", "other"]);
+    let set = vault.export("checkpoint --to usb1 --to usb2 --parity 2+2 --label two");
+    exported(&vault, "checkpoint --to other --label two");
+    let id = text(&set.report["set"]).to_owned();
+    let copy = |from: usize, to: &str| crate::harm::copy_tree(&set.dirs[from], &vault.path(to));
+    let name = set.dirs[0].file_name().unwrap().to_str().unwrap().to_owned();
+    copy(0, &format!("all/{name}"));
+    copy(1, &format!("all/{} (2).ckvault", name.trim_end_matches(".ckvault")));
+    copy(0, "ren/A.CKVAULT");
+    copy(1, "ren/b.ckvault");
+    copy(0, "plain/one");
+    copy(1, "plain/two");
+    let intact = |typed: &str| drop(vault.receiver(&format!("verify {typed}")).ok().shows("intact"));
+    for drives in ["all", "ren", "ren/A.CKVAULT ren/b.ckvault", "plain/one plain/two", "usb1 all usb2"] {
+        for chosen in ["", "--set two", &format!("--set {id}"), &format!("--set {}", &id[..6])] {
+            intact(&format!("{drives} {chosen}"));
+        }
+    }
+    // From the directory of second copies, too.
+    let copies = set.dirs[0].join("copy");
+    vault.call("receiver", "verify --this-drive").at(&copies).run().ok().shows("intact");
+    vault.receiver("verify all other").fails(2).says("there are several sets").says("created");
+    intact(&format!("all other --set {id}"));
+}
+
+#[test]
+fn what_may_not_be_read_is_neither_damaged_nor_lost() {
+    let vault = Vault::new();
+    if !admit(&vault) {
+        return;
+    }
+    let set = vault.exported(300_000, "2+1");
+    for name in ["keys.age", "inventory.age", "hashes.b3", "recover.py"] {
+        let places = [set.dirs[0].join(name), set.dirs[0].join("copy").join(name)];
+        places.iter().for_each(|p| fs::set_permissions(p, fs::Permissions::from_mode(0o600)).unwrap());
+        let verify = ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub").run();
+        verify.fails(7).says(name).says("Permission denied");
+        places.iter().for_each(|p| fs::set_permissions(p, fs::Permissions::from_mode(0o644)).unwrap());
+    }
+    ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub").run().ok();
+}
+
+#[test]
+fn directories_on_one_file_system_are_no_drives_that_can_be_lost() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    vault.make(&["usb1", "usb2"]);
+    let two = format!("export checkpoint --to usb1 --to usb2 {EXPORT}");
+    vault.sender(&format!("{two} --survive-drives 1")).fails(2).says("drives 1 and 2").says("--same-device-ok");
+    assert!(names_in(&vault.path("usb1")).is_empty());
+    vault.sender(&two).ok().says("warning").says("lost together");
+    let quiet = vault.sender(&format!("{two} --survive-drives 1 --same-device-ok")).ok();
+    quiet.check(!quiet.stderr.contains("warning"), "a warning");
+}
+
+#[test]
+fn few_open_files_are_enough() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 400_000);
+    vault.make(&["usb"]);
+    vault.export("checkpoint --to usb --parity 200+55");
+    (1..5).for_each(|n| crate::harm::copy_tree(&vault.path("usb"), &vault.path(format!("copy{n}"))));
+    let drives = "usb copy1 copy2 copy3 copy4";
+    for typed in [format!("verify {drives}"), format!("import {drives} --to out"), format!("repair {drives}")] {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ckvault")]);
+        limited.args(typed.split(' ')).current_dir(&vault.root).env("CKVAULT_HOME", vault.home("receiver"));
+        let output = limited.output().unwrap();
+        assert!(output.status.success(), "{typed}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    crate::tree::assert_same(&vault.path("checkpoint"), &vault.path("out"));
+}
+
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 30_000_000);
+    vault.make(&["usb"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ckvault")]);
+    command.args(format!("export checkpoint --to usb {EXPORT}").split(' ')).current_dir(&vault.root);
+    command.env("CKVAULT_HOME", vault.home("sender")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    while fs::read_dir(vault.path("usb")).unwrap().next().is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    vault.tool("kill", &format!("-HUP {}", child.id())).run().ok();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_name_can_be_given_to_keys() {
+    let vault = Vault::empty();
+    vault.make(&["k"]);
+    vault.sender("keygen --out k/one --name alice@lab").ok();
+    assert!(fs::read_to_string(vault.path("k/one/allowed_signers")).unwrap().starts_with("alice@lab "));
+    for bad in ["*", "a,b", "!a", "-x", "a\u{fc}"] {
+        vault.call("sender", "keygen --out k/two --name").arg(bad).run().ends(2);
+    }
+    assert!(!vault.path("k/two").exists());
+}

@@ -1,0 +1,113 @@
+//! Sources on file systems that lie, and targets that cannot hold what a set has.
+
+use crate::mount::{Kind, Mount};
+use crate::support::*;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A file system that lies, for as long as this lives.
+struct Liar<'a> {
+    vault: &'a Vault,
+    child: Child,
+}
+
+impl Liar<'_> {
+    /// Mounts it at `liar`; `None`, visibly, where that cannot be.
+    fn new<'a>(vault: &'a Vault, lie: &str) -> Option<Liar<'a>> {
+        let python = |script: &str| {
+            let mut command = Command::new("python3");
+            command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        if !is_root() || !std::path::Path::new("/dev/fuse").exists() || !python("import fuse") {
+            skip("needs root, FUSE and fusepy");
+            return None;
+        }
+        vault.make(&["liar"]);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/filesystems/liar.py");
+        let child = Command::new("python3").arg(script).arg(lie).arg(vault.path("liar")).stderr(Stdio::null()).spawn();
+        let liar = Liar { vault, child: child.unwrap() };
+        let device = |name: &str| fs::metadata(vault.path(name)).unwrap().dev();
+        while device("liar") == device("") {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(liar)
+    }
+}
+
+impl Drop for Liar<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(self.vault.path("liar")).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_a_file_system_says_of_its_files_is_not_believed() {
+    for (lie, refusal) in [
+        ("none", None),
+        ("inodes", None),
+        ("restless", None),
+        ("twice", Some("lists two twice")),
+        ("gone", Some("gone changed")),
+        ("empty", Some("two has another length than the 0 bytes")),
+        ("short", Some("two has another length than the 4 bytes")),
+        ("long", Some("two has another length than the 20 bytes")),
+    ] {
+        let vault = Vault::new();
+        let Some(_liar) = Liar::new(&vault, lie) else { return };
+        vault.make(&["usb"]);
+        let ran = vault.sender("export liar --to usb --recipients keys.txt --volume-size 2M");
+        if let Some(why) = refusal {
+            ran.fails(1).says(why);
+            assert!(names_in(&vault.path("usb")).is_empty(), "{lie}: something is left");
+            continue;
+        }
+        ran.ok();
+        vault.receiver("import usb --to out").ok();
+        let read = |name: &str| fs::read(vault.path("out").join(name)).unwrap();
+        assert_eq!((read("one"), read("two")), (b"first\n".to_vec(), b"something else\n".to_vec()), "{lie}");
+        assert_eq!(read("three").len(), 100_000, "{lie}");
+    }
+}
+
+#[test]
+fn times_that_a_target_cannot_hold_are_told() {
+    let vault = Vault::new();
+    vault.make(&["source", "usb"]);
+    for (name, day) in [("far", "2100-01-01"), ("near", "2020-02-03T04:05:06.789")] {
+        fs::write(vault.path("source").join(name), name).unwrap();
+        vault.tool("touch", &format!("-d {day} source/{name}")).run().ok();
+    }
+    vault.tool("touch", "-d 2020-01-01 source").run().ok();
+    vault.export("source --to usb");
+    let Some(_drive) = Mount::new(&vault, "small", Kind::Ext4Small) else { return };
+    let report = vault.receiver("import usb --to small/out --json").ok().json();
+    let few = |name: &str| (number(&report[name]["count"]), report[name]["example"].as_str().unwrap_or("-").to_owned());
+    assert_eq!((few("lost_times"), few("rounded_times")), ((1, "far".into()), (1, "near".into())), "{report}");
+    assert_eq!(number(&report["lost_attributes"]["count"]), 0, "{report}");
+    vault.receiver("import usb --to small/again").ok().shows("times were changed").shows("far");
+}
+
+#[test]
+fn keys_are_made_all_or_none() {
+    let vault = Vault::empty();
+    for kib in (8..60).step_by(4) {
+        let options: &'static str = Box::leak(format!("size={kib}k").into_boxed_str());
+        let Some(drive) = Mount::new(&vault, "full", Kind::Tmpfs(options)) else { return };
+        let ran = vault.sender("keygen --out full/keys");
+        let names = names_in(&drive.dir.join("keys"));
+        ran.check(
+            [0, 5].contains(&names.len()) && (names.len() == 5) == (ran.code == Some(0)),
+            "some of them are left",
+        );
+        if ran.code == Some(0) {
+            assert!(kib > 8, "there was room from the beginning");
+            return;
+        }
+        ran.fails(7);
+    }
+    panic!("there was never room");
+}
