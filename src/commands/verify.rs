@@ -45,6 +45,8 @@ pub struct Report {
     pub last: bool,
     /// Drives that are here.
     pub present: Vec<u32>,
+    /// Only what should be on the drives that are here was judged.
+    pub this_drive: bool,
     /// Drives that are named and not here.
     pub absent: Vec<u32>,
     /// Every volume.
@@ -144,6 +146,7 @@ fn untrusted(message: String, hint: String) -> Report {
         parts: Vec::new(),
         last: false,
         present: Vec::new(),
+        this_drive: false,
         absent: Vec::new(),
         volumes: Vec::new(),
         files: Vec::new(),
@@ -167,6 +170,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         parts: set.parts.iter().map(|p| p.manifest.part).collect(),
         last: set.parts.iter().any(|p| p.manifest.last),
         present: set.present(),
+        this_drive,
         absent: set.absent(),
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),

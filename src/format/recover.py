@@ -4,7 +4,8 @@
     python3 -I recover.py SETDIR... --signers FILE --identity FILE --to DIR
 
 SETDIR: a *.ckvault directory; give all of them when the set lies on several drives, of all its parts when it has several.
---signers: an allowed_signers file: whom you trust.  --links keep: links may lead out of DIR.
+--signers: an allowed_signers file: whom you trust.  --signer: who of them must have signed.  --revoked: keys that count for nobody.
+--links keep: links may lead out of DIR.
 --unverified: go on without --signers, ssh-keygen or b3sum; what is restored may then be from anybody.
 
 This script cannot say whether it is the one that was signed: RECOVER.txt says how to see that, and to run a copy.
@@ -20,7 +21,7 @@ if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     del sys.path[0]
 sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix + "/", sys.base_exec_prefix + "/"))]
 
-import argparse, array, base64, collections, io, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
+import argparse, array, base64, collections, io, itertools, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
 
 FORMAT = "draft-3"
 KIB, MIB = 1 << 10, 1 << 20
@@ -28,6 +29,7 @@ FRAME = 16  # magic, length, segment number
 FILTER = (0x184D2A5F).to_bytes(4, "little")
 DAMAGED = "bring another drive, or repair the set with ckvault"
 TOOLS = set()
+NUMBER = itertools.count()
 
 
 def say(what):
@@ -225,11 +227,14 @@ def signer_of(manifest, signature, args):
     kind = key[4 : 4 + int.from_bytes(key[:4], "big")]
     if kind != b"ssh-ed25519" and not (kind == b"sk-ssh-ed25519@openssh.com" and blob[-5] & 1):
         return None
-    path = os.path.join(args.work, "signature")
-    with open(path, "wb") as file:
+    path = "signature%d" % next(NUMBER)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(signature)
-    for name in (keygen(["find-principals", "-s", path, "-f", args.signers], b"") or b"").splitlines():
-        if keygen(["verify", "-n", "ckvault", "-s", path, "-f", args.signers, "-I", name], manifest) is not None:
+    files = ["-s", path, "-f", args.signers] + (["-r", args.revoked] if args.revoked else [])
+    names = [os.fsencode(args.signer)] if args.signer else (keygen(["find-principals"] + files[:4], b"") or b"").splitlines()
+    for name in names:
+        # What excludes somebody names nobody, and a name is printable and one word (rule 19).
+        if re.match(rb"[^!\s-][!-~]*\Z", name) and keygen(["verify", "-n", "ckvault", "-I", name] + files, manifest) is not None:
             return show(name)[1:-1], kind.decode() + " " + base64.b64encode(key).decode()
     return None
 
@@ -597,14 +602,17 @@ def restore(args, to, mode):
         frames.append(frames_of_part)
         first += head["segments"]
     check_paths(entries, b".ckvault-" + parts[0].manifest["set"][:8].encode(), args.links == "keep")
-    tree = os.path.join(args.work, "tree")
-    os.mkdir(tree)
-    os.chdir(tree)
+    os.mkdir("tree")
+    os.chdir("tree")
     place(entries, Stream(segments(parts, frames, secret, head["tar_bytes"])), head["tar_bytes"])
     lost = sum(finish(e, mode) for e in reversed(entries) if e.path)
-    mode &= os.stat(to).st_mode if os.path.exists(to) else mode  # what was there is not made more open
+    name = os.path.basename(to)
+    try:
+        mode &= os.stat(name, dir_fd=args.above, follow_symlinks=False).st_mode  # what was there is not made more open
+    except FileNotFoundError:
+        pass
     os.sync()
-    os.rename(tree, to)
+    os.rename("tree", name, src_dir_fd=args.work, dst_dir_fd=args.above)
     if entries and not entries[0].path:
         lost += finish(entries[0], mode)
     else:
@@ -657,6 +665,8 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("setdir", nargs="+")
     args.add_argument("--signers")
+    args.add_argument("--signer")
+    args.add_argument("--revoked")
     args.add_argument("--identity", required=True)
     args.add_argument("--to", required=True)
     args.add_argument("--links", choices=["keep"])
@@ -665,12 +675,32 @@ def main():
     find_tools(args)
     to = target(args.to)
     mode = 0o777 & ~os.umask(0o077)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    args.work = tempfile.mkdtemp(prefix=".recover-", dir=os.path.dirname(to))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    absolute = lambda path: path and os.path.abspath(path)
+    args.setdir, args.identity = [absolute(path) for path in args.setdir], absolute(args.identity)
+    args.signers, args.revoked = absolute(args.signers), absolute(args.revoked)
+    # Whoever may rename beside DIR may put other directories in the place of ours: they are held, and not looked up again.
+    args.above = os.open(os.path.dirname(to), os.O_RDONLY | os.O_DIRECTORY)
+    os.fchdir(args.above)
+    name = os.path.basename(tempfile.mkdtemp(prefix=".recover-", dir="."))
+    args.work = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    made = os.fstat(args.work)
+    if made.st_uid != os.geteuid() or stat.S_IMODE(made.st_mode) & 0o77 or os.listdir(args.work):
+        die(1, "another directory has taken the place of " + show(name), "restore where nobody else may write")
+    os.fchdir(args.work)
     try:
         restore(args, to, mode)
     finally:
-        subprocess.run(["rm", "-rf", "--", args.work])
+        os.fchdir(args.work)
+        for left in os.listdir("."):
+            subprocess.run(["rm", "-rf", "--", "./" + left])
+        os.fchdir(args.above)
+        try:
+            os.rmdir(name)
+        except OSError:
+            pass
 
 
 try:

@@ -1,7 +1,12 @@
 //! What this process asks of the system for its own protection: no core dumps, no debugger.
 
+use crate::error::{Error, Result};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use std::path::Path;
+use std::time::Duration;
+
+/// Threads besides the workers: for signals, and one for each of some drives.
+const SPARE: usize = 4;
 
 /// No other process of this user may look into its memory, and none of that is written to a core file. A system that refuses
 /// is no reason to stop.
@@ -27,4 +32,23 @@ pub fn ignored_signals() -> Vec<i32> {
     let text = String::from_utf8_lossy(&status);
     let mask = text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     (1..=64).filter(|signal| mask.unwrap_or(0) >> (signal - 1) & 1 == 1).collect()
+}
+
+/// Whether as many threads can be started as a verb needs, where each may be the last.
+pub fn require_threads() -> Result<()> {
+    let start = |_| std::thread::Builder::new().spawn(|| std::thread::park_timeout(Duration::from_millis(5)));
+    let started: std::io::Result<Vec<_>> = (0..crate::threads::workers() + SPARE).map(start).collect();
+    match started {
+        Ok(threads) => {
+            threads.into_iter().for_each(|thread| {
+                thread.thread().unpark();
+                let _ = thread.join();
+            });
+            Ok(())
+        }
+        Err(error) => Err(Error::refused(
+            format!("the threads that are needed cannot be started: {error}"),
+            "raise the limit of processes (ulimit -u), or end others of this user",
+        )),
+    }
 }

@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+/// The longest that is read: more than the most entries of a source take.
+const LONGEST: u64 = 512 << 20;
+
 /// An open state file.
 #[derive(Debug)]
 pub struct StateFile {
@@ -60,7 +63,13 @@ impl StateFile {
     /// Its whole lines; a last one that was not written to its end is cut off.
     pub fn lines(&mut self) -> Result<Vec<String>> {
         let (mut text, path) = (String::new(), self.path());
-        self.file.read_to_string(&mut text).map_err(Error::io("read", &path))?;
+        let read = (&mut self.file).take(LONGEST + 1).read_to_string(&mut text).map_err(Error::io("read", &path))?;
+        if read as u64 > LONGEST {
+            return Err(Error::usage(
+                format!("{} is too long to be what it is named like", path.display()),
+                "look at what it is, and move it away",
+            ));
+        }
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
             self.file.set_len(whole as u64).map_err(Error::io("write", &path))?;

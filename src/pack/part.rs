@@ -122,7 +122,8 @@ impl Export {
 
     /// What to do about an error: what is finished stays, if that can be gone on with; else nothing does.
     pub fn give_up(self, error: Error) -> Error {
-        let begun_well = self.at.part > 1 || self.state.has_groups();
+        // What is left on a drive that is not here can only be removed, or gone on with, when it is.
+        let begun_well = self.at.part > 1 || self.state.has_groups() || self.held.iter().any(Option::is_none);
         if begun_well && !matches!(error, Error::Source { .. } | Error::Usage { .. }) {
             return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
         }

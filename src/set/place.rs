@@ -46,7 +46,13 @@ pub struct Where {
 impl Where {
     /// What looking there needs.
     pub fn needs(&self) -> Needs {
-        let read = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned().collect();
+        // Who names the directory of second copies means the one above.
+        let above = |drive: &PathBuf| {
+            let whole = std::path::absolute(drive).ok()?;
+            (whole.file_name()? == names::COPY).then(|| whole.parent().map(Path::to_owned)).flatten()
+        };
+        let places = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned();
+        let read = places.chain(self.drives.iter().filter_map(above)).collect();
         let errands = self.revoked.iter().flat_map(|path| revoked::errands(path)).collect();
         Needs { read, errands, ..Needs::default() }
     }

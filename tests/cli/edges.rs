@@ -237,3 +237,56 @@ fn a_name_can_be_given_to_keys() {
     }
     assert!(!vault.path("k/two").exists());
 }
+
+#[test]
+fn programs_in_relative_directories_are_not_run() {
+    let vault = Vault::new();
+    if !need(&["ssh-keygen"]) {
+        return;
+    }
+    vault.exported(100_000, "1+1");
+    vault.tool("ssh-keygen", "-q -t ed25519 -f other -N").arg("").run().ok();
+    vault.tool("ssh-keygen", "-q -k -f krl other.pub").run().ok();
+    let planted = vault.path("usb/ssh-keygen");
+    fs::write(&planted, "#!/bin/sh\ntouch ../ran\nexit 0\n").unwrap();
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    for path in [format!(".:{path}"), format!(":{path}"), format!("{path}:"), format!("../usb:{path}")] {
+        let verify = vault.call("receiver", "verify --revoked ../krl").at(vault.path("usb")).env("PATH", &path);
+        verify.run().ok().shows("intact");
+        assert!(!vault.path("ran").exists(), "PATH={path}");
+    }
+}
+
+#[test]
+fn a_limit_of_threads_is_told() {
+    let vault = Vault::new();
+    if !admit(&vault) {
+        return;
+    }
+    vault.exported(100_000, "1+1");
+    let user = format!("--reuid={NOBODY} --regid={NOBODY} --clear-groups bash -c");
+    let limited = vault.tool("setpriv", &user).arg("ulimit -u 1; exec ./ckvault verify usb --signers sender.pub");
+    limited.run().fails(1).says("threads");
+}
+
+/// Nothing of it was complete, so it begins anew; but what lies on the drive can only be removed when that is here.
+#[test]
+fn a_drive_that_is_not_here_does_not_end_an_export_that_had_hardly_begun() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 30_000_000);
+    vault.make(&["usb"]);
+    let export = format!("export checkpoint --to usb --recipients keys.txt --volume-size 1G");
+    let mut child = vault.call("sender", &export).command().stderr(Stdio::null()).spawn().unwrap();
+    let begun = || crate::harm::files_under(&vault.path("usb")).keys().any(|p| p.to_string_lossy().contains(".ckv"));
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::rename(vault.path("usb"), vault.path("away")).unwrap();
+    vault.sender("export --resume").fails(7).says("--resume");
+    fs::rename(vault.path("away"), vault.path("usb")).unwrap();
+    vault.sender("export --resume").ok();
+    vault.restores("usb", "checkpoint");
+}

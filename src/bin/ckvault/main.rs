@@ -26,6 +26,9 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     ckvault::media::process::harden();
     ckvault::media::process::raise_open_files();
+    if let Err(error) = outside::search_absolute_only().and_then(|()| ckvault::media::process::require_threads()) {
+        return failed(&error, false);
+    }
     // Whoever wants JSON gets it for errors too, of the command line itself among them.
     let json = std::env::args_os().skip(1).any(|argument| argument == "--json");
     if let Err(error) = ckvault::media::processor::check().and_then(|()| cli::refuse_secrets(std::env::args_os())) {

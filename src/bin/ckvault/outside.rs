@@ -25,6 +25,28 @@ const ZONES: [&str; 4] = ["/etc/localtime", "/usr/share/zoneinfo", "/usr/share/l
 /// Who the owners of keys and lists are, and who else is in their groups.
 const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
+/// Programs are looked for in directories that PATH names in full. A relative one may be a drive: this program is then run anew
+/// without it.
+pub fn search_absolute_only() -> Result<()> {
+    let Some(path) = std::env::var_os("PATH") else { return Ok(()) };
+    let all: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let absolute: Vec<&PathBuf> = all.iter().filter(|dir| dir.is_absolute()).collect();
+    if absolute.len() == all.len() {
+        return Ok(());
+    }
+    let clean = std::env::join_paths(absolute).map_err(|e| Error::Internal(e.to_string()))?;
+    let mut arguments = std::env::args_os();
+    let mut again = Command::new(program::OWN);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    let error = again.args(arguments).env("PATH", clean).exec();
+    Err(Error::usage(
+        format!("PATH names directories that are relative to the current one, and cannot be cleaned: {error}"),
+        "name directories in PATH from the root",
+    ))
+}
+
 /// Where this process stands: whether there is a fence, and whether somebody runs programs outside of it.
 #[derive(Clone, Default)]
 pub struct Outside(Arc<Inner>);

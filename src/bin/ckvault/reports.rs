@@ -194,6 +194,12 @@ pub fn verify(report: &verify::Report, time: Duration) {
     }
     read_errors(&report.read_errors);
     match report.verdict {
+        "intact" if report.this_drive && !report.absent.is_empty() => {
+            say!("what should be here is whole; of the absent drives nothing is said")
+        }
+        "repairable" if report.this_drive && !report.absent.is_empty() => {
+            say!("not all that should be here is whole: what is missing takes the other drives, all in one command")
+        }
         "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
         "repairable" => say!(
             "everything can be recovered from what is here: `ckvault import` does, and `ckvault repair` makes the drives whole"
