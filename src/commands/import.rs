@@ -116,7 +116,8 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         modes,
         needs,
     };
-    let restored = restore::restore(&request, set, contents, &*ask, progress)?;
+    let restored = restore::restore(&request, set, contents, &*ask, progress);
+    let restored = restored.map_err(|error| set::exhausted().unwrap_or(error))?;
     Ok(report(options, restored))
 }
 

@@ -22,7 +22,7 @@ use crate::media::disk::Disk;
 use crate::media::drive;
 use crate::media::lock::{WriteLock, is_being_written};
 use crate::progress::{Phase, Progress};
-use crate::set::{Blocks, Part, Set, name_drives};
+use crate::set::{Blocks, Part, Set, exhausted, name_drives};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -30,7 +30,8 @@ use std::path::PathBuf;
 pub fn audit(set: &Set, this_drive: bool, progress: &dyn Progress) -> Result<Vec<Audit>> {
     set.share_slot();
     let judge = |part: &Part| audit::audit(part, &Blocks::new(part)?, this_drive, progress);
-    set.parts.iter().map(judge).collect()
+    let found = set.parts.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
+    exhausted().map_or(Ok(found), Err)
 }
 
 /// The worst of the parts; parts that are not here could still be brought.
@@ -61,6 +62,7 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
     let blocks = set.parts.iter().map(Blocks::new).collect::<Result<Vec<Blocks>>>()?;
     let judge = |blocks: &Blocks| audit::audit(blocks.set(), blocks, false, progress);
     let mut found = blocks.iter().map(judge).collect::<Result<Vec<Audit>>>()?;
+    exhausted().map_or(Ok(()), Err)?;
     if verdict(set, &found, false) >= Verdict::Incomplete
         && let Some(refusal) = set.parts.iter().find_map(Part::refusal)
     {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,7 +56,9 @@ impl StateFile {
 
     fn lock(&self) -> Result<bool> {
         match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            // Some file systems have no locks (NFS and Lustre by their options, 9p): then nobody else is taken to be at it.
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Ok(true),
             other => other.map(|()| true).map_err(|e| Error::io("lock", self.path())(e.into())),
         }
     }

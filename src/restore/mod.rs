@@ -62,6 +62,7 @@ pub(crate) fn restore(
     let said = journal::take_up(&mut claim, &header, request.leftovers)?;
     if !said.concluded {
         claim.require_empty_target()?;
+        refuse_lost_and_found(&claim, &contents, &wanted)?;
     }
     // A staging directory; in it rounds over the drives, until everything is placed and proven; then its name.
     let mut changer = Changer::new(ask, request.place, &set);
@@ -91,6 +92,19 @@ fn wanted(request: &Request, set: &Set, contents: &Contents) -> Result<Wanted> {
         _ => Copies::default(),
     };
     Ok(Wanted { fate, copies, taken_along })
+}
+
+/// At the top of a file system there is one already, which is not the set's.
+fn refuse_lost_and_found(claim: &Claim, contents: &Contents, wanted: &Wanted) -> Result<()> {
+    const NAME: &str = "lost+found";
+    let taken = wanted.entries(&contents.entries).any(|(_, entry)| entry.path.0[..] == *NAME.as_bytes());
+    match taken && claim.has_at_the_top(NAME) {
+        false => Ok(()),
+        true => Err(Error::refused(
+            format!("{} has {NAME}, and so has the set", claim.target().display()),
+            "import into a directory in it",
+        )),
+    }
 }
 
 /// What `--only` names, and what links among that lead to. Every pattern must match something, and there must be a file.

@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::media::staging::Staging;
 use crate::progress::{Phase, Progress};
-use crate::restore::journal::ranges;
 use crate::restore::missing::{Candidates, Gather, Outlook, Presence};
 use crate::restore::next_drive::Changer;
 use crate::restore::open_segments::unpack;
@@ -293,12 +292,13 @@ impl Restore<'_> {
         self.says_which(Error::drive("not everything could be had from the drives that came", hint), undone)
     }
 
-    /// Adds to an error which segments and files it is about.
+    /// Adds to an error which files it is about, and how much of them.
     fn says_which(&self, why: Error, segments: &[u64]) -> Error {
         let files = affected(&self.contents, &self.placer.wanted().fate, segments);
         let names = listing(files.iter().map(|n| &n.0[..]));
-        let of = if files.is_empty() { String::new() } else { format!(", with bytes of these files:{names}") };
-        let what = |message: String| format!("{message}: segment {}{of}", ranges(segments));
+        let most = segments.len() as u64 * u64::from(self.contents.segment_bytes);
+        let of = if files.is_empty() { String::new() } else { format!(": up to {most} bytes of these files:{names}") };
+        let what = |message: String| format!("{message}{of}");
         match why {
             Error::Lost { message, .. } => Error::lost(
                 what(message),

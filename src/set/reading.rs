@@ -1,17 +1,33 @@
 //! Reading files of a set from drives that may fail: what could not be read is noted, and not asked for again.
 
+use crate::error::Error;
 use crate::format::hashes::BLOCK;
 use crate::format::names;
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Opened, is_failure};
 use crate::media::drive;
+use crate::media::process::open_files;
 use crate::set::part::Part;
 use rustix::io::Errno;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often opening is tried again when the process, or the system, has too many files open.
-const ATTEMPTS: usize = 500;
+const ATTEMPTS: usize = 100;
 const A_MOMENT: Duration = Duration::from_millis(10);
+
+/// Set when waiting did not help: then nothing that was found missing can be believed.
+static EXHAUSTED: AtomicBool = AtomicBool::new(false);
+
+/// What to say instead of anything else when too many files were open at a time.
+pub fn exhausted() -> Option<Error> {
+    EXHAUSTED.load(Ordering::Relaxed).then(|| {
+        Error::refused(
+            format!("this process may not open enough files at a time ({})", open_files()),
+            "raise the limit (ulimit -n 256), or end other programs",
+        )
+    })
+}
 
 fn is_exhausted(error: &std::io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
@@ -120,7 +136,8 @@ impl Part {
         if self.is_gone(&at.dir) {
             return None;
         }
-        for _ in 0..ATTEMPTS {
+        let attempts = if EXHAUSTED.load(Ordering::Relaxed) { 1 } else { ATTEMPTS };
+        for _ in 0..attempts {
             match at.open() {
                 Ok(file) => return Some(Source { at: at.clone(), file }),
                 // That nothing more can be opened says nothing about the file: others are closed soon.
@@ -133,6 +150,7 @@ impl Part {
                 }
             }
         }
+        EXHAUSTED.store(true, Ordering::Relaxed);
         None
     }
 

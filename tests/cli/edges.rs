@@ -276,8 +276,8 @@ fn a_drive_that_is_not_here_does_not_end_an_export_that_had_hardly_begun() {
     let vault = Vault::new();
     vault.checkpoint("checkpoint", 30_000_000);
     vault.make(&["usb"]);
-    let export = format!("export checkpoint --to usb --recipients keys.txt --volume-size 1G");
-    let mut child = vault.call("sender", &export).command().stderr(Stdio::null()).spawn().unwrap();
+    let export = "export checkpoint --to usb --recipients keys.txt --volume-size 1G";
+    let mut child = vault.call("sender", export).command().stderr(Stdio::null()).spawn().unwrap();
     let begun = || crate::harm::files_under(&vault.path("usb")).keys().any(|p| p.to_string_lossy().contains(".ckv"));
     while !begun() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before");

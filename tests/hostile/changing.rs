@@ -238,6 +238,31 @@ fn what_is_being_restored_is_private() {
     }
 }
 
+/// Somebody who may rename where the target will be puts another directory, or a link, in the place of what is in the making.
+#[test]
+fn what_is_in_the_making_is_held() {
+    if !can_recover() {
+        return;
+    }
+    for (program, nth) in [("ssh-keygen", 1), ("ssh-keygen", 2), ("age", 1), ("age", 3), ("zstd", 2)] {
+        for swap in ["mkdir $d; ln -s ../../victim $d/tree; ln -s ../../victim/x $d/signature1", "ln -s ../victim $d"] {
+            let site = Site::new();
+            site.compose(&small(), 1);
+            fs::create_dir(site.path("victim")).unwrap();
+            fs::write(site.path("victim/x"), "mine").unwrap();
+            let act = format!("cd {}; for d in .recover-*; do mv $d moved; {swap}; done", site.path("place").display());
+            let ran = site.recovers(when(&site, program, nth, &act)).ends(0);
+            assert_eq!(fs::read(site.target().join("a")).unwrap(), b"hello", "{ran}");
+            let names: Vec<_> = fs::read_dir(site.path("victim")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(
+                (names, fs::read(site.path("victim/x")).unwrap()),
+                (vec!["x".into()], b"mine".to_vec()),
+                "{ran}"
+            );
+        }
+    }
+}
+
 #[test]
 fn who_interrupts_it_finds_nothing() {
     if !can_recover() {
@@ -246,7 +271,7 @@ fn who_interrupts_it_finds_nothing() {
     let site = Site::new();
     site.compose(&small(), 1);
     let before = |site: &Site| fs::read_dir(site.path("place")).unwrap().count();
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         for (program, nth) in [("ssh-keygen", 1), ("age", 1), ("age", 3), ("zstd", 2), ("b3sum", 2)] {
             let status =
                 when(&site, program, nth, &format!("kill -{signal} $PPID; sleep 0.2")).output().unwrap().status;

@@ -140,6 +140,21 @@ fn a_signature_with_something_in_its_reserved_field_is_none() {
     site.run("import").ends(5);
 }
 
+/// A name that excludes somebody is nobody's, and who is revoked or was not asked for has not signed.
+#[test]
+fn names_that_exclude_are_nobodys_and_signers_can_be_pinned_and_revoked() {
+    let Some(site) = composed(&small()) else { return };
+    let key = site.keys.public();
+    for list in ["!alice@lab,*", "!*", "\u{feff}alice@lab"] {
+        fs::write(site.path("odd"), format!("{list} {key}\n")).unwrap();
+        refused(&site, "--signers odd", 5, "is not signed by one of your signers");
+    }
+    fs::write(site.path("gone"), format!("{key}\n")).unwrap();
+    refused(&site, &format!("{SIGNERS} --revoked gone"), 5, "is not signed by one of your signers");
+    refused(&site, &format!("{SIGNERS} --signer somebody@else"), 5, "is not signed by one of your signers");
+    site.recover(&format!("{SIGNERS} --signer exporter@site")).ends(0);
+}
+
 fn stranger() -> String {
     let mut keys = Keys::new();
     keys.signing = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]));

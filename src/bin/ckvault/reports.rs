@@ -30,6 +30,9 @@ fn title(set: &str, label: Option<&str>) -> String {
     label.map_or_else(|| set.to_owned(), |label| format!("{label} ({set})"))
 }
 
+/// Bytes from which on a share says something.
+const MEANINGFUL: u64 = 1 << 20;
+
 /// After `keygen`.
 pub fn keygen(report: &keygen::Report) {
     match report.made {
@@ -54,10 +57,10 @@ pub fn export(report: &export::Report, time: Duration) {
     let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
     if report.dry_run {
         say!(
-            "would export {} in {} entries as at most {} group(s) of {}+{} volumes of at most {}",
+            "would export {} in {} as at most {} of {}+{} volumes of at most {}",
             HumanBytes(report.bytes_in),
-            report.entries,
-            report.groups.len(),
+            counted(report.entries, "entry", "entries"),
+            counted(report.groups.len() as u64, "group", "groups"),
             report.k,
             report.m,
             HumanBytes(report.volume_bytes)
@@ -77,12 +80,18 @@ pub fn export(report: &export::Report, time: Duration) {
         return;
     }
     say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
-    let ratio = report.bytes_out as f64 / report.bytes_in.max(1) as f64;
+    // Of next to nothing, what lies beside the volumes is many times as much: that says nothing.
+    let percent = match report.bytes_in {
+        0..MEANINGFUL => String::new(),
+        bytes => format!(", {:.0} % of that with parity", report.bytes_out as f64 / bytes as f64 * 100.0),
+    };
     say!(
-        "in {} ({} entries), out {} ({ratio:.2} of it, with parity): {volumes} volumes on {drives} drive(s)",
+        "in {} ({}), out {}{percent}: {} on {}",
         HumanBytes(report.bytes_in),
-        report.entries,
-        HumanBytes(report.bytes_out)
+        counted(report.entries, "entry", "entries"),
+        HumanBytes(report.bytes_out),
+        counted(volumes as u64, "volume", "volumes"),
+        counted(drives as u64, "drive", "drives")
     );
     for drive in &report.drives {
         say!(
@@ -177,20 +186,26 @@ pub fn verify(report: &verify::Report, time: Duration) {
     if let (Some(signer), Some(fingerprint)) = (&report.signer, &report.signer_fingerprint) {
         say!("signed by {signer} ({fingerprint}), created {}", report.created.as_deref().unwrap_or_default());
     }
-    for volume in report.volumes.iter().filter(|v| v.state != "ok") {
-        let why = volume.diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
-        match volume.state {
-            "missing" => say!("missing  {} (drive {}){why}", volume.name, volume.drive),
-            _ => say!("damaged  {} (drive {}), {} bad block(s){why}", volume.name, volume.drive, volume.bad_blocks),
-        }
+    // Damage first; what lies on an absent drive is told with that drive, in one line.
+    let is_absent = |drive: u32| report.absent.contains(&drive);
+    let why = |diagnosis: &Option<String>| diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+    for volume in report.volumes.iter().filter(|v| !["ok", "missing"].contains(&v.state)) {
+        let bad = counted(volume.bad_blocks, "bad block", "bad blocks");
+        say!("damaged  {} (drive {}), {bad}{}", volume.name, volume.drive, why(&volume.diagnosis));
+    }
+    for volume in report.volumes.iter().filter(|v| v.state == "missing" && !is_absent(v.drive)) {
+        say!("missing  {} (drive {}){}", volume.name, volume.drive, why(&volume.diagnosis));
     }
     for file in &report.files {
         let program = file.state == "damaged" && file.path.ends_with("/ckvault");
         let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
         say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
     }
-    if !report.absent.is_empty() {
-        say!("absent   drive(s) {}", report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
+    for drive in &report.absent {
+        match report.volumes.iter().filter(|v| v.drive == *drive).count() as u64 {
+            0 => say!("absent   drive {drive}"),
+            held => say!("absent   drive {drive}, with {}", counted(held, "volume", "volumes")),
+        }
     }
     read_errors(&report.read_errors);
     match report.verdict {
@@ -204,7 +219,7 @@ pub fn verify(report: &verify::Report, time: Duration) {
         "repairable" => say!(
             "everything can be recovered from what is here: `ckvault import` does, and `ckvault repair` makes the drives whole"
         ),
-        "incomplete" => say!("what is here does not suffice: bring the absent drive(s), and name all in one command"),
+        "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
     }
     say!(
@@ -216,7 +231,10 @@ pub fn verify(report: &verify::Report, time: Duration) {
 /// One line for each drive that could not read everything.
 fn read_errors(errors: &BTreeMap<u32, u64>) {
     for (drive, blocks) in errors {
-        say!("failing  drive {drive} could not read {blocks} block(s): replace it while the others are whole");
+        say!(
+            "failing  drive {drive} could not read {}: replace it while the others are whole",
+            counted(*blocks, "block", "blocks")
+        );
     }
 }
 
@@ -229,12 +247,13 @@ pub fn repair(report: &repair::Report, time: Duration) {
     for file in &report.repaired {
         match file.blocks {
             0 => say!("repaired {}", file.path),
-            blocks => say!("repaired {}, {blocks} block(s) computed", file.path),
+            blocks => say!("repaired {}, {} computed", file.path, counted(blocks, "block", "blocks")),
         }
     }
     for drive in &report.replaced {
         let dir = &drive.directory;
-        say!("replaced drive {}: {dir}, {} volume(s), {} block(s) computed", drive.drive, drive.volumes, drive.blocks);
+        let (volumes, blocks) = (drive.volumes, counted(drive.blocks, "block", "blocks"));
+        say!("replaced drive {}: {dir}, {}, {blocks} computed", drive.drive, counted(volumes, "volume", "volumes"));
     }
     for file in &report.left {
         say!("left     {}: {}", file.path, file.why);
@@ -244,7 +263,7 @@ pub fn repair(report: &repair::Report, time: Duration) {
     }
     if !report.absent.is_empty() {
         let list = report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        say!("absent   drive(s) {list}: bring them, or give an empty drive for each with --to");
+        say!("absent   drives {list}: bring them, or give an empty drive for each with --to");
     }
     read_errors(&report.read_errors);
     match report.read_back {
@@ -386,12 +405,13 @@ pub fn inspect(report: &inspect::Report) {
         report.format
     );
     say!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
-    say!("volumes   {} group(s) of {}+{}, {} in all", report.groups, report.k, report.m, HumanBytes(report.bytes));
+    let groups = counted(report.groups as u64, "group", "groups");
+    say!("volumes   {groups} of {}+{}, {} in all", report.k, report.m, HumanBytes(report.bytes));
     for (number, drive) in &report.drives {
         say!("drive {number}   {} volumes, {}", drive.volumes, HumanBytes(drive.bytes));
     }
     if let Some(program) = &report.program {
         say!("program   ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
     }
-    say!("whole, it {}", report.survives);
+    say!("if whole, it {}", report.survives);
 }

@@ -60,6 +60,11 @@ impl Claim {
         &self.target.path
     }
 
+    /// Whether something of this name is in a target that stays.
+    pub fn has_at_the_top(&self, name: &str) -> bool {
+        self.target.there.as_ref().is_some_and(|there| self.target.inside && there.has(name))
+    }
+
     /// What earlier imports of this set to this target have left.
     pub fn earlier(&self) -> &[Earlier] {
         &self.earlier

@@ -13,13 +13,15 @@ use age::armor::ArmoredReader;
 use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use zeroize::Zeroizing;
 
 const LONGEST: u64 = 16 << 20;
 const LONGEST_SECRET: u64 = 64 << 10;
 /// Work factor of passphrases: 2^22 is about four seconds, and what rage accepts by default on a fast machine.
 const MOST_WORK: u8 = 22;
+/// How often a passphrase may be wrong.
+const TRIES: usize = 3;
 /// What the identity of a plugin begins with.
 const PLUGIN: &[u8] = b"AGE-PLUGIN-";
 
@@ -29,12 +31,14 @@ pub struct Identities {
     names: Vec<PathBuf>,
     /// Opening with one of them may take a passphrase or a plugin.
     need_help: bool,
+    /// Who is asked.
+    callbacks: Option<AskCallbacks>,
 }
 
 impl Identities {
     /// Reads identity files.
     pub fn read(files: &[PathBuf], ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Identities> {
-        let callbacks = AskCallbacks(Arc::new(ask));
+        let callbacks = AskCallbacks::new(ask);
         let (mut all, mut need_help) = (Vec::new(), false);
         for file in files {
             let missing = |e: std::io::Error| {
@@ -49,7 +53,7 @@ impl Identities {
             all.extend(parsed.identities);
         }
         all.iter().for_each(|identity| memory::lock(&**identity));
-        Ok(Identities { all, names: files.to_vec(), need_help })
+        Ok(Identities { all, names: files.to_vec(), need_help, callbacks: Some(callbacks) })
     }
 
     /// Whether opening may take a person, for a passphrase, or a program, a plugin of age.
@@ -59,16 +63,14 @@ impl Identities {
 
     #[cfg(test)]
     pub(super) fn native(identity: impl Identity + Send + Sync + 'static) -> Identities {
-        Identities { all: vec![Box::new(identity)], names: vec![], need_help: false }
+        Identities { all: vec![Box::new(identity)], names: vec![], need_help: false, callbacks: None }
     }
 
     /// Opens a small age file with whichever identity fits.
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<String>> {
         let header = Header::scan(sealed, SLOT).map_err(breaks(names::KEYS))?.len;
         let (header, rest) = sealed.split_at(header);
-        let decryptor = header::decryptor(header, rest).map_err(|e| self.refused(e))?;
-        let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
-        let reader = decryptor.decrypt(identities).map_err(|e| self.refused(e))?;
+        let reader = self.decrypt(header, rest)?;
         // Large enough never to move, and so to leave no second copy behind.
         let mut text = memory::text(LONGEST_SECRET as usize);
         let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
@@ -76,6 +78,25 @@ impl Identities {
             Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set")
         })?;
         Ok(text)
+    }
+
+    /// Asks again for a passphrase that was wrong, some times.
+    fn decrypt<'s>(&self, header: &[u8], rest: &'s [u8]) -> Result<impl Read + use<'s>> {
+        let answers = || self.callbacks.as_ref().map_or(0, |asked| asked.1.load(Ordering::Relaxed));
+        for tries in 1.. {
+            let before = answers();
+            let decryptor = header::decryptor(header, rest).map_err(|e| self.refused(e))?;
+            let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
+            match decryptor.decrypt(identities) {
+                Err(DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed)
+                    if tries < TRIES && answers() > before =>
+                {
+                    self.callbacks.iter().for_each(|asked| asked.0.tell("that is not the passphrase"));
+                }
+                other => return other.map_err(|e| self.refused(e)),
+            }
+        }
+        Err(Error::Internal("nobody tried".into()))
     }
 
     fn refused(&self, error: DecryptError) -> Error {

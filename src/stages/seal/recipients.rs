@@ -7,6 +7,7 @@ use crate::text::is_secret;
 use age::{Callbacks, EncryptError, Recipient, plugin, ssh, tag, tagpq, x25519};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const LONGEST: u64 = 16 << 20;
 
@@ -15,7 +16,14 @@ pub struct Recipients(Vec<Box<dyn Recipient + Send>>);
 
 /// Lets plugins of age ask through [`Ask`].
 #[derive(Clone)]
-pub(super) struct AskCallbacks(pub Arc<dyn Ask>);
+pub(super) struct AskCallbacks(pub Arc<dyn Ask>, pub Arc<AtomicUsize>);
+
+impl AskCallbacks {
+    /// Asks `ask`, and counts the passphrases that it gave.
+    pub fn new(ask: impl Ask + 'static) -> AskCallbacks {
+        AskCallbacks(Arc::new(ask), Arc::default())
+    }
+}
 
 impl Callbacks for AskCallbacks {
     fn display_message(&self, message: &str) {
@@ -29,7 +37,9 @@ impl Callbacks for AskCallbacks {
         self.0.line(description)
     }
     fn request_passphrase(&self, description: &str) -> Option<age::secrecy::SecretString> {
-        self.0.passphrase(description).map(|p| age::secrecy::SecretString::from(p.to_string()))
+        let answer = self.0.passphrase(description)?;
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Some(age::secrecy::SecretString::from(answer.to_string()))
     }
 }
 
@@ -66,7 +76,7 @@ impl Recipients {
                 }
             }
         }
-        parser.finish(AskCallbacks(Arc::new(ask)))
+        parser.finish(AskCallbacks::new(ask))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn Recipient> {
