@@ -1,5 +1,5 @@
 //! All calls to file systems that may fail go through a [`Media`], so that a test can make any one of them fail as drives do. What is
-//! in a directory is reached through [`crate::media::dir`]. The fence and the programs that are run outside of it are asked for
+//! in a directory is reached through `media::dir`. The fence and the programs that are run outside of it are asked for
 //! here too, so that a library never raises the one or starts the other by itself.
 
 use crate::media::errand::{Done, Errand};
