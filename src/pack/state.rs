@@ -14,6 +14,7 @@ use crate::pack::writers::Known;
 use crate::pack::writers::Log;
 use crate::set::fixed;
 use crate::stages::filehash::Page;
+use crate::stages::seal::recipients::Named;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,12 @@ pub struct Begun {
     pub created: String,
     /// The set's own recipient.
     pub recipient: String,
+    /// Who can open it.
+    #[serde(default)]
+    pub recipients: Vec<Named>,
+    /// `--survive-drives N`, if it was given.
+    #[serde(default)]
+    pub survive: Option<u16>,
     /// The key slot, in base64.
     pub slot: String,
     /// The public key of who signs.

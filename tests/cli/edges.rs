@@ -290,3 +290,53 @@ fn a_drive_that_is_not_here_does_not_end_an_export_that_had_hardly_begun() {
     vault.sender("export --resume").ok();
     vault.restores("usb", "checkpoint");
 }
+
+#[test]
+fn resume_can_be_added_to_the_very_command_that_was_interrupted() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 30_000_000);
+    vault.make(&["usb", "other"]);
+    fs::write(vault.path("more.txt"), fs::read(vault.home("sender").join("recipients.txt")).unwrap()).unwrap();
+    let export =
+        "export checkpoint --to usb --recipients keys.txt --volume-size 2M --parity 2+1 --label step --links keep";
+    let mut child = vault.call("sender", export).command().stderr(Stdio::null()).spawn().unwrap();
+    let begun = || crate::harm::files_under(&vault.path("usb")).keys().any(|p| p.ends_with("g00001-d000.ckv"));
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for (more, what) in [
+        ("other --resume", "the sources"),
+        ("--recipients more.txt --resume", "the recipients"),
+        ("--exclude x --resume", "--exclude"),
+        ("--no-read-back --resume", "--no-read-back"),
+    ] {
+        vault.sender(&format!("{export} {more}")).fails(2).says(what);
+    }
+    for (was, is) in
+        [("--parity 2+1", "--parity 3+1"), ("--label step", "--label other"), ("keep", "follow"), ("2M", "4M")]
+    {
+        vault.sender(&format!("{} --resume", export.replace(was, is))).fails(2).says("differs");
+    }
+    vault.sender(&format!("{export} --resume")).ok().shows("sealed for age1").shows("signed by the key SHA256:");
+    vault.restores("usb --links keep", "checkpoint");
+}
+
+#[test]
+fn for_whom_a_set_is_sealed_is_told_with_the_comments() {
+    let vault = Vault::new();
+    vault.make(&["src", "usb"]);
+    fs::write(vault.path("src/a"), "x").unwrap();
+    if !need(&["ssh-keygen"]) {
+        return;
+    }
+    vault.tool("ssh-keygen", "-q -t ed25519 -C carol@lab -f carol -N").arg("").run().ok();
+    let own = fs::read_to_string(vault.path("keys.txt")).unwrap();
+    let carol = fs::read_to_string(vault.path("carol.pub")).unwrap();
+    fs::write(vault.path("all.txt"), format!("# bob, the receiver\n{}\n{carol}", own.lines().last().unwrap())).unwrap();
+    let report = vault.sender("export src --to usb --recipients all.txt --json").ok().json();
+    let comments: Vec<_> = list(&report["recipients"]).iter().map(|r| text(&r["comment"])).collect();
+    assert_eq!(comments, ["bob, the receiver", "carol@lab"]);
+    assert!(text(&report["signer_fingerprint"]).starts_with("SHA256:"));
+}

@@ -107,12 +107,18 @@ fn whatever_call_of_an_import_fails_it_ends_well_or_goes_on() {
     let place = Place::new(600_000);
     place.anew(&["usb"]);
     place.export(Disk::default(), &["usb"]).unwrap();
-    for target in [Target::New, Target::There, Target::Stays] {
-        for fault in [Fault::Once(ErrorKind::Other), Fault::Once(ErrorKind::StorageFull), Fault::Forever] {
-            let (calls, resumed) = each_call(&place, target, fault);
-            eprintln!("{target:?}, {fault:?}: {calls} calls, gone on after {resumed} of them");
-            assert!(calls > 50 && resumed > 0);
-        }
+    let (once, full) = (Fault::Once(ErrorKind::Other), Fault::Once(ErrorKind::StorageFull));
+    for (target, fault) in [
+        (Target::New, once),
+        (Target::New, full),
+        (Target::New, Fault::Forever),
+        (Target::There, Fault::Forever),
+        (Target::Stays, once),
+        (Target::Stays, Fault::Forever),
+    ] {
+        let (calls, resumed) = each_call(&place, target, fault);
+        eprintln!("{target:?}, {fault:?}: {calls} calls, gone on after {resumed} of them");
+        assert!(calls > 50 && resumed > 0);
     }
 }
 

@@ -134,8 +134,8 @@ pub struct Export {
     /// Take several directories on one file system for drives, though they are lost together
     #[arg(long)]
     same_device_ok: bool,
-    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool only if they have moved
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["sources", "recipients", "recipient", "label", "parity", "survive_drives", "volume_size", "compress", "links", "skip_special", "exclude", "exclude_caches", "same_device_ok", "no_read_back", "discard", "dry_run"])]
+    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool if they have moved, and anything else only as it was
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["discard", "dry_run"])]
     resume: Option<Option<String>>,
     /// Remove what an interrupted export left on these drives, and begin anew
     #[arg(long)]

@@ -76,6 +76,7 @@ pub fn export(report: &export::Report, time: Duration) {
             );
         }
         say!("the set {}", report.survives);
+        people(report);
         noticed(report);
         return;
     }
@@ -111,8 +112,25 @@ pub fn export(report: &export::Report, time: Duration) {
             "read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `ckvault verify` to be sure"
         ),
     }
+    people(report);
     noticed(report);
     say!("{}", rate(report.bytes_in, time));
+}
+
+/// Who can open the set, and whose signature it has.
+fn people(report: &export::Report) {
+    for named in &report.recipients {
+        let text = &named.recipient;
+        // The end of a key tells it apart; of SSH keys, the beginning is always the same.
+        let end = text.len().saturating_sub(8);
+        let short = match text.get(..10).zip(text.get(end..)) {
+            Some((begin, rest)) if text.len() > 24 => format!("{begin}…{rest}"),
+            _ => text.clone(),
+        };
+        let comment = named.comment.as_deref().map(|c| format!(" ({})", printable(c.as_bytes()))).unwrap_or_default();
+        say!("sealed for {short}{comment}");
+    }
+    say!("signed by the key {}", report.signer_fingerprint);
 }
 
 /// What travels otherwise than it lay there, and what does not travel.

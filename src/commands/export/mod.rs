@@ -5,7 +5,7 @@ mod options;
 mod report;
 mod resume;
 
-pub use options::Options;
+pub use options::{Options, Restated};
 pub use report::{Report, ReportedDrive, ReportedGroup, ReportedProgram, ReportedVolume};
 
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
     check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
-    let totals = Totals::of(&walked);
+    let totals = Totals::of(&walked, recipients.named(), &key.public());
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
     }
@@ -124,6 +124,8 @@ fn begun(
         label: options.label.clone(),
         created: seconds.to_string(),
         recipient: identity.recipient().to_string(),
+        recipients: recipients.named().to_vec(),
+        survive: options.request.survive,
         slot: base64::engine::general_purpose::STANDARD.encode(slot),
         signer: public_line(&key.public()),
         signing_key: absolute(&key_file.to_owned())?,

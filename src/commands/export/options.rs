@@ -2,7 +2,19 @@
 
 use crate::media::disk::Disk;
 use crate::pack::{Links, Request};
+use crate::stages::compress::Compression;
 use std::path::PathBuf;
+
+/// What has a default otherwise, and is compared if it is said again on resuming.
+#[derive(Debug, Default)]
+pub struct Restated {
+    /// Files and directories.
+    pub sources: Vec<PathBuf>,
+    /// `--compress`.
+    pub compression: Option<Compression>,
+    /// `--links`.
+    pub links: Option<Links>,
+}
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -45,6 +57,8 @@ pub struct Options {
     pub discard: bool,
     /// Where it is kept how far exports are.
     pub state_dir: PathBuf,
+    /// On resuming, what is said again of how it was begun.
+    pub restated: Restated,
     /// The time, for `created`.
     pub now: jiff::Timestamp,
 }

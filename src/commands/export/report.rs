@@ -3,9 +3,11 @@
 use super::options::Options;
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
+use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::Drive;
 use crate::pack::{LeftOut, Noted, Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
 use crate::set::Origin;
+use crate::stages::seal::recipients::Named;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -37,6 +39,10 @@ pub struct Report {
     pub bytes_in: u64,
     /// Bytes of volumes and metadata on all drives; in a dry run the most that there will be.
     pub bytes_out: u64,
+    /// Who can open the set.
+    pub recipients: Vec<Named>,
+    /// The fingerprint of the key that signs it.
+    pub signer_fingerprint: String,
     /// What the set survives.
     pub survives: String,
     /// Whether what was written was read back: `device`, `cache-possible` or `off`.
@@ -122,14 +128,18 @@ pub(super) struct Totals {
     entries: u64,
     bytes_in: u64,
     noticed: Noticed,
+    recipients: Vec<Named>,
+    signer: String,
 }
 
 impl Totals {
-    pub(super) fn of(walked: &Walked) -> Totals {
+    pub(super) fn of(walked: &Walked, recipients: &[Named], signer: &KeyData) -> Totals {
         Totals {
             entries: walked.entries.len() as u64,
             bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
             noticed: walked.noticed.clone(),
+            recipients: recipients.to_vec(),
+            signer: fingerprint(signer),
         }
     }
 }
@@ -159,6 +169,8 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         volume_bytes: plan.volume_bytes,
         entries: totals.entries,
         bytes_in: totals.bytes_in,
+        recipients: totals.recipients,
+        signer_fingerprint: totals.signer,
         bytes_out: plan.needed.iter().sum(),
         survives: survives(plan.k, plan.m, &groups),
         read_back: "off",
@@ -188,6 +200,8 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         volume_bytes: plan.volume_bytes,
         entries: totals.entries,
         bytes_in: totals.bytes_in,
+        recipients: totals.recipients,
+        signer_fingerprint: totals.signer,
         bytes_out: parts.iter().map(bytes_out).sum(),
         survives: survives_as_placed(last),
         read_back: match origin {

@@ -12,8 +12,9 @@ use crate::media::disk::Disk;
 use crate::pack::{
     Begun, Export, Source, State, Unfinished, Walk, changed, is_on, load_signing_key, remove_from, unfinished,
 };
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Nobody, Progress};
 use crate::set::program_to_travel;
+use crate::stages::seal::recipients::{Named, Recipients};
 use std::path::{Path, PathBuf};
 
 const MOST_SHOWN: usize = 20;
@@ -22,6 +23,7 @@ const MOST_SHOWN: usize = 20;
 pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progress: &dyn Progress) -> Result<Report> {
     let (state, mut unfinished) = take_up(&options.state_dir, which)?;
     let mut begun = unfinished.begun.clone();
+    require_same(options, &begun, progress)?;
     let held = relocate(&mut begun, options)?;
     let key = load_signing_key(&options.disk, &begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
@@ -46,7 +48,10 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         walked.entries[0].mtime = mtime;
     }
     check_sources(&walked.entries, &begun)?;
-    let (totals, metadata) = (Totals::of(&walked), metadata_estimate(&walked, tar_bytes, program.as_ref()));
+    let (totals, metadata) = (
+        Totals::of(&walked, &begun.recipients, &key.public()),
+        metadata_estimate(&walked, tar_bytes, program.as_ref()),
+    );
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
     let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     if !unfinished.part_begun {
@@ -54,6 +59,42 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     }
     export.stand_at(unfinished);
     finish(options, export, totals, ask, progress)
+}
+
+/// What is said again of an export must be as when it was begun: then the very command that was interrupted goes on with it.
+fn require_same(options: &Options, begun: &Begun, progress: &dyn Progress) -> Result<()> {
+    let (said, plan) = (&options.restated, &begun.plan);
+    let absolute = |paths: &[PathBuf]| paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>().ok();
+    let recipients = match options.recipients.is_empty() && options.recipient.is_empty() {
+        true => None,
+        false => Some(Recipients::parse_all(&options.recipient, &options.recipients, Nobody, progress)?),
+    };
+    let texts = |named: &[Named]| {
+        let mut all: Vec<String> = named.iter().map(|n| n.recipient.clone()).collect();
+        all.sort();
+        all
+    };
+    let differs = [
+        ("the sources", !said.sources.is_empty() && absolute(&said.sources).as_ref() != Some(&begun.sources)),
+        ("the recipients", recipients.is_some_and(|r| texts(r.named()) != texts(&begun.recipients))),
+        ("--label", options.label.is_some() && options.label != begun.label),
+        ("--parity", options.request.parity.is_some_and(|parity| parity != (plan.k, plan.m))),
+        ("--survive-drives", options.request.survive.is_some() && options.request.survive != begun.survive),
+        ("--volume-size", options.request.volume_bytes.is_some_and(|bytes| bytes != plan.volume_bytes)),
+        ("--compress", said.compression.is_some_and(|how| how != plan.compression)),
+        ("--links", said.links.is_some_and(|how| how != begun.links)),
+        ("--skip-special", options.skip_special && !begun.skip_special),
+        ("--exclude", !options.exclude.is_empty() && options.exclude != begun.exclude),
+        ("--exclude-caches", options.exclude_caches && !begun.exclude_caches),
+        ("--no-read-back", !options.read_back && begun.read_back),
+    ];
+    match differs.iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::usage(
+            format!("{what} differs from what the interrupted export was begun with"),
+            "leave it out, or begin anew with --discard instead of --resume",
+        )),
+    }
 }
 
 fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {

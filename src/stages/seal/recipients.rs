@@ -5,6 +5,7 @@ use crate::media::guarded::{Kind, read_text};
 use crate::progress::{Ask, Progress};
 use crate::text::is_secret;
 use age::{Callbacks, EncryptError, Recipient, plugin, ssh, tag, tagpq, x25519};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const LONGEST: u64 = 16 << 20;
 
 /// Recipients of a key slot.
-pub struct Recipients(Vec<Box<dyn Recipient + Send>>);
+pub struct Recipients {
+    all: Vec<Box<dyn Recipient + Send>>,
+    named: Vec<Named>,
+}
+
+/// A recipient as it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Its text, without a comment.
+    pub recipient: String,
+    /// The comment in its line, or in the line above it in a file.
+    pub comment: Option<String>,
+}
+
+impl Named {
+    /// Of a line, and the comment above it.
+    fn of(text: &str, above: Option<&str>) -> Named {
+        let words = if text.starts_with("ssh-") { 2 } else { 1 };
+        let mut all = text.splitn(words + 1, [' ', '\t']);
+        let recipient = all.by_ref().take(words).collect::<Vec<_>>().join(" ");
+        let own = all.next().map(str::trim).filter(|comment| !comment.is_empty());
+        Named { recipient, comment: own.or(above).map(str::to_owned) }
+    }
+}
 
 /// Lets plugins of age ask through [`Ask`].
 #[derive(Clone)]
@@ -56,6 +80,7 @@ impl Recipients {
             // What does not begin as public keys do may be a secret.
             let is_public = !is_secret(text) && ["age1", "ssh-"].iter().any(|kind| text.starts_with(kind));
             let shown = if is_public { format!(" {text:?}") } else { String::new() };
+            parser.named.push(Named::of(text, None));
             parser.add(text).map_err(|why| {
                 Error::usage(
                     format!("the recipient{shown} {why}"),
@@ -64,8 +89,12 @@ impl Recipients {
             })?;
         }
         for file in files {
+            let mut above = None;
             for (i, line) in read_text(file, LONGEST, Kind::Trust, progress)?.lines().map(str::trim).enumerate() {
-                if !line.is_empty() && !line.starts_with('#') {
+                if let Some(comment) = line.strip_prefix('#') {
+                    above = Some(comment.trim().to_owned());
+                } else if !line.is_empty() {
+                    parser.named.push(Named::of(line, above.take().as_deref()));
                     let place = format!("{}, line {}", file.display(), i + 1);
                     parser.add(line).map_err(|why| {
                         Error::usage(
@@ -80,7 +109,12 @@ impl Recipients {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn Recipient> {
-        self.0.iter().map(|r| r.as_ref() as &dyn Recipient)
+        self.all.iter().map(|r| r.as_ref() as &dyn Recipient)
+    }
+
+    /// As they were given, in that order.
+    pub fn named(&self) -> &[Named] {
+        &self.named
     }
 }
 
@@ -88,6 +122,7 @@ impl Recipients {
 struct Parser {
     direct: Vec<Box<dyn Recipient + Send>>,
     plugins: Vec<plugin::Recipient>,
+    named: Vec<Named>,
 }
 
 impl Parser {
@@ -130,7 +165,7 @@ impl Parser {
                 "give --recipients FILE or -r RECIPIENT; `ckvault keygen` on the receiving machine makes one",
             ));
         }
-        Ok(Recipients(self.direct))
+        Ok(Recipients { all: self.direct, named: self.named })
     }
 }
 

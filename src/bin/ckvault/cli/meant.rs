@@ -4,6 +4,7 @@ use super::{
     Export, Import, Inspect, Keygen, LinksArg, List, Place, PlacedLinks, PlacedModes, Repair, Signers, Verify,
 };
 use crate::home;
+use ckvault::commands::export::Restated;
 use ckvault::commands::keygen::files;
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::error::Result;
@@ -63,8 +64,13 @@ impl Export {
     pub fn meant(self, disk: Disk) -> Result<(export::Options, bool)> {
         let begins = self.resume.is_none();
         let no_recipient = begins && self.recipients.is_empty() && self.recipient.is_empty();
+        let links = self.links.map(|links| match links {
+            LinksArg::Keep => Links::Keep,
+            LinksArg::Follow => Links::Follow,
+        });
         let options = export::Options {
             disk,
+            restated: Restated { sources: self.sources.clone(), compression: self.compress, links },
             sources: or_here(self.sources),
             drives: self.to,
             recipients: if no_recipient { vec![home::file(files::RECIPIENTS)?] } else { self.recipients },
@@ -81,11 +87,7 @@ impl Export {
                 compression: self.compress.unwrap_or_default(),
                 may_go_on: false,
             },
-            links: match self.links {
-                None => Links::Auto,
-                Some(LinksArg::Keep) => Links::Keep,
-                Some(LinksArg::Follow) => Links::Follow,
-            },
+            links: links.unwrap_or_default(),
             skip_special: self.skip_special,
             exclude: self.exclude,
             exclude_caches: self.exclude_caches,
