@@ -1,7 +1,7 @@
 //! `ckvault import`: from a set to files. Nothing is written before the signature holds, and nothing gets its final name
 //! before every byte has been compared.
 
-use crate::commands::ReportedPath;
+use crate::commands::{ReportedPath, exact, lossy, lossy_option};
 use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
@@ -50,7 +50,11 @@ pub struct Report {
     /// When it was exported.
     pub created: String,
     /// Where it is now.
+    #[serde(serialize_with = "lossy")]
     pub to: PathBuf,
+    /// The exact bytes of that in base64, if they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_bytes: Option<String>,
     /// Files placed.
     pub files: u64,
     /// Their bytes, without holes.
@@ -68,7 +72,7 @@ pub struct Report {
     /// Times that it rounded, by two seconds at most.
     pub rounded_times: Few,
     /// What was only needed meanwhile, and could not be removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy_option")]
     pub left: Option<PathBuf>,
     /// Files of which nothing could be had.
     pub lost: Vec<ReportedPath>,
@@ -141,6 +145,7 @@ fn report(options: &Options, restored: Restored) -> Report {
         signer: set.signer().name.clone(),
         created: set.manifest().created.clone(),
         to: options.to.clone(),
+        to_bytes: exact(&options.to),
         files: placed.files,
         bytes: placed.bytes,
         taken_along,

@@ -1,6 +1,7 @@
 //! `ckvault inspect`: what anyone can see of a set, trusted or not. Needs no secret, and reads no volume.
 
 use super::export::ReportedProgram;
+use super::{base64_of, lossy_all};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::media::dir::Dir;
@@ -58,7 +59,11 @@ pub struct Report {
     /// The program that travels with the set, if one does.
     pub program: Option<ReportedProgram>,
     /// The directories that are here.
+    #[serde(serialize_with = "lossy_all")]
     pub directories: Vec<PathBuf>,
+    /// The exact bytes of all of these in base64, if one is not UTF-8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub directories_bytes: Vec<String>,
 }
 
 /// What a drive holds.
@@ -86,6 +91,9 @@ pub fn run(place: &Where, progress: &dyn Progress) -> Result<Report> {
     for next in seen {
         report.add(next.said);
         report.directories.extend(shown(&next.dirs));
+    }
+    if report.directories.iter().any(|dir| dir.to_str().is_none()) {
+        report.directories_bytes = report.directories.iter().map(|dir| base64_of(dir)).collect();
     }
     Ok(report)
 }
@@ -128,6 +136,7 @@ impl Report {
             survives: survives_as_placed(manifest),
             program: ReportedProgram::of(manifest),
             directories: Vec::new(),
+            directories_bytes: Vec::new(),
         }
     }
 

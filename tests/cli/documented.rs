@@ -50,6 +50,9 @@ fn the_same_commands_stand_everywhere() {
     let plain = |text: String| text.replace("\\(aq", "'").replace("\\-", "-").replace("\\&", "").replace("\\e", "\\");
     let shown: Vec<String> = page.split(".Bd -literal -offset 2n\n").skip(1).map(|part| plain(literal(part))).collect();
     assert_eq!(shown, [&told.who[..], &told.script, &told.by_hand, &told.program]);
+    let export = fs::read_to_string(root.join("man/ckvault-export.1")).unwrap();
+    assert!(plain(export.clone()).contains(&(told.who.clone() + &told.program)), "not in the page of export");
+    assert!(!export.contains("/tmp/"));
     let readme = blocks(&fs::read_to_string(root.join("README.md")).unwrap());
     for block in [&told.who, &told.script] {
         assert!(readme.contains(block), "not in the README:\n{block}");

@@ -1,6 +1,7 @@
 //! What is said of an export, written or only planned.
 
 use super::options::Options;
+use crate::commands::{exact, lossy, lossy_option};
 use crate::format::hex;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::format::signature::{KeyData, fingerprint};
@@ -85,8 +86,13 @@ pub struct ReportedDrive {
     /// Its number.
     pub drive: u32,
     /// Where it is, or was.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
+    /// The exact bytes of that in base64, if they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
     /// The set's directory on it.
+    #[serde(serialize_with = "lossy_option")]
     pub directory: Option<PathBuf>,
     /// Bytes that were free before.
     pub free: u64,
@@ -152,6 +158,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
     let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
         drive: i as u32 + 1,
         path: drive.path.clone(),
+        path_bytes: exact(&drive.path),
         directory: None,
         free: drive.free,
         needed: plan.needed[i],
@@ -223,6 +230,7 @@ fn drives(part: &WrittenPart, plan: &Plan) -> Vec<ReportedDrive> {
     let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
         drive: part.manifest.drive_number(i as u16 + 1),
         path: drive.path.clone(),
+        path_bytes: exact(&drive.path),
         directory: Some(part.dirs[i].clone()),
         free: drive.free,
         needed: plan.needed[i].min(drive.free),
