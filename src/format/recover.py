@@ -232,9 +232,10 @@ def signer_of(manifest, signature, args):
         file.write(signature)
     files = ["-s", path, "-f", args.signers] + (["-r", args.revoked] if args.revoked else [])
     names = [os.fsencode(args.signer)] if args.signer else (keygen(["find-principals"] + files[:4], b"") or b"").splitlines()
+    # What excludes somebody names nobody, and neither does a pattern beside it; and a name is printable and one word (rule 19).
+    form = rb"[^!*?\s-][^*?\s]*\Z" if any(name[:1] == b"!" for name in names) else rb"[^!\s-]\S*\Z"
     for name in names:
-        # What excludes somebody names nobody, and a name is printable and one word (rule 19).
-        if re.match(rb"[^!\s-][!-~]*\Z", name) and keygen(["verify", "-n", "ckvault", "-I", name] + files, manifest) is not None:
+        if re.match(form, name) and os.fsdecode(name).isprintable() and keygen(["verify", "-n", "ckvault", "-I", name] + files, manifest) is not None:
             return show(name)[1:-1], kind.decode() + " " + base64.b64encode(key).decode()
     return None
 

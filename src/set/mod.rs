@@ -54,6 +54,7 @@ use crate::format::manifest::{self, Manifest};
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::fence::Needs;
+use crate::media::sets::Found;
 use crate::progress::{Ask, Progress};
 use crate::stages::refusal::breaks;
 use crate::stages::seal::SetIdentity;
@@ -66,7 +67,10 @@ use trusted_manifest::{each_copy, trusted_manifest};
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub(crate) fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
     // The directories of one set, part by part.
-    let found = place.find()?;
+    open_found(place, place.find()?, progress)
+}
+
+fn open_found(place: &Where, found: Found, progress: &dyn Progress) -> Result<Set> {
     // Whom the user trusts.
     let trust = place.trust(progress)?;
     let mut parts: Vec<Part> = Vec::new();
@@ -145,14 +149,14 @@ pub(crate) fn peek<T>(
     // What is asked and cannot be answered is no reason to show a set without an answer.
     place.conditions(progress)?;
     let of = |manifest: &Manifest, signer, dirs| SeenPart { part: manifest.part, said: see(manifest), signer, dirs };
-    let refused = match open(place, progress) {
+    let found = place.find()?;
+    let refused = match open_found(place, found.clone(), progress) {
         Ok(set) => return Ok(set.parts.into_iter().map(|p| of(&p.manifest, Ok(p.signer), p.dirs)).collect()),
         Err(refused @ (Error::Untrusted { .. } | Error::Io { .. })) => refused,
         // A list that may not be believed; but who was asked for must be found out.
         Err(refused @ Error::Usage { .. }) if place.signer.is_none() => refused,
         Err(other) => return Err(other),
     };
-    let found = place.find()?;
     let mut all = Vec::new();
     for part in found.parts {
         let mut seen = None;

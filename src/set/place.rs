@@ -83,7 +83,14 @@ impl Where {
 
 /// What the manifests in a directory say of it, signed or not.
 fn what_it_says(dir: &Dir) -> Vec<Said> {
-    let read = |name| dir.read(&name, manifest::LONGEST).ok().and_then(|bytes| Manifest::parse(&bytes).ok());
+    let mut seen = Vec::new();
+    let mut read = |name: String| {
+        let bytes = dir.read(&name, manifest::LONGEST).ok()?;
+        let hash = blake3::hash(&bytes);
+        let is_new = !seen.contains(&hash);
+        seen.push(hash);
+        is_new.then(|| Manifest::parse(&bytes).ok()).flatten()
+    };
     let said = |m: Manifest| Said {
         name: set_dir_name(m.label.as_deref(), &m.set, m.part),
         set: m.set,
@@ -91,7 +98,7 @@ fn what_it_says(dir: &Dir) -> Vec<Said> {
         part: m.part,
         created: m.created,
     };
-    names::both(names::MANIFEST).into_iter().filter_map(read).map(said).collect()
+    names::both(names::MANIFEST).into_iter().filter_map(&mut read).map(said).collect()
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.

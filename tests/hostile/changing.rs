@@ -250,7 +250,8 @@ fn what_is_in_the_making_is_held() {
             site.compose(&small(), 1);
             fs::create_dir(site.path("victim")).unwrap();
             fs::write(site.path("victim/x"), "mine").unwrap();
-            let act = format!("cd {}; for d in .recover-*; do mv $d moved; {swap}; done", site.path("place").display());
+            let act =
+                format!("(cd {}; for d in .recover-*; do mv $d moved; {swap}; done)", site.path("place").display());
             let ran = site.recovers(when(&site, program, nth, &act)).ends(0);
             assert_eq!(fs::read(site.target().join("a")).unwrap(), b"hello", "{ran}");
             let names: Vec<_> = fs::read_dir(site.path("victim")).unwrap().map(|e| e.unwrap().file_name()).collect();
