@@ -52,7 +52,8 @@ fn with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which() {
             .receiver(&format!("verify usb{here}"))
             .ends(7)
             .shows("incomplete")
-            .shows(&format!("{}, {}", absent[0], absent[1]));
+            .shows(&format!("absent   drive {}", absent[0]))
+            .shows(&format!("absent   drive {}", absent[1]));
         vault.refuses(&format!("usb{here}"), 7).says(&format!("{}, {}", absent[0], absent[1]));
         let alone = vault.verdict(&format!("usb{here} --this-drive"));
         assert_eq!(alone["verdict"], "intact");
