@@ -274,13 +274,14 @@ fn the_library_never_prints_prompts_reads_the_environment_or_exits() {
 /// is the user's own or the system's is read by its path, in these files.
 #[test]
 fn places_are_reached_by_the_handle_that_holds_them() {
-    const BY_PATH: [&str; 14] = [
+    const BY_PATH: [&str; 15] = [
         "media/dir.rs",
         "media/beneath.rs",
         // The user's sources, and the program that travels.
         "media/disk.rs",
         "media/program.rs",
         "media/tree.rs",
+        "pack/roots.rs",
         "pack/walk.rs",
         "pack/source.rs",
         // Keys and lists of the user's, step by step on the way to them; /proc, and the device below a drive.
