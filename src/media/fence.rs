@@ -75,6 +75,8 @@ pub fn raise(needs: &Needs) -> Fence {
     // The files that tell it cannot be read behind the fence.
     crate::threads::workers();
     mounts::prepare();
+    // A statically linked program may have no other source than /dev/urandom, which stays open from the first time on.
+    let _ = getrandom::u64();
     match enforce(needs) {
         Ok(status) => stands(&status),
         Err(error) => Fence::none(format!("this kernel cannot fence in what is needed: {error}")),
