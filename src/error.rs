@@ -121,9 +121,13 @@ impl Error {
     /// For `map_err`: an operation on a file that is not on a drive.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::drive(
+            io::ErrorKind::StorageFull => Error::drive(
                 format!("cannot {action} {}: {source}", path.as_ref().display()),
                 "make room there, then run the command again",
+            ),
+            io::ErrorKind::QuotaExceeded => Error::drive(
+                format!("cannot {action} {}: {source}", path.as_ref().display()),
+                "what this user may use there is used up: make room, or have the quota raised, then run the command again",
             ),
             _ => Error::Io { action, path: path.as_ref().to_owned(), source },
         }
@@ -134,6 +138,9 @@ impl Error {
         move |source| {
             let hint = match source.kind() {
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
+                io::ErrorKind::QuotaExceeded => {
+                    "what this user may use there is used up: have the quota raised, or use another drive"
+                }
                 io::ErrorKind::NotFound => "check the path, and that the drive is mounted",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
                 // What we make is a file or a directory.

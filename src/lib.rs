@@ -19,7 +19,7 @@
 //! struct Shown;
 //!
 //! impl Progress for Shown {
-//!     fn begin(&self, phase: Phase, bytes: u64, drives: &[String]) {
+//!     fn begin(&self, phase: Phase, bytes: u64, drives: &[u32]) {
 //!         println!("{phase:?}: {bytes} bytes, {} drive(s)", drives.len());
 //!     }
 //! }
@@ -29,7 +29,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Nobody, &Silent::default())?;
 //! let options = export::Options {
 //!     sources: vec![at("checkpoint")],
 //!     drives: vec![at("usb")],
@@ -56,7 +56,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Nobody, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
 //! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),
@@ -70,7 +70,7 @@
 //!     now: jiff::Timestamp::now(),
 //!     ..Where::default()
 //! };
-//! let report = verify::run(&verify::Options { place, this_drive: false }, &Silent::default())?;
+//! let report = verify::run(&verify::Options { place, this_drive: false }, &Nobody, &Silent::default())?;
 //! assert_eq!(report.verdict, "intact");
 //! # Ok::<(), ckvault::error::Error>(())
 //! ```
@@ -86,7 +86,7 @@
 //! # let at = |name: &str| temp.path().join(name);
 //! # for dir in ["checkpoint", "usb", "state"] { std::fs::create_dir(at(dir)).unwrap(); }
 //! # std::fs::write(at("checkpoint/model.safetensors"), vec![7; 100_000]).unwrap();
-//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Silent::default())?;
+//! # keygen::run(&keygen::Options { out: at("keys"), principal: "alice@lab".into(), ..Default::default() }, &Nobody, &Silent::default())?;
 //! # let options = export::Options {
 //! #     sources: vec![at("checkpoint")], drives: vec![at("usb")], recipients: vec![at("keys/recipients.txt")],
 //! #     signing_key: Some(at("keys/signing_key")), state_dir: at("state"), now: jiff::Timestamp::now(),

@@ -23,8 +23,8 @@ pub enum Phase {
 
 /// Where reports go. Called from many threads.
 pub trait Progress: Sync {
-    /// A phase begins: `total` bytes to do, on these drives.
-    fn begin(&self, phase: Phase, total: u64, drives: &[String]);
+    /// A phase begins: `total` bytes to do, on these drives, of which these are the numbers.
+    fn begin(&self, phase: Phase, total: u64, drives: &[u32]);
     /// So many more of the total are done.
     fn advance(&self, _bytes: u64) {}
     /// So many bytes were read from or written to a drive (its position in `begin`'s list).
@@ -53,7 +53,7 @@ impl Silent {
 }
 
 impl Progress for Silent {
-    fn begin(&self, _: Phase, _: u64, _: &[String]) {}
+    fn begin(&self, _: Phase, _: u64, _: &[u32]) {}
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -76,6 +76,16 @@ pub trait Ask: Send + Sync {
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>>;
     /// A visible line; `None` if nobody can be asked.
     fn line(&self, prompt: &str) -> Option<String>;
+    /// Whether to go on: Enter says yes, and q no; `None` if nobody can be asked.
+    fn agree(&self, question: &str) -> Option<bool> {
+        loop {
+            match self.line(question)?.as_str() {
+                "" => return Some(true),
+                "q" | "Q" => return Some(false),
+                other => self.tell(&format!("{other} is neither Enter nor q")),
+            }
+        }
+    }
     /// Something to do by hand, such as touching a token.
     fn tell(&self, message: &str);
     /// Whether [`Ask::next_drive`] has somebody to ask.

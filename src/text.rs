@@ -1,6 +1,7 @@
 //! Text from outside, made safe to show. Names, labels and paths come from people and drives; a terminal obeys what it is shown.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -45,9 +46,39 @@ pub fn listing<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
 /// A path as a word of a command line that a person may copy.
 pub fn for_shell(path: &Path) -> String {
     let text = printable(path.as_os_str().as_encoded_bytes());
+    quoted(if text.starts_with('-') { format!("./{text}") } else { text })
+}
+
+/// A word of a command line as it was typed, to be typed again. One with characters that cannot be shown is only told.
+pub fn word_for_shell(word: &OsStr) -> String {
+    quoted(printable(word.as_encoded_bytes()))
+}
+
+fn quoted(text: String) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%=:,".contains(c);
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// A number of bytes for people, in powers of 1024: `1.50 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    match (bytes.checked_ilog2().unwrap_or(0) / 10) as usize {
+        0 => format!("{bytes} B"),
+        power => format!("{:.2} {}", bytes as f64 / (1u64 << (10 * power)) as f64, unit[power - 1]),
+    }
+}
+
+/// Whether something follows the end of an armour, as PEM and its like have it (RFC 7468, 2): whoever reads the armour alone would
+/// not see it.
+pub fn has_text_after_armour(file: &[u8]) -> bool {
+    let mut lines = file.split(|b| *b == b'\n');
+    lines.any(|line| line.starts_with(b"-----END ")) && lines.any(|line| !line.trim_ascii().is_empty())
+}
+
+/// What a file begins with that some editors put before the text, and that is no part of it.
+pub fn mark_of_encoding(file: &[u8]) -> Option<&'static str> {
+    const MARKS: [(&[u8], &str); 3] = [(b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")];
+    MARKS.iter().find_map(|(mark, name)| file.starts_with(mark).then_some(*name))
 }
 
 /// Whether text is, or holds, the secret half of a key: an identity of age, in any case of letters, or an SSH private key.

@@ -274,7 +274,7 @@ fn the_library_never_prints_prompts_reads_the_environment_or_exits() {
 /// is the user's own or the system's is read by its path, in these files.
 #[test]
 fn places_are_reached_by_the_handle_that_holds_them() {
-    const BY_PATH: [&str; 15] = [
+    const BY_PATH: [&str; 16] = [
         "media/dir.rs",
         "media/beneath.rs",
         // The user's sources, and the program that travels.
@@ -290,6 +290,7 @@ fn places_are_reached_by_the_handle_that_holds_them() {
         "media/cache.rs",
         "media/drive.rs",
         "media/mounts.rs",
+        "media/device.rs",
         "media/modes.rs",
         // What may be reached at all, before anything is.
         "media/fence.rs",

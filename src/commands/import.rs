@@ -1,7 +1,7 @@
 //! `ckvault import`: from a set to files. Nothing is written before the signature holds, and nothing gets its final name
 //! before every byte has been compared.
 
-use crate::commands::{ReportedPath, exact, lossy, lossy_option};
+use crate::commands::reported::{About, ReportedPath, exact, lossy, lossy_option};
 use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
@@ -36,19 +36,16 @@ pub struct Options {
     pub salvage: bool,
     /// Give files and directories the modes that were recorded, whatever the umask.
     pub exact_modes: bool,
+    /// The command that goes on if this is stopped, for a person to type.
+    pub to_go_on: Option<String>,
 }
 
 /// What was restored.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The id.
-    pub set: String,
-    /// The label.
-    pub label: Option<String>,
-    /// Who signed.
-    pub signer: String,
-    /// When it was exported.
-    pub created: String,
+    /// What the set says of itself.
+    #[serde(flatten)]
+    pub about: About,
     /// Where it is now.
     #[serde(serialize_with = "lossy")]
     pub to: PathBuf,
@@ -119,6 +116,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
         salvage: options.salvage,
         modes,
         needs,
+        to_go_on: options.to_go_on.as_deref().unwrap_or("ckvault import ... --resume"),
     };
     let restored = restore::restore(&request, set, contents, &*ask, progress);
     let restored = restored.map_err(|error| set::exhausted().unwrap_or(error))?;
@@ -140,10 +138,7 @@ fn needs(options: &Options, change: bool) -> Needs {
 fn report(options: &Options, restored: Restored) -> Report {
     let Restored { set, ending, placed, taken_along, repaired, read_errors, shortfall, left } = restored;
     let mut report = Report {
-        set: set.manifest().set.clone(),
-        label: set.manifest().label.clone(),
-        signer: set.signer().name.clone(),
-        created: set.manifest().created.clone(),
+        about: About::of(&set),
         to: options.to.clone(),
         to_bytes: exact(&options.to),
         files: placed.files,

@@ -1,7 +1,6 @@
 //! `ckvault inspect`: what anyone can see of a set, trusted or not. Needs no secret, and reads no volume.
 
-use super::export::ReportedProgram;
-use super::{base64_of, lossy_all};
+use super::reported::{self, ReportedDrive, ReportedGroup, ReportedProgram, base64_of, lossy_all};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::media::dir::Dir;
@@ -9,7 +8,6 @@ use crate::pack::survives_as_placed;
 use crate::progress::Progress;
 use crate::set::{self, Where};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What can be seen.
@@ -44,16 +42,16 @@ pub struct Report {
     pub k: u16,
     /// M of each group.
     pub m: u16,
-    /// Groups.
-    pub groups: usize,
+    /// The groups of these parts.
+    pub groups: Vec<ReportedGroup>,
     /// Bytes of all volumes.
     pub bytes: u64,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
     /// No volume is longer.
     pub volume_bytes: u64,
-    /// Volumes on each drive, by its number.
-    pub drives: BTreeMap<u32, ReportedDrive>,
+    /// The drives of these parts. Which of them are here is not found out: that may take reading volumes.
+    pub drives: Vec<ReportedDrive>,
     /// What the set survives.
     pub survives: String,
     /// The program that travels with the set, if one does.
@@ -64,15 +62,6 @@ pub struct Report {
     /// The exact bytes of all of these in base64, if one is not UTF-8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directories_bytes: Vec<String>,
-}
-
-/// What a drive holds.
-#[derive(Debug, Default, Serialize)]
-pub struct ReportedDrive {
-    /// How many volumes.
-    pub volumes: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 /// Reads the manifests.
@@ -105,14 +94,7 @@ fn shown(dirs: &[Dir]) -> Vec<PathBuf> {
 impl Report {
     /// What a manifest says, verified or not.
     fn of_part(manifest: &Manifest) -> Report {
-        let number = |drive: u16| manifest.drive_number(drive);
-        let mut drives: BTreeMap<u32, ReportedDrive> =
-            (1..=manifest.drives).map(|d| (number(d), ReportedDrive::default())).collect();
-        for (_, _, _, volume) in manifest.volumes() {
-            let drive = drives.entry(number(volume.drive)).or_default();
-            drive.volumes += 1;
-            drive.bytes += volume.bytes;
-        }
+        let drives = reported::drives(manifest, std::iter::empty());
         Report {
             verified: false,
             signer: None,
@@ -128,8 +110,8 @@ impl Report {
             recipient: manifest.recipient.clone(),
             k: manifest.groups[0].k,
             m: manifest.groups[0].m,
-            groups: manifest.groups.len(),
-            bytes: drives.values().map(|d| d.bytes).sum(),
+            groups: reported::groups(manifest),
+            bytes: drives.iter().fold(0, |sum, d| d.bytes.saturating_add(sum)),
             segment_bytes: manifest.segment_bytes,
             volume_bytes: manifest.volume_bytes,
             drives,
@@ -144,13 +126,8 @@ impl Report {
     fn add(&mut self, part: Report) {
         self.parts.extend(part.parts);
         self.last = part.last;
-        self.groups += part.groups;
-        // Drives of unverified parts may have the same numbers.
-        for (number, drive) in part.drives {
-            let known = self.drives.entry(number).or_default();
-            known.volumes = known.volumes.saturating_add(drive.volumes);
-            known.bytes = known.bytes.saturating_add(drive.bytes);
-        }
+        self.groups.extend(part.groups);
+        self.drives.extend(part.drives);
         self.bytes = self.bytes.saturating_add(part.bytes);
     }
 }

@@ -8,10 +8,11 @@ use crate::media::durable::{private_name, write_public, write_secret};
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, check_dir};
 use crate::media::removal::remove_held;
-use crate::progress::Progress;
+use crate::progress::{Ask, Progress};
 use crate::stages::seal::SetIdentity;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Where the defaults of every verb lie in the home of ckvault.
 pub mod files {
@@ -27,8 +28,50 @@ pub mod files {
     pub const RECIPIENTS: &str = "recipients.txt";
 }
 
+/// What stands before the recipient in the file of an identity.
+const PUBLIC: &str = "# public key: ";
+
 const ALL: [&str; 5] =
     [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
+
+/// The public half of the key that opens sets on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OwnKey {
+    /// There is no such key.
+    #[default]
+    None,
+    /// There is one, and what is public of it cannot be seen: a passphrase keeps it.
+    Sealed,
+    /// Its recipient.
+    Known(String),
+}
+
+impl OwnKey {
+    /// Of the identity in a file, which says it in a comment before the secret, as `age-keygen` has it too.
+    pub fn of(identity: &Path) -> OwnKey {
+        const BEFORE_THE_SECRET: usize = 256;
+        let mut begins = Zeroizing::new([0; BEFORE_THE_SECRET]);
+        let place = identity.parent().zip(identity.file_name());
+        let file = place.and_then(|(dir, name)| Dir::given(&Disk::default(), dir).ok()?.open(name).ok());
+        let read = file.and_then(|file| file.read_up_to(&mut begins[..], 0).ok());
+        let Some(1..) = read else { return OwnKey::None };
+        let lines = begins.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        match lines.filter_map(|line| line.strip_prefix(PUBLIC)).next() {
+            Some(recipient) => OwnKey::Known(recipient.trim().to_owned()),
+            None => OwnKey::Sealed,
+        }
+    }
+
+    /// Whether a recipient is known to be this one.
+    pub fn is(&self, recipient: &str) -> bool {
+        matches!(self, OwnKey::Known(own) if own == recipient)
+    }
+
+    /// Whether it may be this one.
+    pub fn may_be(&self, recipient: &str) -> bool {
+        self.is(recipient) || *self == OwnKey::Sealed
+    }
+}
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -39,6 +82,8 @@ pub struct Options {
     pub principal: String,
     /// Make nothing: tell what is public of the keys that are there.
     pub show: bool,
+    /// Ask for a passphrase, and keep the secret halves behind it.
+    pub passphrase: bool,
 }
 
 impl Options {
@@ -64,7 +109,7 @@ pub struct Report {
 }
 
 /// Makes the keys, all or none. Existing files are never overwritten: if all are there, what is public of them is told.
-pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
+pub fn run(options: &Options, ask: &dyn Ask, progress: &dyn Progress) -> Result<Report> {
     if options.show {
         let dir = Dir::given(&Disk::default(), &options.out).map_err(Error::io("open", &options.out))?;
         return show(options, &dir, progress);
@@ -79,12 +124,36 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         )),
         (None, _) => {
             check_dir(&dir, progress)?;
-            make(options, &dir)
+            let passphrase = options.passphrase.then(|| new_passphrase(ask)).transpose()?;
+            make(options, &dir, passphrase.as_ref().map(|text| text.as_str()))
         }
     }
 }
 
-fn make(options: &Options, dir: &Dir) -> Result<Report> {
+/// Asks for a passphrase, and once more, so that it is what was meant.
+fn new_passphrase(ask: &dyn Ask) -> Result<Zeroizing<String>> {
+    const TRIES: usize = 3;
+    let nobody = || {
+        Error::usage(
+            "there is no terminal to ask for a passphrase",
+            "run ckvault in a terminal, or leave --passphrase out",
+        )
+    };
+    for _ in 0..TRIES {
+        let first = ask.passphrase("New passphrase for identity.txt and signing_key").ok_or_else(nobody)?;
+        if first.is_empty() {
+            ask.tell("an empty passphrase protects nothing");
+            continue;
+        }
+        if ask.passphrase("The same again").ok_or_else(nobody)? == first {
+            return Ok(first);
+        }
+        ask.tell("these were two different ones");
+    }
+    Err(Error::usage("no passphrase was given twice alike: nothing was made", "run the command again"))
+}
+
+fn make(options: &Options, dir: &Dir, passphrase: Option<&str>) -> Result<Report> {
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
     let identity = SetIdentity::generate();
     let key = SigningKey::generate(&options.principal).map_err(|e| internal(&e))?;
@@ -92,12 +161,19 @@ fn make(options: &Options, dir: &Dir) -> Result<Report> {
     let public = key.public_file();
     let signer =
         format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);
+    let (opens, signs) = match passphrase {
+        None => (Zeroizing::new(identity.file().as_bytes().to_vec()), key.to_openssh()),
+        Some(text) => {
+            let sealed = identity.file_behind(text).map_err(|e| internal(&e))?;
+            (Zeroizing::new(sealed), key.encrypt(text).and_then(|key| key.to_openssh()))
+        }
+    };
+    let signs = signs.map_err(|e| internal(&e))?;
     // Beside their names first: what is not complete has none of them.
     let aside = private_name("keygen").map_err(Error::io("make a name in", dir.path()))?;
     let new = dir.make_dir(&aside, 0o700).map_err(Error::io("create", dir.show(&aside)))?;
-    let secret = key.to_openssh().map_err(|e| internal(&e))?;
-    let made = write_secret(&new, files::IDENTITY, identity.file().as_bytes())
-        .and_then(|()| write_secret(&new, files::SIGNING_KEY, secret.as_bytes()))
+    let made = write_secret(&new, files::IDENTITY, &opens)
+        .and_then(|()| write_secret(&new, files::SIGNING_KEY, signs.as_bytes()))
         .and_then(|()| write_public(&new, files::SIGNING_KEY_PUB, public.as_bytes()))
         .and_then(|()| write_public(&new, files::ALLOWED_SIGNERS, signer.as_bytes()))
         .and_then(|()| {

@@ -1,6 +1,6 @@
 //! `ckvault list`: what is inside a set. Needs an identity.
 
-use crate::commands::ReportedPath;
+use crate::commands::reported::{About, ReportedPath};
 use crate::error::Result;
 use crate::format::hash_hex;
 use crate::format::hashes::Value;
@@ -22,14 +22,9 @@ pub struct Options {
 /// What is inside.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The id.
-    pub set: String,
-    /// The label.
-    pub label: Option<String>,
-    /// Who signed.
-    pub signer: String,
-    /// When it was exported.
-    pub created: String,
+    /// What the set says of itself.
+    #[serde(flatten)]
+    pub about: About,
     /// Every entry.
     #[serde(serialize_with = "reported")]
     pub entries: Vec<Entry>,
@@ -70,13 +65,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let needs = options.place.needs();
     let (set, identity) = set::unlock(&options.place, &options.identities, ask, &needs, progress)?;
     let contents = set::read_contents(&set, &identity, progress)?;
-    Ok(Report {
-        set: set.manifest().set.clone(),
-        label: set.manifest().label.clone(),
-        signer: set.signer().name.clone(),
-        created: set.manifest().created.clone(),
-        entries: contents.entries,
-    })
+    Ok(Report { about: About::of(&set), entries: contents.entries })
 }
 
 impl ReportedEntry {

@@ -1,6 +1,7 @@
 //! `ckvault repair`: makes volumes and metadata anew that are damaged or missing, in their places or on a new drive. Needs no
 //! secret.
 
+use crate::commands::reported::About;
 use crate::error::{Error, Result};
 use crate::heal::{self, Repaired, Verdict, Why};
 use crate::media::drive::served_device;
@@ -25,14 +26,9 @@ pub struct Options {
 /// What was done.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The id.
-    pub set: String,
-    /// The label.
-    pub label: Option<String>,
-    /// Who signed.
-    pub signer: String,
-    /// When it was exported.
-    pub created: String,
+    /// What the set says of itself.
+    #[serde(flatten)]
+    pub about: About,
     /// Files that were made anew in their places.
     pub repaired: Vec<RepairedFile>,
     /// Drives that were made anew.
@@ -144,10 +140,7 @@ fn report(set: &Set, done: Repaired) -> Report {
         _ => trouble,
     };
     Report {
-        set: set.manifest().set.clone(),
-        label: set.manifest().label.clone(),
-        signer: set.signer().name.clone(),
-        created: set.manifest().created.clone(),
+        about: About::of(set),
         repaired,
         replaced,
         left,

@@ -1,5 +1,6 @@
 //! `ckvault verify`: is a set whole, and if not, can it be made whole? Needs no secret.
 
+use crate::commands::reported::{About, ReportedDrive};
 use crate::error::{Error, Result};
 use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
 use crate::pack::survives_as_placed;
@@ -43,6 +44,8 @@ pub struct Report {
     pub parts: Vec<u32>,
     /// Whether the last part of the set is among them.
     pub last: bool,
+    /// The drives of these parts.
+    pub drives: Vec<ReportedDrive>,
     /// Drives that are here.
     pub present: Vec<u32>,
     /// Only what should be on the drives that are here was judged.
@@ -75,6 +78,8 @@ pub struct ReportedVolume {
     pub part: u32,
     /// The number of its drive.
     pub drive: u32,
+    /// The length that it should have.
+    pub bytes: u64,
     /// `ok`, `damaged` or `missing`.
     pub state: &'static str,
     /// How many of its blocks are not as signed.
@@ -145,6 +150,7 @@ fn untrusted(message: String, hint: String) -> Report {
         created: None,
         parts: Vec::new(),
         last: false,
+        drives: Vec::new(),
         present: Vec::new(),
         this_drive: false,
         absent: Vec::new(),
@@ -159,23 +165,24 @@ fn untrusted(message: String, hint: String) -> Report {
 }
 
 fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
-    let manifest = set.manifest();
+    let About { set: id, label, signer, signer_fingerprint, created, parts, last, drives } = About::of(set);
     Report {
-        set: Some(manifest.set.clone()),
-        label: manifest.label.clone(),
+        set: Some(id),
+        label,
         verdict: heal::verdict(set, found, this_drive).word(),
-        signer: Some(set.signer().name.clone()),
-        signer_fingerprint: Some(set.signer().fingerprint.clone()),
-        created: Some(manifest.created.clone()),
-        parts: set.parts.iter().map(|p| p.manifest.part).collect(),
-        last: set.parts.iter().any(|p| p.manifest.last),
+        signer: Some(signer),
+        signer_fingerprint: Some(signer_fingerprint),
+        created: Some(created),
+        parts,
+        last,
+        drives,
         present: set.present(),
         this_drive,
         absent: set.absent(),
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),
         not_judged: &NOT_JUDGED,
-        survives: Some(survives_as_placed(manifest)),
+        survives: Some(survives_as_placed(set.manifest())),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,
@@ -183,15 +190,17 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
 }
 
 fn volumes(part: &Part, found: &Audit) -> Vec<ReportedVolume> {
-    let volume = |v: &VolumeState| ReportedVolume {
+    let lengths = part.manifest.volumes().map(|(_, _, _, v)| v.bytes);
+    let volume = |(v, bytes): (&VolumeState, u64)| ReportedVolume {
         name: v.name.clone(),
         part: part.manifest.part,
         drive: part.manifest.drive_number(v.drive),
+        bytes,
         state: state(v.state),
         bad_blocks: v.bad.count(),
         diagnosis: v.diagnosis.clone(),
     };
-    found.volumes.iter().flatten().filter(|v| !found.is_left_out(v)).map(volume).collect()
+    found.volumes.iter().flatten().zip(lengths).filter(|(v, _)| !found.is_left_out(v)).map(volume).collect()
 }
 
 fn files(found: &Audit) -> Vec<ReportedFile> {

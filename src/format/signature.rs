@@ -1,5 +1,6 @@
 //! SSHSIG (OpenSSH PROTOCOL.sshsig) over the bytes of a manifest, made and checked with keys that sites already have.
 
+use crate::text::has_text_after_armour;
 use ::signature::Verifier as _;
 pub use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
@@ -19,6 +20,9 @@ pub enum TrustError {
     /// Not an SSHSIG in its armour.
     #[error("the signature is not an SSH signature")]
     Armour,
+    /// An armour, and something more.
+    #[error("there is text after the end of the signature's armour")]
+    AfterArmour,
     /// The armour decodes, but its canonical encoding has other bytes.
     #[error("the signature's armour is not in its canonical form")]
     NotCanonical,
@@ -84,6 +88,9 @@ impl Signature {
     pub fn parse(armour: &[u8]) -> Result<Signature, TrustError> {
         if armour.len() as u64 > LONGEST {
             return Err(TrustError::Armour);
+        }
+        if has_text_after_armour(armour) {
+            return Err(TrustError::AfterArmour);
         }
         let signature = SshSig::from_pem(armour).map_err(|_| TrustError::Armour)?;
         // The version is not under the signature.
@@ -179,6 +186,11 @@ impl SigningKey {
     /// Opens it with its passphrase.
     pub fn decrypt(&self, passphrase: &str) -> Result<SigningKey, ssh_key::Error> {
         self.0.decrypt(passphrase).map(SigningKey)
+    }
+
+    /// The same behind a passphrase, as `ssh-keygen -p` puts it.
+    pub fn encrypt(&self, passphrase: &str) -> Result<SigningKey, ssh_key::Error> {
+        self.0.encrypt(&mut ssh_key::rand_core::OsRng, passphrase).map(SigningKey)
     }
 
     /// Whether the secret is in a security key, which this program cannot speak to by itself.

@@ -86,9 +86,8 @@ fn read_volumes(
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
         readings[group].push(Reading { at, left_out, files });
     }
-    let names: Vec<String> =
-        (1..=set.manifest.drives).map(|d| format!("drive {}", set.manifest.drive_number(d))).collect();
-    progress.begin(Phase::Verify, total, &names);
+    let numbers: Vec<u32> = (1..=set.manifest.drives).map(|d| set.manifest.drive_number(d)).collect();
+    progress.begin(Phase::Verify, total, &numbers);
     let mut found = check_all(blocks, &queues, progress)?;
     for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
         if let Some((bad, unread)) = found.remove(&file.at) {

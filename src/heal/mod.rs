@@ -78,7 +78,7 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
         }
     }
     // Computed, written, read back, and only then given its name.
-    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_names());
+    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_numbers());
     for ((remedy, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&mut found) {
         remedy.run(blocks, found, progress)?;
     }

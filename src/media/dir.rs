@@ -177,7 +177,7 @@ impl Dir {
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Dir> {
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         self.disk().allow(Operation::Create, &self.show(&name))?;
-        rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode))?;
+        rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode)).map_err(|e| self.full(e.into()))?;
         let made = self.dir(name.as_ref()).and_then(|dir| match dir.names() {
             // Somebody who may rename here has put another directory in the place of the new one.
             Ok(names) if !names.is_empty() => Err(io::ErrorKind::DirectoryNotEmpty.into()),
@@ -230,7 +230,7 @@ impl Dir {
         // A fifo that nobody writes to must not keep us waiting.
         let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = beneath(&self.0.fd, name, flags, Mode::from_raw_mode(mode));
-        let file = File::from(opened.map_err(told)?);
+        let file = File::from(opened.map_err(|e| self.full(told(e)))?);
         match file.metadata()?.is_file() {
             true => Ok(file),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
@@ -340,7 +340,16 @@ impl Dir {
     pub fn symlink(&self, text: &OsStr, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Change, &self.show(&name))?;
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
-        Ok(rustix::fs::symlinkat(text, parent.as_fd(), last)?)
+        rustix::fs::symlinkat(text, parent.as_fd(), last).map_err(|e| self.full(e.into()))
+    }
+
+    /// What a file system has run out of, if it is not bytes.
+    fn full(&self, error: io::Error) -> io::Error {
+        let none_left = || rustix::fs::fstatvfs(&self.0.fd).is_ok_and(|vfs| vfs.f_files > 0 && vfs.f_favail == 0);
+        match error.kind() == io::ErrorKind::StorageFull && none_left() {
+            true => io::Error::new(error.kind(), "no inode is left on its file system, whatever bytes are free (df -i)"),
+            false => error,
+        }
     }
 
     /// Makes a second name of a file in it.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::media::cache;
+use crate::media::device::Device;
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
@@ -31,6 +32,8 @@ pub struct Drive {
     pub fs_type: String,
     /// Where the file system comes from, `/dev/sdb1` for example.
     pub source: PathBuf,
+    /// What the device says of itself.
+    pub known: Device,
 }
 
 /// Opens a destination, which must be there.
@@ -61,6 +64,7 @@ pub fn examine(dir: &Dir) -> Result<Drive> {
         longest_file: longest_file(&mount.fs_type),
         fs_type: mount.fs_type,
         source: mount.source,
+        known: Device::of(dir),
     })
 }
 

@@ -11,7 +11,7 @@ use super::dir::Dir;
 use super::{drive, memory, take_all};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::text::for_shell;
+use crate::text::{for_shell, has_text_after_armour, mark_of_encoding};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fcntl_setfl, fstat, fstatfs, getxattr_query, openat,
     readlinkat,
@@ -44,12 +44,24 @@ pub enum Kind {
 
 /// Reads a file whole, up to `limit` bytes. The outer error says that others may write it, the inner one that it cannot be read.
 pub fn read(path: &Path, limit: u64, kind: Kind, progress: &dyn Progress) -> Result<io::Result<Vec<u8>>> {
-    Ok(open(path, kind, progress)?.and_then(|file| take_all(file, limit)))
+    Ok(open(path, kind, progress)?.and_then(|file| plain(take_all(file, limit)?)))
 }
 
 /// The same for a secret, into memory for such.
 pub fn read_secret(path: &Path, limit: u64, progress: &dyn Progress) -> Result<io::Result<Zeroizing<Vec<u8>>>> {
-    Ok(open(path, Kind::Secret, progress)?.and_then(|file| memory::read_secret(file, limit)))
+    Ok(open(path, Kind::Secret, progress)?.and_then(|file| plain(memory::read_secret(file, limit)?)))
+}
+
+/// Refuses what an editor has put before or after what is meant: everyone who reads it would say something else of it.
+fn plain<B: AsRef<[u8]>>(bytes: B) -> io::Result<B> {
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    if let Some(encoding) = mark_of_encoding(bytes.as_ref()) {
+        return refused(format!("it begins with a byte order mark (BOM) of {encoding}; save it as plain UTF-8 without one"));
+    }
+    match has_text_after_armour(bytes.as_ref()) && !bytes.as_ref().starts_with(b"#") {
+        true => refused("there is text after the line that ends its armour; remove that".into()),
+        false => Ok(bytes),
+    }
 }
 
 fn open(path: &Path, kind: Kind, progress: &dyn Progress) -> Result<io::Result<File>> {

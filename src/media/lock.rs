@@ -4,16 +4,52 @@
 use super::dir::Dir;
 use super::disk::is_failure;
 use super::durable::PARTIAL_SUFFIX;
-use rustix::fs::{FlockOperation, fcntl_lock};
+use super::mounts::mount_of;
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 
 /// The beginning of the name of that file; its end says that it is nothing finished.
 const WRITING: &str = "writing";
 /// Another writer may remove the file between opening and locking it, but not so often.
 const ATTEMPTS: usize = 100;
+
+/// Types of file systems that have no locks, as far as that came up.
+static WITHOUT_LOCKS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// What is to be said of file systems that have no locks (NFS and Lustre by their options, 9p): nobody else is taken to be at work
+/// there, and nobody keeps others from it.
+pub fn warning() -> Option<String> {
+    let types = WITHOUT_LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let list = types.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!types.is_empty()).then(|| {
+        format!("there are no locks on {list} here: see to it that no other ckvault writes to the same place meanwhile")
+    })
+}
+
+/// Locks a file or directory as a whole for this process; false if another has it.
+pub fn whole(file: &impl AsFd) -> bool {
+    is_ours(file, flock(file, FlockOperation::NonBlockingLockExclusive))
+}
+
+/// What a try to lock said. Whatever is not "another has it" says that there are no locks.
+fn is_ours(file: &impl AsFd, tried: Result<(), Errno>) -> bool {
+    match tried {
+        Ok(()) => true,
+        Err(Errno::WOULDBLOCK | Errno::ACCESS) => false,
+        Err(_) => {
+            let kind = rustix::fs::fstat(file).map(|stat| mount_of(stat.st_dev).fs_type).unwrap_or_default();
+            let kind = if kind.is_empty() { "this file system".to_owned() } else { kind };
+            WITHOUT_LOCKS.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+            true
+        }
+    }
+}
 
 /// The name of the file that is kept locked.
 pub fn name() -> String {
@@ -36,11 +72,12 @@ impl WriteLock {
                 Err(e) if cannot_be_made(&e) => return Ok(Some(WriteLock { dir: dir.clone(), file: None })),
                 other => other?,
             };
-            match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
-                // What was removed meanwhile can be locked, but is not what others see.
-                _ if is_named(dir, &file)? => return Ok(Some(WriteLock { dir: dir.clone(), file: Some(file) })),
-                _ => {}
+            if !is_ours(&file, fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)) {
+                return Ok(None);
+            }
+            // What was removed meanwhile can be locked, but is not what others see.
+            if is_named(dir, &file)? {
+                return Ok(Some(WriteLock { dir: dir.clone(), file: Some(file) }));
             }
         }
         Ok(None)

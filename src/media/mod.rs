@@ -4,6 +4,7 @@
 pub mod accounts;
 mod beneath;
 pub(crate) mod cache;
+pub mod device;
 pub(crate) mod dir;
 pub mod disk;
 pub(crate) mod drive;
@@ -11,7 +12,7 @@ pub(crate) mod durable;
 pub mod errand;
 pub mod fence;
 pub(crate) mod guarded;
-pub(crate) mod lock;
+pub mod lock;
 pub mod memory;
 pub(crate) mod modes;
 mod mounts;

@@ -35,6 +35,10 @@ pub struct Said {
     pub part: u32,
     /// When it was exported.
     pub created: String,
+    /// How many drives this part has.
+    pub drives: u32,
+    /// Bytes of its volumes.
+    pub bytes: u64,
     /// The name that the directory was given.
     pub name: String,
 }
@@ -49,7 +53,7 @@ pub struct Found {
     /// Links on the drives that are named like directories of it. They lead to who knows where, and are not followed.
     pub links: Vec<PathBuf>,
     /// What one of its directories says, if any does.
-    said: Option<Said>,
+    pub said: Option<Said>,
 }
 
 /// The directories of one part of a set.
@@ -59,16 +63,19 @@ pub struct FoundPart {
     pub name: String,
     /// One directory for each drive that has one, in the order of the drives.
     pub dirs: Vec<Dir>,
+    /// How many drives it has, and the bytes of its volumes, if one of these says it.
+    pub extent: Option<(u32, u64)>,
 }
 
 /// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one. `ask` tells what
-/// the files in a directory say of it, each of them.
+/// the files in a directory say of it, each of them; `describe` what a person should know who has to choose.
 pub fn find(
     disk: &Disk,
     drives: &[PathBuf],
     wanted: Option<&str>,
     layout: &Layout,
     ask: &dyn Fn(&Dir) -> Vec<Said>,
+    describe: &dyn Fn(&Found) -> String,
 ) -> Result<Found> {
     let (mut sets, links) = all(disk, drives, layout, ask)?;
     if let Some(wanted) = wanted {
@@ -78,17 +85,19 @@ pub fn find(
     if sets.len() > 1 && sets.iter().filter(|set| is_whole(set, layout)).count() == 1 {
         sets.retain(|set| is_whole(set, layout));
     }
-    let listing = sets.iter().map(|s| format!("  {}", s.describe())).collect::<Vec<_>>().join("\n");
-    match (sets.len(), sets.pop()) {
-        (1, Some(set)) => {
+    if sets.len() > 1 {
+        let listing = sets.iter().map(|s| format!("  {}", describe(s))).collect::<Vec<_>>().join("\n");
+        return Err(Error::usage(
+            format!("there are several sets here:\n{listing}"),
+            "choose one with --set and its label or the first digits of its id",
+        ));
+    }
+    match sets.pop() {
+        Some(set) => {
             let own = |link: &PathBuf| without_part(&name_of(link), layout) == set.name;
             Ok(Found { links: links.into_iter().filter(own).collect(), ..set })
         }
-        (0, _) => Err(nothing(drives, wanted, &links)),
-        _ => Err(Error::usage(
-            format!("there are several sets here:\n{listing}"),
-            "choose one with --set and its label or the first digits of its id",
-        )),
+        None => Err(nothing(drives, wanted, &links)),
     }
 }
 
@@ -98,13 +107,6 @@ impl Found {
             Some(said) => !wanted.is_empty() && (said.set.starts_with(wanted) || said.label.as_deref() == Some(wanted)),
             None => self.name == UNKNOWN || names_set(&self.name, wanted, layout),
         }
-    }
-
-    fn describe(&self) -> String {
-        let name = printable(self.name.as_bytes());
-        let dirs = self.parts.iter().map(|part| part.dirs.len()).sum::<usize>();
-        let created = self.said.as_ref().map(|said| format!(", created {}", printable(said.created.as_bytes())));
-        format!("{name}{}, {dirs} {}", created.unwrap_or_default(), if dirs == 1 { "directory" } else { "directories" })
     }
 }
 
@@ -159,7 +161,7 @@ fn all(
             sets.push(Found { name: set, parts: Vec::new(), links: Vec::new(), said: None });
             sets.len() - 1
         });
-        sets[at].put(name, dir);
+        sets[at].put(name, dir, None);
     }
     // What has another name as well goes with the only part of the only set there is, or stands alone in that set, or altogether.
     for dir in unknown {
@@ -169,11 +171,11 @@ fn all(
                     [part] => part.name.clone(),
                     _ => UNKNOWN.into(),
                 };
-                only.put(part, dir);
+                only.put(part, dir, None);
             }
             _ => {
                 let mut alone = Found { name: UNKNOWN.into(), parts: Vec::new(), links: Vec::new(), said: None };
-                alone.put(UNKNOWN.into(), dir);
+                alone.put(UNKNOWN.into(), dir, None);
                 sets.push(alone);
             }
         }
@@ -183,24 +185,27 @@ fn all(
 }
 
 fn take_in(sets: &mut Vec<Found>, said: Said, dir: Dir, layout: &Layout) {
-    let name = said.name.clone();
+    let (name, extent) = (said.name.clone(), Some((said.drives, said.bytes)));
     match sets.iter_mut().find(|found| found.said.as_ref().is_some_and(|s| s.set == said.set)) {
-        Some(found) => found.put(name, dir),
+        Some(found) => found.put(name, dir, extent),
         None => {
             let set = without_part(&name, layout);
             let mut found = Found { name: set, parts: Vec::new(), links: Vec::new(), said: Some(said) };
-            found.put(name, dir);
+            found.put(name, dir, extent);
             sets.push(found);
         }
     }
 }
 
 impl Found {
-    fn put(&mut self, part: String, dir: Dir) {
+    fn put(&mut self, part: String, dir: Dir, extent: Option<(u32, u64)>) {
         match self.parts.iter_mut().find(|known| known.name == part) {
-            Some(known) => known.dirs.push(dir),
+            Some(known) => {
+                known.dirs.push(dir);
+                known.extent = known.extent.or(extent);
+            }
             None => {
-                self.parts.push(FoundPart { name: part, dirs: vec![dir] });
+                self.parts.push(FoundPart { name: part, dirs: vec![dir], extent });
                 self.parts.sort_by(|a, b| a.name.cmp(&b.name));
             }
         }

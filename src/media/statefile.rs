@@ -4,8 +4,7 @@
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use crate::media::lock;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ impl StateFile {
         let hidden = format!(".{name}");
         let file = dir.create(&hidden, 0o600).map_err(Error::io("create", dir.show(&hidden)))?;
         let state = StateFile { dir, name: name.to_owned(), file };
-        if !state.lock()? {
+        if !lock::whole(&state.file) {
             return Err(Error::Internal("a new state file is locked".into()));
         }
         state.append(line)?;
@@ -46,21 +45,12 @@ impl StateFile {
             other => other.map_err(Error::io("open", dir.show(name)))?,
         };
         let state = StateFile { dir: dir.clone(), name: name.to_owned(), file };
-        Ok(state.lock()?.then_some(state))
+        Ok(lock::whole(&state.file).then_some(state))
     }
 
     /// Where it is, to be shown.
     pub fn path(&self) -> PathBuf {
         self.dir.show(&self.name)
-    }
-
-    fn lock(&self) -> Result<bool> {
-        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            // Some file systems have no locks (NFS and Lustre by their options, 9p): then nobody else is taken to be at it.
-            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Ok(true),
-            other => other.map(|()| true).map_err(|e| Error::io("lock", self.path())(e.into())),
-        }
     }
 
     /// Its whole lines; a last one that was not written to its end is cut off.

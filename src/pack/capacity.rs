@@ -89,6 +89,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::device::Device;
 
     fn drive(device: u64, free: u64) -> Drive {
         Drive {
@@ -98,6 +99,7 @@ mod tests {
             longest_file: u64::MAX >> 1,
             fs_type: "ext4".into(),
             source: "/dev/x".into(),
+            known: Device::default(),
         }
     }
 

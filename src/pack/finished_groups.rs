@@ -7,30 +7,25 @@ use crate::media::dir::Location;
 use crate::pack::capacity::Closed;
 use crate::pack::deal::Start;
 use crate::pack::directories::SetDirs;
+use crate::pack::packing::Packing;
 use crate::pack::writers::{Drives, Known};
 use crate::progress::{Phase, Progress};
-use crate::stages::filehash::{Ledger, Page};
+use crate::stages::filehash::Ledger;
 
 /// Bytes that are read at a time: 1 MiB.
 const RUN: usize = 16 * BLOCK;
 
 /// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not.
-/// Returns where to go on, for a part that begins at segment `first` with `page`.
-pub fn recheck(
-    known: &[Known],
-    dirs: &SetDirs,
-    sink: &Drives,
-    first: u64,
-    page: &Page,
-    progress: &dyn Progress,
-) -> Result<Start> {
-    let mut start = Start { segment: first, ledger: Ledger::from_page(page.clone()), ..Start::default() };
+/// Returns where to go on, in that part.
+pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Start> {
+    let (known, dirs) = (packing.known, packing.dirs);
+    let ledger = Ledger::from_page(packing.page.clone());
+    let mut start = Start { segment: packing.first, ledger, ..Start::default() };
     if known.is_empty() {
         return Ok(start);
     }
     let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
-    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
-    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &names);
+    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &packing.drive_numbers());
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
         let Some(values) = reread(number, &group.group, dirs, progress)? else { break };

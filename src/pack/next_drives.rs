@@ -7,6 +7,7 @@ use crate::media::drive::{self, Drive};
 use crate::pack::directories;
 use crate::pack::part::Export;
 use crate::progress::{Ask, DriveWanted};
+use crate::text::human_bytes;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -108,7 +109,7 @@ impl Export {
         let volumes = self.begun.plan.volumes_on(position) as u64;
         let least = volumes * (self.begun.plan.longest_frame() + (64 << 10)) + 2 * self.metadata;
         match self.begun.plan.in_parts && drive.free < least {
-            true => Err(format!("{place} has only {} bytes free", drive.free)),
+            true => Err(format!("{place} has only {} free", human_bytes(drive.free))),
             false => Ok(()),
         }
     }

@@ -32,3 +32,12 @@ pub struct Packing<'a> {
     /// Who takes down each group that is safe.
     pub log: &'a dyn Log,
 }
+
+impl Packing<'_> {
+    /// The numbers of its drives in the set.
+    pub fn drive_numbers(&self) -> Vec<u32> {
+        let drives = self.dirs.dirs.len() as u32;
+        let before = (self.header.part - 1) * drives;
+        (before + 1..=before + drives).collect()
+    }
+}

@@ -7,6 +7,7 @@ use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VO
 use crate::format::{frame, names};
 use crate::media::drive::{Drive, UNTOLD};
 use crate::stages::compress::{self, Compression};
+use crate::text::human_bytes;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the tar stream in the smallest and the largest segment.
@@ -141,7 +142,12 @@ fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64
 /// The refusal of volumes that are too long for a file system.
 pub fn cannot_hold(drive: &Drive, bytes: u64) -> Error {
     Error::usage(
-        format!("the file system of {} ({}) cannot hold files of {bytes} bytes", drive.path.display(), drive.fs_type),
+        format!(
+            "the file system of {} ({}) cannot hold files of {}",
+            drive.path.display(),
+            drive.fs_type,
+            human_bytes(bytes)
+        ),
         "leave --volume-size out, or choose one below 4 GiB",
     )
 }
@@ -251,9 +257,10 @@ impl Plan {
             if needed > drive.free {
                 return Err(Error::drive(
                     format!(
-                        "{} has {} bytes free, and the set may need {needed} there",
+                        "{} has {} free, and the set may need {} there",
                         drive.path.display(),
-                        drive.free
+                        human_bytes(drive.free),
+                        human_bytes(needed)
                     ),
                     "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive",
                 ));
@@ -324,6 +331,7 @@ fn most(counts: &[usize], lost: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::device::Device;
     use proptest::prelude::*;
 
     fn drives(free: &[u64]) -> Vec<Drive> {
@@ -334,6 +342,7 @@ mod tests {
             longest_file: u64::MAX >> 1,
             fs_type: "ext4".into(),
             source: "/dev/x".into(),
+            known: Device::default(),
         };
         free.iter().enumerate().map(drive).collect()
     }

@@ -11,10 +11,10 @@ use crate::set::{Origin, compare};
 
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
-    let names: Vec<String> = drives.iter().map(|d| d.path.display().to_string()).collect();
+    let numbers: Vec<u32> = (1..=manifest.drives).map(|d| manifest.drive_number(d)).collect();
     let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
-    progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &names);
+    progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &numbers);
     let origins = std::thread::scope(|scope| {
         let reader = |d| move || one_drive(manifest, d, &drives[d], dirs, progress);
         let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();

@@ -16,11 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Passes what is on the drives already and then the segments after it to `sink`; returns the first segment that did not fit.
 pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn Progress) -> Result<u64> {
     let (dirs, source) = (packing.dirs, packing.source);
-    let start = finished_groups::recheck(packing.known, dirs, sink, packing.first, packing.page, progress)?;
+    let start = finished_groups::recheck(packing, sink, progress)?;
     dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
-    let names: Vec<String> = dirs.dirs.iter().map(|d| d.path().display().to_string()).collect();
     let first = start.segment;
-    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &names);
+    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.drive_numbers());
     let workers = workers();
     let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
     let (to, compression) = (packing.to, packing.plan.compression);

@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub modes: Modes,
     /// What all that needs, until there is a staging directory.
     pub needs: Needs,
+    /// The command that goes on if this is stopped.
+    pub to_go_on: &'a str,
 }
 
 /// What has been restored.

@@ -159,7 +159,7 @@ impl Restore<'_> {
         let segments: u64 = plan.iter().map(|work| work.todo.len() as u64).sum();
         let total = (segments * u64::from(self.contents.segment_bytes)).min(self.contents.tar_bytes);
         if total > 0 {
-            self.progress.begin(Phase::Import, total, &self.set.drive_names());
+            self.progress.begin(Phase::Import, total, &self.set.drive_numbers());
         }
         let gained = self.follow(plan, patience);
         if total > 0 {
@@ -352,14 +352,14 @@ fn lacks_drives(set: &Set) -> Error {
 }
 
 /// What an import that ends early leaves behind: everything that can be gone on with, or nothing.
-pub fn end_early(staging: Staging, resumable: bool, why: Error) -> Error {
+pub fn end_early(staging: Staging, to_go_on: Option<&str>, why: Error) -> Error {
     let keeps = matches!(why, Error::Interrupted | Error::Drive { .. } | Error::Io { .. });
-    match keeps && resumable {
-        true => {
+    match to_go_on.filter(|_| keeps) {
+        Some(command) => {
             staging.drop_scratch();
-            why.resumable("ckvault import … --resume")
+            why.resumable(command)
         }
-        false => match staging.abandon() {
+        None => match staging.abandon() {
             None => why,
             Some(left) => why.leaving(&left),
         },

@@ -139,8 +139,11 @@ pub(crate) struct SeenPart<T> {
     pub dirs: Vec<Dir>,
 }
 
+/// Bytes of manifests of which something is kept although nobody vouches for them: nobody bounds how many there are.
+const MOST_UNVERIFIED: u64 = 64 << 20;
+
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
-/// what `see` makes of it is kept: nobody bounds how many there are.
+/// what `see` makes of it is kept.
 pub(crate) fn peek<T>(
     place: &Where,
     see: impl Fn(&Manifest) -> T,
@@ -157,17 +160,24 @@ pub(crate) fn peek<T>(
         Err(refused @ Error::Usage { .. }) if place.signer.is_none() => refused,
         Err(other) => return Err(other),
     };
-    let mut all = Vec::new();
+    let (mut all, mut kept) = (Vec::new(), 0);
     for part in found.parts {
         let mut seen = None;
         let mut look = |bytes: Vec<u8>| {
             if seen.is_none() {
                 let readable = Manifest::parse(&bytes).ok();
                 seen = readable.map(|manifest| of(&manifest, Err(refused.to_string()), part.dirs.clone()));
+                kept += bytes.len() as u64;
             }
         };
         each_copy(&part.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
         all.extend(seen);
+        if kept > MOST_UNVERIFIED {
+            return Err(Error::refused(
+                "what is here says more of itself than can be shown, and nobody vouches for any of it",
+                "give the directory of one part alone, or --signers FILE with the key of the sender",
+            ));
+        }
     }
     all.sort_by_key(|seen| seen.part);
     match all.is_empty() {

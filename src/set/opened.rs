@@ -100,10 +100,10 @@ impl Set {
         self.parts.iter().flat_map(Part::read_errors).collect()
     }
 
-    /// The names of all drives that are known of, for reports.
-    pub fn drive_names(&self) -> Vec<String> {
+    /// The numbers of all drives that are known of.
+    pub fn drive_numbers(&self) -> Vec<u32> {
         let manifest = &self.parts[self.parts.len() - 1].manifest;
-        (1..=manifest.part * u32::from(manifest.drives)).map(|d| format!("drive {d}")).collect()
+        (1..=manifest.part * u32::from(manifest.drives)).collect()
     }
 }
 

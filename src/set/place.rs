@@ -9,10 +9,13 @@ use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::sets::{self, Found, Layout, Said};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
+use crate::set::trusted_manifest::trusted_manifest;
+use crate::text::{human_bytes, printable};
 use jiff::tz::TimeZone;
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +62,11 @@ impl Where {
 
     /// What lies there and could be the set, trusted or not.
     pub(super) fn find(&self) -> Result<Found> {
-        sets::find(&self.disk, &self.drives, self.set.as_deref(), &LAYOUT, &what_it_says)
+        // Only one who has to choose needs to know who is trusted, which may be nobody.
+        let trust = OnceCell::new();
+        let trusted = || trust.get_or_init(|| self.trust(&Silent::default()).ok()).as_ref();
+        let describe = |found: &Found| describe(found, trusted());
+        sets::find(&self.disk, &self.drives, self.set.as_deref(), &LAYOUT, &what_it_says, &describe)
     }
 
     /// Which signers are asked for, and which count for nobody.
@@ -81,6 +88,27 @@ impl Where {
     }
 }
 
+/// A set among several, for a person who has to choose: label, date, signer, size, drives. Who signed it is known only of what is
+/// trusted; the rest is what its directories say.
+fn describe(found: &Found, trust: Option<&Trust>) -> String {
+    let name = printable(found.name.as_bytes());
+    let Some(said) = &found.said else { return format!("{name}, which has no manifest that can be read") };
+    let signed = |trust: &Trust| found.parts.iter().find_map(|part| trusted_manifest(part, trust).ok());
+    let signer = match trust.and_then(signed) {
+        Some(signed) => format!("signed by {}", signed.signer.name),
+        None => "NOT VERIFIED".to_owned(),
+    };
+    let label = said.label.as_ref().map(|label| format!("label {}, ", printable(label.as_bytes()))).unwrap_or_default();
+    let (drives, bytes) = found
+        .parts
+        .iter()
+        .filter_map(|p| p.extent)
+        .fold((0u32, 0u64), |(drives, bytes), part| (drives.saturating_add(part.0), bytes.saturating_add(part.1)));
+    let (here, created) = (found.parts.iter().map(|p| p.dirs.len()).sum::<usize>(), printable(said.created.as_bytes()));
+    let drives = format!("{drives} drive{}", if drives == 1 { "" } else { "s" });
+    format!("{name}: {label}created {created}, {signer}, {}, {drives}, {here} here", human_bytes(bytes))
+}
+
 /// What the manifests in a directory say of it, signed or not.
 fn what_it_says(dir: &Dir) -> Vec<Said> {
     let mut seen = Vec::new();
@@ -93,9 +121,11 @@ fn what_it_says(dir: &Dir) -> Vec<Said> {
     };
     let said = |m: Manifest| Said {
         name: set_dir_name(m.label.as_deref(), &m.set, m.part),
+        bytes: m.volumes().fold(0, |sum, (_, _, _, v)| v.bytes.saturating_add(sum)),
         set: m.set,
         label: m.label,
         part: m.part,
+        drives: m.drives.into(),
         created: m.created,
     };
     names::both(names::MANIFEST).into_iter().filter_map(&mut read).map(said).collect()

@@ -90,7 +90,12 @@ impl Trust {
     /// The error of who is not trusted: perhaps one of the lines that cannot be read was meant to trust them.
     pub fn refuse(&self, why: TrustError) -> Error {
         let is_unknown = matches!(why, TrustError::Unknown(_));
+        let by_the_clock = matches!(why, TrustError::NotYetValid(_) | TrustError::Expired(_));
         match Error::from(why) {
+            Error::Untrusted { message, .. } if by_the_clock => Error::untrusted(
+                format!("{message}: the clock of this machine says {:.0}", self.now),
+                "if that is wrong, set the clock (date -u); else ask the sender, or whoever keeps your allowed_signers file",
+            ),
             Error::Untrusted { message, hint } if is_unknown && !self.signers.bad_lines().is_empty() => {
                 Error::untrusted(format!("{message}; {}", self.bad_lines()), hint)
             }

@@ -116,7 +116,7 @@ fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
 /// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
 fn rank(why: &TrustError) -> u8 {
     match why {
-        TrustError::Armour | TrustError::NotCanonical | TrustError::Reserved => 0,
+        TrustError::Armour | TrustError::AfterArmour | TrustError::NotCanonical | TrustError::Reserved => 0,
         TrustError::Invalid => 1,
         TrustError::Namespace(_) | TrustError::Algorithm(_) | TrustError::Untouched => 2,
         TrustError::Unknown(_) => 3,

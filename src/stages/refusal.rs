@@ -34,7 +34,7 @@ impl From<TrustError> for Error {
             TrustError::Unasked { .. } => {
                 "see that ssh-keygen runs and that there is room for temporary files, then try again"
             }
-            TrustError::Invalid | TrustError::Armour | TrustError::NotCanonical => {
+            TrustError::Invalid | TrustError::Armour | TrustError::AfterArmour | TrustError::NotCanonical => {
                 "bring another drive of the set, or ask the sender for a new export"
             }
             _ => "ask the sender, or whoever keeps your allowed_signers file",

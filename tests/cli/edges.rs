@@ -128,7 +128,7 @@ fn errors_are_json_for_who_asked_for_it() {
     for (typed, code, word) in [
         ("verify nowhere --json", 7, "drive"),
         ("import nowhere --json", 2, "usage"),
-        ("export nowhere --to usb --json", 1, "io"),
+        ("export nowhere --to usb --recipients keys.txt --json", 1, "io"),
         ("list usb --json --frobnicate", 2, "usage"),
     ] {
         vault.make(&["usb"]);

@@ -219,7 +219,14 @@ fn without_a_recipient_there_is_no_export() {
     let ran =
         vault.sender("export checkpoint --to usb --recipients home/receiver/identity.txt").fails(2).says("secret");
     ran.check(!ran.stderr.contains("AGE-SECRET-KEY"), "a secret is repeated");
-    vault.sender("export checkpoint --to usb").ok();
+    // The list that keygen makes names only the key of this machine, which is seldom what is meant.
+    vault.sender("export checkpoint --to usb").fails(2).says("only the key of this machine").says("--recipients ");
+    assert!(names_in(&vault.path("usb")).is_empty(), "something was written");
+    vault.sender("export checkpoint --to usb --dry-run").ok().shows("only you can open this");
+    let own = vault.sender("export checkpoint --to usb --recipients home/sender/recipients.txt --json").ok().json();
+    assert_eq!(own["only_own"].to_string(), "true");
+    fs::copy(vault.path("keys.txt"), vault.home("sender").join("recipients.txt")).unwrap();
+    assert_eq!(vault.sender("export checkpoint --to usb --json").ok().json()["only_own"].to_string(), "false");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Place {
         let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let place = Place { temp: tempfile::Builder::new().prefix("ckvault-faults-").tempdir_in(above).unwrap() };
         let keys = keygen::Options { out: place.path("keys"), principal: "me@here".into(), ..Default::default() };
-        keygen::run(&keys, &Silent::default()).unwrap();
+        keygen::run(&keys, &Nobody, &Silent::default()).unwrap();
         fs::create_dir_all(place.path("source/dir")).unwrap();
         fs::write(place.path("source/noise"), noise(bytes)).unwrap();
         fs::write(place.path("source/dir/empty"), "").unwrap();

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub mod again;
 mod meant;
 
 use crate::outside;
@@ -84,6 +85,9 @@ pub struct Keygen {
     /// Make nothing: show what others need to know of the keys that are there
     #[arg(long)]
     show: bool,
+    /// Ask for a passphrase, and keep both secret halves behind it
+    #[arg(long, conflicts_with = "show")]
+    passphrase: bool,
 }
 
 /// `export`.

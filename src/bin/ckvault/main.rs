@@ -7,6 +7,7 @@ mod demo;
 mod home;
 mod outside;
 mod reports;
+mod signals;
 mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
@@ -16,11 +17,9 @@ use cli::{Cli, Verb};
 use outside::Outside;
 use serde::Serialize;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-const INTERRUPTED: i32 = 130;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -40,12 +39,14 @@ fn main() -> ExitCode {
     };
     let outside = Outside::new(cli.verbose, cli.verb.next_drive_command());
     let (only_reads, may_be_cut) = (cli.verb.only_reads(), cli.verb.may_be_cut());
-    let stop = match listen(only_reads) {
+    let stop = match signals::listen(only_reads, json) {
         Ok(stop) => stop,
         Err(error) => return failed(&error, json),
     };
     let person = ui::Person::new(outside.clone(), stop.clone());
-    let ended = run(cli.verb, &outside, person, &ui::Bars::new(stop.clone()));
+    let bars = ui::Bars::new(stop.clone());
+    let ended = run(cli.verb, &outside, person, &bars);
+    bars.warn_of_what_came_up();
     outside.conclude();
     let ended = match ended {
         // A question that was not answered because of a signal, for example.
@@ -92,50 +93,25 @@ fn not_run(stopped: &clap::Error, json: bool) -> ExitCode {
     }
 }
 
-/// The first SIGINT asks a verb that writes to stop and tidy up, and the second ends the process at once. A verb that only reads
-/// ends at the first, whatever it is busy with: a drive decides what that is, and nothing has to be tidied up.
-fn listen(only_reads: bool) -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    use signal_hook::iterator::Signals;
-    // What was ignored when we were started stays so: nohup, and jobs in the background of a shell.
-    let ignored = ckvault::media::process::ignored_signals();
-    let all: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
-    let stop = Arc::new(AtomicBool::new(false));
-    let failed = |e| Error::Internal(format!("signals: {e}"));
-    if only_reads {
-        let mut signals = Signals::new(all).map_err(failed)?;
-        std::thread::spawn(move || {
-            signals.forever().next();
-            ui::complain(&Error::Interrupted);
-            std::process::exit(INTERRUPTED);
-        });
-        return Ok(stop);
-    }
-    for signal in all {
-        let set = signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
-        set.map_err(failed)?;
-    }
-    Ok(stop)
-}
-
 fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
-    let (begun, disk) = (Instant::now(), outside.disk());
+    let (begun, disk, asked) = (Instant::now(), outside.disk(), person.clone());
+    // While a person is awaited, nothing is slow.
+    let worked = || begun.elapsed().saturating_sub(asked.waited());
     match verb {
         Verb::Keygen(typed) => {
             let options = typed.meant()?;
             disk.confine(&options.needs());
-            reports::keygen(&keygen::run(&options, bars)?);
+            reports::keygen(&keygen::run(&options, &person, bars)?);
         }
         Verb::Export(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = export::run(&options, person, bars)?;
-            show(&report, json, outside, |r| reports::export(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::export(r, worked()))?;
         }
         Verb::Verify(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = verify::run(&options, bars)?;
-            show(&report, json, outside, |r| reports::verify(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::verify(r, worked(), outside.is_verbose()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
             }
@@ -144,7 +120,7 @@ fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Re
         Verb::Repair(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = repair::run(&options, bars)?;
-            show(&report, json, outside, |r| reports::repair(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::repair(r, worked()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
             }
@@ -153,7 +129,7 @@ fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Re
         Verb::Import(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = import::run(&options, person, bars)?;
-            show(&report, json, outside, |r| reports::import(r, begun.elapsed()))?;
+            show(&report, json, outside, |r| reports::import(r, worked()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {

@@ -2,6 +2,7 @@
 //! is this same binary.
 
 use ckvault::error::{Error, Result};
+use ckvault::media::device;
 use ckvault::media::disk::{Disk, Media};
 use ckvault::media::errand::{self, Done, Errand};
 use ckvault::media::fence::{self, Fence, Needs};
@@ -150,7 +151,9 @@ impl Outside {
 impl Media for Outside {
     fn confine(&self, needs: &Needs) {
         let mut needs = needs.clone();
-        needs.read.extend(ZONES.into_iter().chain(ACCOUNTS).map(PathBuf::from).chain(zone_of_the_user()));
+        needs.read.extend(
+            ZONES.into_iter().chain(ACCOUNTS).chain(device::SOURCES).map(PathBuf::from).chain(zone_of_the_user()),
+        );
         let fence = match self.start_helper(&needs) {
             Ok(()) => fence::raise(&needs),
             Err(error) => Fence::none(format!("what runs programs outside of it could not be started: {error}")),

@@ -6,7 +6,7 @@ mod report;
 mod resume;
 
 pub use options::{Options, Restated};
-pub use report::{Report, ReportedDrive, ReportedGroup, ReportedProgram, ReportedVolume};
+pub use report::{Destination, Report};
 
 use crate::error::{Error, Result};
 use crate::format::hex;
@@ -22,6 +22,7 @@ use crate::progress::{Ask, Progress};
 use crate::set::program_to_travel;
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::recipients::Recipients;
+use crate::text::for_shell;
 use base64::Engine as _;
 use job::{check_inventory, finish, metadata_estimate, own, survey};
 use report::Totals;
@@ -42,6 +43,7 @@ pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Pr
 fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Progress) -> Result<Report> {
     check_label(options.label.as_deref())?;
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone(), progress)?;
+    agree_to_only_own(options, &recipients, &ask)?;
     let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
     let key = load_signing_key(&options.disk, key_file, &ask, progress)?;
@@ -88,7 +90,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
     check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
-    let totals = Totals::of(&walked, recipients.named(), &key.public());
+    let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public());
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
     }
@@ -102,6 +104,27 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let held = held.into_iter().map(Some).collect();
     let export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     finish(options, export, totals, &ask, progress)
+}
+
+/// What `keygen` puts into the default list is the key of this machine: a set for nobody else is seldom what is meant.
+fn agree_to_only_own(options: &Options, recipients: &Recipients, ask: &dyn Ask) -> Result<()> {
+    let [only] = recipients.named() else { return Ok(()) };
+    if !options.recipients_by_default || options.dry_run || !options.own.may_be(&only.recipient) {
+        return Ok(());
+    }
+    let list = options.recipients.first().map(|path| for_shell(path)).unwrap_or_default();
+    let question = format!(
+        "{list} names only the key of this machine: nobody else could open the set. Press Enter if that is meant, or type q:"
+    );
+    match ask.agree(&question) {
+        Some(true) => Ok(()),
+        _ => Err(Error::usage(
+            format!("{list} names only the key of this machine: nobody else could open the set"),
+            format!(
+                "give --recipients FILE, or -r, with the key of the machine that imports; or, if that is meant, --recipients {list}"
+            ),
+        )),
+    }
 }
 
 /// Settles everything that stays the same for all of the set. Its own identity is forgotten again: only the slot has it.

@@ -1,5 +1,6 @@
 //! What can be asked of an export.
 
+use crate::commands::keygen::OwnKey;
 use crate::media::disk::Disk;
 use crate::pack::{Links, Request};
 use crate::stages::compress::Compression;
@@ -29,6 +30,10 @@ pub struct Options {
     pub recipients: Vec<PathBuf>,
     /// Lone recipients.
     pub recipient: Vec<String>,
+    /// The files of recipients are those of this machine, and nobody has named them.
+    pub recipients_by_default: bool,
+    /// The key that opens sets on this machine.
+    pub own: OwnKey,
     /// The OpenSSH private key that signs; on resuming, only if it is not where it was.
     pub signing_key: Option<PathBuf>,
     /// The public label.

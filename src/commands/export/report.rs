@@ -1,16 +1,14 @@
 //! What is said of an export, written or only planned.
 
 use super::options::Options;
-use crate::commands::{exact, lossy, lossy_option};
-use crate::format::hex;
-use crate::format::manifest::{Manifest, volume_name};
+use crate::commands::keygen::OwnKey;
+use crate::commands::reported::{self, ReportedDrive, ReportedGroup, ReportedProgram};
 use crate::format::signature::{KeyData, fingerprint};
-use crate::media::drive::Drive;
+use crate::media::drive::{Drive, UNTOLD};
 use crate::pack::{LeftOut, Noted, Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
 use crate::set::Origin;
 use crate::stages::seal::recipients::Named;
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// What was written, or would be.
 #[derive(Debug, Serialize)]
@@ -20,12 +18,16 @@ pub struct Report {
     pub set: Option<String>,
     /// The label.
     pub label: Option<String>,
+    /// When it was begun; null in a dry run.
+    pub created: Option<String>,
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// How many parts it has; in a dry run 0 if it may need more drives than these.
-    pub parts: u32,
+    /// Its parts, by number.
+    pub parts: Vec<u32>,
+    /// Whether these are all; not in a dry run of what may need more drives than these.
+    pub last: bool,
     /// The drives, in order.
-    pub drives: Vec<ReportedDrive>,
+    pub drives: Vec<Destination>,
     /// The groups; in a dry run the most that there will be, without their volumes.
     pub groups: Vec<ReportedGroup>,
     /// K of each group.
@@ -42,6 +44,8 @@ pub struct Report {
     pub bytes_out: u64,
     /// Who can open the set.
     pub recipients: Vec<Named>,
+    /// Whether the only one who can is whoever has the keys of this machine.
+    pub only_own: bool,
     /// The fingerprint of the key that signs it.
     pub signer_fingerprint: String,
     /// What the set survives.
@@ -64,68 +68,18 @@ pub struct Report {
     pub program: Option<ReportedProgram>,
 }
 
-/// A program that travels with a set.
+/// A drive that is written to.
 #[derive(Debug, Serialize)]
-pub struct ReportedProgram {
-    /// Its length.
-    pub bytes: u64,
-    /// BLAKE3 of the file.
-    pub blake3: String,
-}
-
-impl ReportedProgram {
-    /// The one that a manifest names.
-    pub fn of(manifest: &Manifest) -> Option<ReportedProgram> {
-        manifest.program().map(|listed| ReportedProgram { bytes: listed.bytes, blake3: hex(&listed.blake3) })
-    }
-}
-
-/// A destination.
-#[derive(Debug, Serialize)]
-pub struct ReportedDrive {
-    /// Its number.
-    pub drive: u32,
-    /// Where it is, or was.
-    #[serde(serialize_with = "lossy")]
-    pub path: PathBuf,
-    /// The exact bytes of that in base64, if they are not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path_bytes: Option<String>,
-    /// The set's directory on it.
-    #[serde(serialize_with = "lossy_option")]
-    pub directory: Option<PathBuf>,
-    /// Bytes that were free before.
-    pub free: u64,
+pub struct Destination {
+    /// Which one, and what belongs there; in a dry run it is not known yet how many volumes there will be.
+    #[serde(flatten)]
+    pub drive: ReportedDrive,
+    /// Bytes that were free before; null if its file system does not tell.
+    pub free: Option<u64>,
     /// The most bytes that the set needed there.
     pub needed: u64,
     /// How many volumes of each group it holds.
     pub volumes_per_group: usize,
-}
-
-/// A group.
-#[derive(Debug, Serialize)]
-pub struct ReportedGroup {
-    /// The part that it is in.
-    pub part: u32,
-    /// Data volumes.
-    pub k: u16,
-    /// Parity volumes.
-    pub m: u16,
-    /// The volumes.
-    pub volumes: Vec<ReportedVolume>,
-}
-
-/// A volume.
-#[derive(Debug, Serialize)]
-pub struct ReportedVolume {
-    /// Its file name.
-    pub name: String,
-    /// The number of its drive.
-    pub drive: u32,
-    /// Its length.
-    pub bytes: u64,
-    /// BLAKE3 of the file.
-    pub blake3: String,
 }
 
 /// What goes in.
@@ -135,16 +89,18 @@ pub(super) struct Totals {
     bytes_in: u64,
     noticed: Noticed,
     recipients: Vec<Named>,
+    only_own: bool,
     signer: String,
 }
 
 impl Totals {
-    pub(super) fn of(walked: &Walked, recipients: &[Named], signer: &KeyData) -> Totals {
+    pub(super) fn of(walked: &Walked, recipients: &[Named], own: &OwnKey, signer: &KeyData) -> Totals {
         Totals {
             entries: walked.entries.len() as u64,
             bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
             noticed: walked.noticed.clone(),
             recipients: recipients.to_vec(),
+            only_own: matches!(recipients, [only] if own.is(&only.recipient)),
             signer: fingerprint(signer),
         }
     }
@@ -155,20 +111,17 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
     let group = || ReportedGroup { part: 1, k: plan.k, m: plan.m, volumes: Vec::new() };
     let counts: Vec<usize> = (0..drives.len()).map(|d| plan.volumes_on(d)).collect();
     let groups = vec![counts; plan.most_groups as usize];
-    let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
-        drive: i as u32 + 1,
-        path: drive.path.clone(),
-        path_bytes: exact(&drive.path),
-        directory: None,
-        free: drive.free,
-        needed: plan.needed[i],
-        volumes_per_group: plan.volumes_on(i),
+    let drive = |(i, drive): (usize, &Drive)| {
+        let number = ReportedDrive { drive: i as u32 + 1, ..ReportedDrive::default() };
+        destination(number.at(&drive.path, None, drive.known.clone()), i, drive, plan)
     };
     Report {
         set: None,
         label: options.label.clone(),
+        created: None,
         dry_run: true,
-        parts: u32::from(!plan.in_parts),
+        parts: vec![1],
+        last: !plan.in_parts,
         drives: drives.iter().enumerate().map(drive).collect(),
         groups: (0..plan.most_groups).map(|_| group()).collect(),
         k: plan.k,
@@ -177,6 +130,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
+        only_own: totals.only_own,
         signer_fingerprint: totals.signer,
         bytes_out: plan.needed.iter().sum(),
         survives: survives(plan.k, plan.m, &groups),
@@ -198,16 +152,19 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
     Report {
         set: Some(first.set.clone()),
         label: first.label.clone(),
+        created: Some(first.created.clone()),
         dry_run: false,
-        parts: last.part,
+        parts: (1..=last.part).collect(),
+        last: true,
         drives: parts.iter().flat_map(|p| drives(p, plan)).collect(),
-        groups: parts.iter().flat_map(|p| groups(&p.manifest)).collect(),
+        groups: parts.iter().flat_map(|p| reported::groups(&p.manifest)).collect(),
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
+        only_own: totals.only_own,
         signer_fingerprint: totals.signer,
         bytes_out: parts.iter().map(bytes_out).sum(),
         survives: survives_as_placed(last),
@@ -226,31 +183,21 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
     }
 }
 
-fn drives(part: &WrittenPart, plan: &Plan) -> Vec<ReportedDrive> {
-    let drive = |(i, drive): (usize, &Drive)| ReportedDrive {
-        drive: part.manifest.drive_number(i as u16 + 1),
-        path: drive.path.clone(),
-        path_bytes: exact(&drive.path),
-        directory: Some(part.dirs[i].clone()),
-        free: drive.free,
-        needed: plan.needed[i].min(drive.free),
-        volumes_per_group: plan.volumes_on(i),
+fn drives(part: &WrittenPart, plan: &Plan) -> Vec<Destination> {
+    let written = reported::drives(&part.manifest, std::iter::empty());
+    let drive = |(i, (drive, known)): (usize, (&Drive, ReportedDrive))| {
+        destination(known.at(&drive.path, Some(&part.dirs[i]), drive.known.clone()), i, drive, plan)
     };
-    part.drives.iter().enumerate().map(drive).collect()
+    part.drives.iter().zip(written).enumerate().map(drive).collect()
 }
 
-fn groups(manifest: &Manifest) -> Vec<ReportedGroup> {
-    let group = |(g, group): (usize, &crate::format::manifest::Group)| {
-        let volume = |(i, v): (usize, &crate::format::manifest::Volume)| ReportedVolume {
-            name: volume_name(g, i, group.k),
-            drive: manifest.drive_number(v.drive),
-            bytes: v.bytes,
-            blake3: hex(&v.blake3),
-        };
-        let volumes = group.volumes.iter().enumerate().map(volume).collect();
-        ReportedGroup { part: manifest.part, k: group.k, m: group.m, volumes }
-    };
-    manifest.groups.iter().enumerate().map(group).collect()
+fn destination(known: ReportedDrive, i: usize, drive: &Drive, plan: &Plan) -> Destination {
+    Destination {
+        drive: known,
+        free: (drive.free < UNTOLD).then_some(drive.free),
+        needed: plan.needed[i].min(drive.free),
+        volumes_per_group: plan.volumes_on(i),
+    }
 }
 
 fn bytes_out(part: &WrittenPart) -> u64 {

@@ -12,11 +12,11 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
 use crate::media::fence::Needs;
+use crate::media::lock;
 use crate::media::modes::Modes;
 use crate::media::removal::remove_held;
 use crate::text::printable;
-use rustix::fs::{FileType, FlockOperation};
-use rustix::io::Errno;
+use rustix::fs::FileType;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -303,13 +303,13 @@ fn tag(name: &OsStr) -> String {
     blake3::hash(name.as_bytes()).to_hex()[..8].to_owned()
 }
 
-/// Locks a staging directory for this process. File systems that have no locks are taken to be ours alone.
+/// Locks a staging directory for this process.
 fn lock(dir: &Dir) -> Result<()> {
-    match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Error::refused(
+    match lock::whole(dir) {
+        true => Ok(()),
+        false => Err(Error::refused(
             format!("another import is writing to {}", dir.path().display()),
             "wait for it, or stop it",
         )),
-        _ => Ok(()),
     }
 }

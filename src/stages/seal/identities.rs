@@ -82,7 +82,7 @@ impl Identities {
 
     /// Asks again for a passphrase that was wrong, some times.
     fn decrypt<'s>(&self, header: &[u8], rest: &'s [u8]) -> Result<impl Read + use<'s>> {
-        let answers = || self.callbacks.as_ref().map_or(0, |asked| asked.1.load(Ordering::Relaxed));
+        let answers = || self.callbacks.as_ref().map_or(0, |asked| asked.answers.load(Ordering::Relaxed));
         for tries in 1.. {
             let before = answers();
             let decryptor = header::decryptor(header, rest).map_err(|e| self.refused(e))?;
@@ -91,12 +91,16 @@ impl Identities {
                 Err(DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed)
                     if tries < TRIES && answers() > before =>
                 {
-                    self.callbacks.iter().for_each(|asked| asked.0.tell("that is not the passphrase"));
+                    self.callbacks.iter().for_each(|asked| asked.ask.tell("that is not the passphrase"));
                 }
                 other => return other.map_err(|e| self.refused(e)),
             }
         }
         Err(Error::Internal("nobody tried".into()))
+    }
+
+    fn was_asked_in_vain(&self) -> bool {
+        self.callbacks.as_ref().is_some_and(|asked| asked.in_vain.load(Ordering::Relaxed))
     }
 
     fn refused(&self, error: DecryptError) -> Error {
@@ -106,6 +110,12 @@ impl Identities {
                 format!("none of the identities opens this set (tried: {tried})"),
                 "give --identity FILE, the secret half of a recipient that the sender exported to",
             ),
+            DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed if self.was_asked_in_vain() => {
+                Error::identity(
+                    format!("the identity needs a passphrase, and there is no terminal to ask for it (tried: {tried})"),
+                    "run ckvault in a terminal, or give an --identity FILE without one",
+                )
+            }
             DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed => Error::identity(
                 format!("the identity does not open this set: {error} (tried: {tried})"),
                 "check the passphrase, or give another --identity FILE",

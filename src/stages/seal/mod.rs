@@ -8,7 +8,8 @@ mod stream;
 use crate::error::{Error, Result};
 use crate::format::sealed::{Header, SLOT};
 use crate::media::memory;
-use age::secrecy::ExposeSecret;
+use age::armor::{ArmoredWriter, Format};
+use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519;
 use std::io::{self, BufRead, Read, Write};
 use std::iter;
@@ -63,6 +64,15 @@ impl SetIdentity {
         let mut text = memory::text(lines.iter().map(|l| l.len()).sum());
         text.extend(lines);
         text
+    }
+
+    /// The same, sealed with a passphrase: an age file in its armour, as `age -p -a` makes it.
+    pub fn file_behind(&self, passphrase: &str) -> io::Result<Vec<u8>> {
+        let encryptor = age::Encryptor::with_user_passphrase(SecretString::from(passphrase.to_owned()));
+        let armour = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armour)?;
+        writer.write_all(self.file().as_bytes())?;
+        writer.finish()?.finish()
     }
 
     /// The key slot: this identity, encrypted to the recipients, as `age -d` and `age -i` take it.

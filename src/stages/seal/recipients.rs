@@ -8,7 +8,7 @@ use age::{Callbacks, EncryptError, Recipient, plugin, ssh, tag, tagpq, x25519};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const LONGEST: u64 = 16 << 20;
 
@@ -38,31 +38,41 @@ impl Named {
     }
 }
 
-/// Lets plugins of age ask through [`Ask`].
+/// Lets age and its plugins ask through [`Ask`].
 #[derive(Clone)]
-pub(super) struct AskCallbacks(pub Arc<dyn Ask>, pub Arc<AtomicUsize>);
+pub(super) struct AskCallbacks {
+    /// Who is asked.
+    pub ask: Arc<dyn Ask>,
+    /// How many passphrases there were.
+    pub answers: Arc<AtomicUsize>,
+    /// Whether one was asked for in vain.
+    pub in_vain: Arc<AtomicBool>,
+}
 
 impl AskCallbacks {
-    /// Asks `ask`, and counts the passphrases that it gave.
+    /// Asks `ask`.
     pub fn new(ask: impl Ask + 'static) -> AskCallbacks {
-        AskCallbacks(Arc::new(ask), Arc::default())
+        AskCallbacks { ask: Arc::new(ask), answers: Arc::default(), in_vain: Arc::default() }
     }
 }
 
 impl Callbacks for AskCallbacks {
     fn display_message(&self, message: &str) {
-        self.0.tell(message);
+        self.ask.tell(message);
     }
     fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
         let no = no.unwrap_or("no");
-        self.0.line(&format!("{message} [{yes}/{no}]")).map(|answer| answer == yes)
+        self.ask.line(&format!("{message} [{yes}/{no}]")).map(|answer| answer == yes)
     }
     fn request_public_string(&self, description: &str) -> Option<String> {
-        self.0.line(description)
+        self.ask.line(description)
     }
     fn request_passphrase(&self, description: &str) -> Option<age::secrecy::SecretString> {
-        let answer = self.0.passphrase(description)?;
-        self.1.fetch_add(1, Ordering::Relaxed);
+        let Some(answer) = self.ask.passphrase(description) else {
+            self.in_vain.store(true, Ordering::Relaxed);
+            return None;
+        };
+        self.answers.fetch_add(1, Ordering::Relaxed);
         Some(age::secrecy::SecretString::from(answer.to_string()))
     }
 }

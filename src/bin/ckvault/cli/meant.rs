@@ -1,11 +1,12 @@
 //! From what was typed to what a verb is asked: defaults come from the home directory and the environment.
 
+use super::again;
 use super::{
     Export, Import, Inspect, Keygen, LinksArg, List, Place, PlacedLinks, PlacedModes, Repair, Signers, Verify,
 };
 use crate::home;
 use ckvault::commands::export::Restated;
-use ckvault::commands::keygen::files;
+use ckvault::commands::keygen::{OwnKey, files};
 use ckvault::commands::{export, import, keygen, list, repair, verify};
 use ckvault::error::Result;
 use ckvault::media::disk::Disk;
@@ -55,7 +56,12 @@ impl Keygen {
         let plain =
             |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
         let principal = self.name.unwrap_or_else(|| format!("{}@{}", plain(&user), plain(host.trim())));
-        Ok(keygen::Options { out: self.out.map_or_else(home::config, Ok)?, principal, show: self.show })
+        Ok(keygen::Options {
+            out: self.out.map_or_else(home::config, Ok)?,
+            principal,
+            show: self.show,
+            passphrase: self.passphrase,
+        })
     }
 }
 
@@ -75,6 +81,8 @@ impl Export {
             drives: self.to,
             recipients: if no_recipient { vec![home::file(files::RECIPIENTS)?] } else { self.recipients },
             recipient: self.recipient,
+            recipients_by_default: no_recipient,
+            own: home::file(files::IDENTITY).map(|path| OwnKey::of(&path)).unwrap_or_default(),
             signing_key: match begins {
                 true => Some(or_default(self.signing_key, files::SIGNING_KEY)?),
                 false => self.signing_key,
@@ -140,6 +148,7 @@ impl Import {
             },
             salvage: self.salvage,
             exact_modes: matches!(self.modes, Some(PlacedModes::Exact)),
+            to_go_on: Some(again::with_verb("import", " --resume")),
         };
         Ok((options, self.json))
     }

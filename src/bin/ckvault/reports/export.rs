@@ -1,0 +1,156 @@
+//! What `export` has written, or would write.
+
+use super::{MEANINGFUL, counted, named, rate, title};
+use crate::ui::say;
+use ckvault::commands::export::Report;
+use ckvault::pack::Noted;
+use ckvault::text::{for_shell, printable};
+use indicatif::HumanBytes;
+use std::time::Duration;
+
+/// After `export`.
+pub fn export(report: &Report, time: Duration) {
+    let drives = report.drives.len();
+    let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
+    if report.dry_run {
+        say!(
+            "would export {} in {} as at most {} of {}+{} volumes of at most {}",
+            HumanBytes(report.bytes_in),
+            counted(report.entries, "entry", "entries"),
+            counted(report.groups.len() as u64, "group", "groups"),
+            report.k,
+            report.m,
+            HumanBytes(report.volume_bytes)
+        );
+        for planned in &report.drives {
+            let volumes = counted(planned.volumes_per_group as u64, "volume", "volumes");
+            let free =
+                planned.free.map_or_else(|| "an unknown number of bytes".into(), |free| HumanBytes(free).to_string());
+            let needed = HumanBytes(planned.needed);
+            say!("{}: {volumes} of each group, at most {needed} of {free} free", named(&planned.drive));
+        }
+        say!("the set {}", report.survives);
+        people(report);
+        noticed(report);
+        return;
+    }
+    say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    // Of next to nothing, what lies beside the volumes is many times as much: that says nothing.
+    let percent = match report.bytes_in {
+        0..MEANINGFUL => String::new(),
+        bytes => format!(", {:.0} % of that with parity", report.bytes_out as f64 / bytes as f64 * 100.0),
+    };
+    say!(
+        "in {} ({}), out {}{percent}: {} on {}",
+        HumanBytes(report.bytes_in),
+        counted(report.entries, "entry", "entries"),
+        HumanBytes(report.bytes_out),
+        counted(volumes as u64, "volume", "volumes"),
+        counted(drives as u64, "drive", "drives")
+    );
+    for written in &report.drives {
+        let volumes = counted(written.drive.volumes, "volume", "volumes");
+        say!("{}, {volumes}, {}", named(&written.drive), HumanBytes(written.drive.bytes));
+    }
+    if let Some(program) = &report.program {
+        say!("with the program ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
+    }
+    say!("the set {}", report.survives);
+    match report.read_back {
+        "device" => say!("read back from the drives and compared"),
+        "off" => say!("not read back: run `{}` before the courier leaves", verifying(report)),
+        _ => say!(
+            "read back and compared, perhaps from the cache: unplug the drives, plug them in again and run `{}` to be sure",
+            verifying(report)
+        ),
+    }
+    people(report);
+    noticed(report);
+    say!("{}", rate(report.bytes_in, time));
+}
+
+/// The command that judges what was written. With one port, the drives take turns at one place.
+fn verifying(report: &Report) -> String {
+    let mut places: Vec<String> = Vec::new();
+    for place in report.drives.iter().filter_map(|d| d.drive.path.as_deref()).map(for_shell) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    format!("ckvault verify {}", places.join(" "))
+}
+
+/// Who can open the set, and whose signature it has.
+fn people(report: &Report) {
+    for named in &report.recipients {
+        let text = &named.recipient;
+        // The end of a key tells it apart; of SSH keys, the beginning is always the same.
+        let end = text.len().saturating_sub(8);
+        let short = match text.get(..10).zip(text.get(end..)) {
+            Some((begin, rest)) if text.len() > 24 => format!("{begin}...{rest}"),
+            _ => text.clone(),
+        };
+        let comment = named.comment.as_deref().map(|c| format!(" ({})", printable(c.as_bytes()))).unwrap_or_default();
+        say!("sealed for {short}{comment}");
+    }
+    if report.only_own {
+        say!("only you can open this: that is the key of this machine");
+    }
+    say!("signed by the key {}", report.signer_fingerprint);
+}
+
+/// What travels otherwise than it lay there, and what does not travel.
+fn noticed(report: &Report) {
+    let first = |noted: &Noted| {
+        let more = if noted.count > noted.first.len() as u64 { ", ..." } else { "" };
+        format!("{}{more}", noted.first.join(", "))
+    };
+    let followed = &report.followed;
+    if followed.count > 0 {
+        say!(
+            "{} out of the source and {} followed, {}: {}",
+            if followed.count == 1 { "1 link leads".into() } else { format!("{} links lead", followed.count) },
+            if followed.count == 1 { "was" } else { "were" },
+            HumanBytes(followed.bytes),
+            first(followed)
+        );
+    }
+    if report.leaving.count > 0 {
+        say!(
+            "{} out of the set; importing them takes --links keep: {}",
+            if report.leaving.count == 1 {
+                "1 link leads".into()
+            } else {
+                format!("{} links lead", report.leaving.count)
+            },
+            first(&report.leaving)
+        );
+    }
+    if report.attributes.count > 0 {
+        say!(
+            "access lists, capabilities or attributes outside of user. do not travel, of {}: {}",
+            counted(report.attributes.count, "entry", "entries"),
+            first(&report.attributes)
+        );
+    }
+    if !report.skipped.is_empty() {
+        say!(
+            "left out {}: {}",
+            counted(report.skipped.len() as u64, "special file", "special files"),
+            report.skipped.join(", ")
+        );
+    }
+    for out in &report.left_out {
+        let why = match out.why {
+            "pattern" => "--exclude",
+            "cache" => "what is in it, a cache",
+            "staging" => "of an unfinished import",
+            "own" => "a drive or the state of this export",
+            other => other,
+        };
+        say!("left out {} ({why})", out.path);
+    }
+    if !report.unmatched.is_empty() {
+        say!("--exclude {} matches nothing", report.unmatched.join(", --exclude "));
+    }
+}

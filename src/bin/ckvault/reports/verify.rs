@@ -1,0 +1,70 @@
+//! The verdict of `verify`.
+
+use super::{chain, counted, here, rate, read_errors, title};
+use crate::cli::again;
+use crate::ui::say;
+use ckvault::commands::verify::{Report, ReportedVolume};
+use indicatif::HumanBytes;
+use std::time::Duration;
+
+/// After `verify`.
+pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
+    say!("{}", report.verdict);
+    if report.untrusted.is_some() {
+        return;
+    }
+    say!("{}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
+    if let (Some(signer), Some(fingerprint)) = (&report.signer, &report.signer_fingerprint) {
+        say!("signed by {signer} ({fingerprint}), created {}", report.created.as_deref().unwrap_or_default());
+    }
+    here(&report.drives);
+    // Damage first; what lies on an absent drive is told with that drive, in one line.
+    let is_absent = |drive: u32| report.absent.contains(&drive);
+    let why = |diagnosis: &Option<String>| diagnosis.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
+    for volume in report.volumes.iter().filter(|v| !["ok", "missing"].contains(&v.state)) {
+        let bad = counted(volume.bad_blocks, "bad block", "bad blocks");
+        say!("damaged  {} (drive {}), {bad}{}", volume.name, volume.drive, why(&volume.diagnosis));
+    }
+    for volume in report.volumes.iter().filter(|v| v.state == "missing" && !is_absent(v.drive)) {
+        say!("missing  {} (drive {}){}", volume.name, volume.drive, why(&volume.diagnosis));
+    }
+    for file in &report.files {
+        let program = file.state == "damaged" && file.path.ends_with("/ckvault");
+        let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
+        say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
+    }
+    for drive in &report.absent {
+        match report.volumes.iter().filter(|v| v.drive == *drive).count() as u64 {
+            0 => say!("absent   drive {drive}"),
+            held => say!("absent   drive {drive}, with {}", counted(held, "volume", "volumes")),
+        }
+    }
+    if is_verbose {
+        let told = |v: &&ReportedVolume| v.state == "ok" || (v.state == "missing" && is_absent(v.drive));
+        for volume in report.volumes.iter().filter(told) {
+            say!("{:8} {} (drive {}), {}", volume.state, volume.name, volume.drive, HumanBytes(volume.bytes));
+        }
+    }
+    chain(&report.parts, report.last);
+    read_errors(&report.read_errors);
+    match report.verdict {
+        "intact" if report.this_drive && !report.absent.is_empty() => {
+            say!("what should be here is whole; of the absent drives nothing is said")
+        }
+        "repairable" if report.this_drive && !report.absent.is_empty() => {
+            say!("not all that should be here is whole: what is missing takes the other drives, all in one command")
+        }
+        "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
+        "repairable" => say!(
+            "everything can be recovered from what is here: `{}` does, and `{}` makes the drives whole",
+            again::with_verb("import", " --to DIR"),
+            again::with_verb("repair", "")
+        ),
+        "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
+        _ => say!("beyond repair: ask the sender for a new export"),
+    }
+    say!(
+        "not judged: what is inside, and whether the signer packed it; `ckvault import` judges that, with an identity"
+    );
+    say!("{}", rate(report.bytes, time));
+}

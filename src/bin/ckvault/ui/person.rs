@@ -1,0 +1,101 @@
+//! Whoever sits at the terminal, and what they are asked.
+
+use super::{tell, terminal, wrote};
+use crate::outside::Outside;
+use ckvault::progress::{Ask, DriveWanted};
+use ckvault::text::printable;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Asks on the terminal, nowhere else; for another drive it may run a command instead.
+#[derive(Clone)]
+pub struct Person {
+    outside: Outside,
+    /// Set when the person has interrupted.
+    stop: Arc<AtomicBool>,
+    /// Milliseconds in which nothing was done but wait for an answer.
+    waited: Arc<AtomicU64>,
+}
+
+impl Person {
+    /// Sets `stop` when the person interrupts a question, and asks nothing more when it is set.
+    pub fn new(outside: Outside, stop: Arc<AtomicBool>) -> Person {
+        Person { outside, stop, waited: Arc::default() }
+    }
+
+    /// How long nothing was done but wait for answers.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
+    }
+
+    fn timed<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let answer = ask();
+        self.waited.fetch_add(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+        answer
+    }
+
+    /// Waits for a line on the terminal, or for the signal to stop.
+    fn answer(&self) -> Option<String> {
+        const A_MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let stdin = std::io::stdin();
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut ready, Some(&A_MOMENT)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+            let mut line = String::new();
+            return stdin.read_line(&mut line).is_ok_and(|read| read > 0).then(|| line.trim().to_owned());
+        }
+        tell!();
+        None
+    }
+}
+
+impl Ask for Person {
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let asked = self.timed(|| {
+            let _hidden = terminal::Hidden::begin();
+            rpassword::prompt_password(format!("{prompt}: "))
+        });
+        match asked {
+            Ok(text) => Some(Zeroizing::new(text)),
+            Err(error) => {
+                // While it reads, Ctrl-C is a character.
+                if error.kind() == io::ErrorKind::Interrupted {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+    fn line(&self, prompt: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        wrote(write!(std::io::stderr(), "{prompt} "));
+        self.timed(|| self.answer())
+    }
+    fn tell(&self, message: &str) {
+        tell!("ckvault: {}", printable(message.as_bytes()));
+    }
+    fn can_change_drives(&self) -> bool {
+        self.outside.changes_drives() || std::io::stdin().is_terminal()
+    }
+    fn next_drive(&self, wanted: &DriveWanted) -> bool {
+        tell!("ckvault: {}", printable(wanted.message.as_bytes()));
+        let mounted = self.timed(|| self.outside.change_drive(wanted));
+        let by_hand = || self.agree("Press Enter when it is mounted, or type q if it will not come:");
+        mounted.or_else(by_hand).unwrap_or_default()
+    }
+}
