@@ -347,7 +347,9 @@ impl Dir {
     fn full(&self, error: io::Error) -> io::Error {
         let none_left = || rustix::fs::fstatvfs(&self.0.fd).is_ok_and(|vfs| vfs.f_files > 0 && vfs.f_favail == 0);
         match error.kind() == io::ErrorKind::StorageFull && none_left() {
-            true => io::Error::new(error.kind(), "no inode is left on its file system, whatever bytes are free (df -i)"),
+            true => {
+                io::Error::new(error.kind(), "no inode is left on its file system, whatever bytes are free (df -i)")
+            }
             false => error,
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
+use crate::media::pace::Paces;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fmt;
@@ -81,11 +82,16 @@ impl Media for System {}
 
 /// A shared [`Media`]; by default the system itself.
 #[derive(Clone)]
-pub struct Disk(Arc<dyn Media>);
+pub struct Disk(Arc<Inner>);
+
+struct Inner {
+    media: Box<dyn Media>,
+    paces: Paces,
+}
 
 impl Default for Disk {
     fn default() -> Disk {
-        Disk(Arc::new(System))
+        Disk::new(System)
     }
 }
 
@@ -106,22 +112,22 @@ pub struct Opened {
 impl Disk {
     /// All calls pass through `media`.
     pub fn new(media: impl Media + 'static) -> Disk {
-        Disk(Arc::new(media))
+        Disk(Arc::new(Inner { media: Box::new(media), paces: Paces::default() }))
     }
 
     /// Asks for an operation that the caller then does.
     pub fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        self.0.allow(operation, path)
+        self.0.media.allow(operation, path)
     }
 
     /// Says what is needed from now on, and that nothing else is.
     pub fn confine(&self, needs: &Needs) {
-        self.0.confine(needs);
+        self.0.media.confine(needs);
     }
 
     /// Runs a program to its end.
     pub fn run(&self, errand: &Errand) -> io::Result<Done> {
-        self.0.run(errand)
+        self.0.media.run(errand)
     }
 
     /// Opens a file of the user's for reading, without touching its access time where the system lets its owner.
@@ -133,7 +139,7 @@ impl Disk {
     }
 
     fn open_with(&self, path: &Path, flags: OFlags) -> io::Result<Opened> {
-        self.0.allow(Operation::Open, path)?;
+        self.0.media.allow(Operation::Open, path)?;
         let flags = (flags | OFlags::CLOEXEC).bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         Ok(Opened { disk: self.clone(), file, at: 0 })
@@ -144,10 +150,15 @@ impl Disk {
         Opened { disk: self.clone(), file, at: 0 }
     }
 
-    /// Writes all of `bytes` at `offset`.
-    pub fn write_all_at(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    /// Writes all of `bytes` at `offset`; waits if the drive is behind.
+    pub fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_pieces(file, bytes, offset)?;
+        self.0.paces.wrote(file, bytes.len() as u64)
+    }
+
+    fn write_pieces(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.0.write_at(file, bytes, offset) {
+            match self.0.media.write_at(file, bytes, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -159,7 +170,7 @@ impl Disk {
 
     /// Makes the contents of a file durable.
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.0.allow(Operation::Sync, path)?;
+        self.0.media.allow(Operation::Sync, path)?;
         file.sync_all()
     }
 }
@@ -179,7 +190,7 @@ impl Opened {
     pub fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.disk.0.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
+            match self.disk.0.media.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -192,7 +203,7 @@ impl Opened {
 
 impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.disk.0.read_at(&self.file, buffer, self.at)?;
+        let read = self.disk.0.media.read_at(&self.file, buffer, self.at)?;
         self.at += read as u64;
         Ok(read)
     }

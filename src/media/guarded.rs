@@ -44,7 +44,7 @@ pub enum Kind {
 
 /// Reads a file whole, up to `limit` bytes. The outer error says that others may write it, the inner one that it cannot be read.
 pub fn read(path: &Path, limit: u64, kind: Kind, progress: &dyn Progress) -> Result<io::Result<Vec<u8>>> {
-    Ok(open(path, kind, progress)?.and_then(|file| plain(take_all(file, limit)?)))
+    Ok(open(path, kind, progress)?.and_then(|file| take_all(file, limit)))
 }
 
 /// The same for a secret, into memory for such.
@@ -56,7 +56,9 @@ pub fn read_secret(path: &Path, limit: u64, progress: &dyn Progress) -> Result<i
 fn plain<B: AsRef<[u8]>>(bytes: B) -> io::Result<B> {
     let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
     if let Some(encoding) = mark_of_encoding(bytes.as_ref()) {
-        return refused(format!("it begins with a byte order mark (BOM) of {encoding}; save it as plain UTF-8 without one"));
+        return refused(format!(
+            "it begins with a byte order mark (BOM) of {encoding}; save it as plain UTF-8 without one"
+        ));
     }
     match has_text_after_armour(bytes.as_ref()) && !bytes.as_ref().starts_with(b"#") {
         true => refused("there is text after the line that ends its armour; remove that".into()),
@@ -85,7 +87,7 @@ fn open(path: &Path, kind: Kind, progress: &dyn Progress) -> Result<io::Result<F
 
 /// The text of such a file.
 pub fn read_text(path: &Path, limit: u64, kind: Kind, progress: &dyn Progress) -> Result<String> {
-    let bytes = read(path, limit, kind, progress)?.map_err(Error::io("read", path))?;
+    let bytes = read(path, limit, kind, progress)?.and_then(plain).map_err(Error::io("read", path))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::usage(format!("{} is not a text file", path.display()), "check the path"))
 }

@@ -16,6 +16,7 @@ pub mod lock;
 pub mod memory;
 pub(crate) mod modes;
 mod mounts;
+mod pace;
 pub mod process;
 pub mod processor;
 pub mod program;

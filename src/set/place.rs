@@ -13,7 +13,7 @@ use crate::progress::{Progress, Silent};
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
 use crate::set::trusted_manifest::trusted_manifest;
-use crate::text::{human_bytes, printable};
+use crate::text::{human_bytes, mark_of_encoding, printable};
 use jiff::tz::TimeZone;
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -140,6 +140,12 @@ fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
         }
         other => other.map_err(Error::io("read", path))?,
     };
+    if let Some(encoding) = mark_of_encoding(&file) {
+        progress.warn(&format!(
+            "{} begins with a byte order mark (BOM) of {encoding}, which is taken for the beginning of its first line, as ssh-keygen does: save it as plain UTF-8 without one",
+            printable(path.as_os_str().as_encoded_bytes())
+        ));
+    }
     let signers = Signers::parse(&file, &TimeZone::system());
     match (signers.is_empty(), signers.bad_lines()) {
         (false, _) => Ok(signers),

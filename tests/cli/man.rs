@@ -159,12 +159,12 @@ fn every_field_of_the_reports_is_documented() {
     let json = |who: &str, typed: &str| vault.call(who, &format!("{typed} --json")).run().json();
     let export = "export model --to usb1 --to usb2 --parity 2+2 --recipients keys.txt --skip-special";
     let exports = [json("sender", &format!("{export} --dry-run")), json("sender", export)];
-    every_field("export", &exports, &["blake3", "program", "path_bytes"]);
-    every_field("list", &[json("receiver", "list usb1 usb2")], &["path_bytes", "sparse", "why"]);
+    every_field("export", &exports, &["blake3", "program", "path_bytes", "directory_bytes"]);
+    every_field("list", &[json("receiver", "list usb1 usb2")], &["path_bytes", "directory_bytes", "sparse", "why"]);
     every_field(
         "inspect",
         &[json("receiver", "inspect usb1 usb2"), json("stranger", "inspect usb1 usb2")],
-        &["blake3", "directories_bytes", "why"],
+        &["blake3", "directories_bytes", "path_bytes", "directory_bytes", "why"],
     );
     let set =
         crate::harm::files_under(&vault.path("usb1")).into_keys().find(|p| p.ends_with("g00000-d000.ckv")).unwrap();
@@ -172,11 +172,11 @@ fn every_field_of_the_reports_is_documented() {
     std::fs::write(&volume, "damaged").unwrap();
     std::fs::remove_file(volume.with_file_name("B3SUMS")).unwrap();
     let verifies = [json("receiver", "verify usb1 usb2"), json("stranger", "verify usb1 usb2")];
-    every_field("verify", &verifies, &["why"]);
+    every_field("verify", &verifies, &["why", "path_bytes", "directory_bytes"]);
     every_field(
         "import",
         &[json("receiver", "import usb1 usb2 --to out")],
-        &["why", "left", "to_bytes", "path", "path_bytes", "written_as", "written_as_bytes", "missing"],
+        &["why", "left", "directory_bytes", "to_bytes", "path", "path_bytes", "written_as", "written_as_bytes", "missing"],
     );
-    every_field("repair", &[json("receiver", "repair usb1 usb2")], &["why", "directory", "volumes"]);
+    every_field("repair", &[json("receiver", "repair usb1 usb2")], &["why", "path_bytes", "directory_bytes"]);
 }

@@ -1,0 +1,185 @@
+//! What has been written is on its way to the drive, and never far behind: a job that is done when all of it is durable would
+//! otherwise seem to be at its end when it has filled the memory of the machine, and could not be stopped while that is emptied.
+//!
+//! For each file system that is written to, a thread has it make durable what was written, in steps of about half a second of its
+//! own speed. Who writes waits when a whole step has come together while another is under way.
+
+use rustix::fs::{fstat, fstatfs, syncfs};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a step should take.
+const STEP_TIME: Duration = Duration::from_millis(500);
+/// The first step, before anything is known of the drive.
+const FIRST_STEP: u64 = 16 << 20;
+/// Steps are no shorter: each costs the drive some ways besides the bytes.
+const LEAST_STEP: u64 = 4 << 20;
+/// Steps are no longer, however fast a drive is.
+const MOST_STEP: u64 = 512 << 20;
+/// What a file system is whose driver is a process (FUSE_SUPER_MAGIC of linux/magic.h).
+const FUSE: i64 = 0x6573_5546;
+
+/// The paces of all file systems that are written to.
+#[derive(Default)]
+pub struct Paces(Mutex<HashMap<u64, Arc<Pace>>>);
+
+impl Paces {
+    /// Takes note of `bytes` that have been written to `file`; waits while too much is on its way. The error is that of an earlier
+    /// step.
+    pub fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
+        let device = fstat(file)?.st_dev;
+        let pace = guard(&self.0).entry(device).or_default().clone();
+        pace.wrote(file, bytes)
+    }
+}
+
+/// The pace of one file system.
+#[derive(Default)]
+struct Pace {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    /// Bytes written since the last step began.
+    written: u64,
+    /// Bytes at which a step begins.
+    step: u64,
+    /// Whether one is under way.
+    under_way: bool,
+    /// What the last one said, if it failed: an error number.
+    failed: Option<i32>,
+    /// The thread that takes steps, once there was one to take.
+    thread: Option<Sender<(File, u64)>>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { written: 0, step: FIRST_STEP, under_way: false, failed: None, thread: None }
+    }
+}
+
+impl Pace {
+    fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<()> {
+        let mut state = guard(&self.state);
+        state.written += bytes;
+        while state.written >= state.step && state.under_way {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(code) = state.failed.take() {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        if state.written >= state.step {
+            self.begin(state, file);
+        }
+        Ok(())
+    }
+
+    /// Begins a step. Where there is no thread or no descriptor to be had, the end of the file will make all durable.
+    fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>, file: &File) {
+        let Ok(handle) = file.try_clone() else { return };
+        let step = (handle, std::mem::take(&mut state.written));
+        let sent = match &state.thread {
+            Some(thread) => thread.send(step).is_ok(),
+            None => self.start().is_some_and(|thread| {
+                let sent = thread.send(step).is_ok();
+                state.thread = Some(thread);
+                sent
+            }),
+        };
+        state.under_way = sent;
+    }
+
+    fn start(self: &Arc<Pace>) -> Option<Sender<(File, u64)>> {
+        let (to, steps) = channel::<(File, u64)>();
+        // It ends when nobody writes any more: what it is told with is in the state, which it does not keep alive.
+        let pace = Arc::downgrade(self);
+        let take = move || {
+            for (file, bytes) in steps {
+                let begun = Instant::now();
+                let done = make_durable(&file);
+                drop(file);
+                match pace.upgrade() {
+                    Some(pace) => pace.end(bytes, begun.elapsed(), done),
+                    None => return,
+                }
+            }
+        };
+        std::thread::Builder::new().name("pace".into()).spawn(take).ok().map(|_| to)
+    }
+
+    fn end(&self, bytes: u64, took: Duration, done: io::Result<()>) {
+        let mut state = guard(&self.state);
+        state.under_way = false;
+        state.step = next_step(bytes, took);
+        if let Err(error) = done {
+            state.failed = error.raw_os_error();
+        }
+        self.ended.notify_all();
+    }
+}
+
+/// As many bytes as the drive makes durable in [`STEP_TIME`], if it goes on as it did.
+fn next_step(bytes: u64, took: Duration) -> u64 {
+    let share = STEP_TIME.as_secs_f64() / took.as_secs_f64().max(1e-6);
+    ((bytes as f64 * share) as u64).clamp(LEAST_STEP, MOST_STEP)
+}
+
+/// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
+/// call, but of one for a file, and most then make all durable.
+fn make_durable(file: &File) -> io::Result<()> {
+    if fstatfs(file).is_ok_and(|told| told.f_type as i64 == FUSE) {
+        file.sync_data()?;
+    }
+    Ok(syncfs(file)?)
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_follow_the_speed_of_the_drive() {
+        let second = Duration::from_secs(1);
+        assert_eq!(next_step(100 << 20, second), 50 << 20);
+        assert_eq!(next_step(16 << 20, 20 * second), LEAST_STEP);
+        assert_eq!(next_step(16 << 20, Duration::ZERO), MOST_STEP);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_and_a_step_is_taken() {
+        let file = tempfile::tempfile().unwrap();
+        let paces = Paces::default();
+        let pace = || guard(&paces.0).values().next().unwrap().clone();
+        paces.wrote(&file, FIRST_STEP - 1).unwrap();
+        assert_eq!(guard(&pace().state).written, FIRST_STEP - 1);
+        assert!(guard(&pace().state).thread.is_none());
+        paces.wrote(&file, 1).unwrap();
+        assert_eq!(guard(&pace().state).written, 0);
+        let pace = pace();
+        let mut state = guard(&pace.state);
+        while state.under_way {
+            state = pace.ended.wait(state).unwrap();
+        }
+        assert!(state.thread.is_some() && state.failed.is_none());
+    }
+
+    #[test]
+    fn a_step_that_failed_is_told_to_who_writes_next() {
+        let file = tempfile::tempfile().unwrap();
+        let paces = Paces::default();
+        paces.wrote(&file, 1).unwrap();
+        let pace = guard(&paces.0).values().next().unwrap().clone();
+        pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        assert_eq!(paces.wrote(&file, 1).unwrap_err().raw_os_error(), Some(5));
+        paces.wrote(&file, 1).unwrap();
+    }
+}
