@@ -192,6 +192,7 @@ impl Error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "mount it for writing, or choose another place"
             }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => "mend the file, or name another",
             // What the system says, not our own limits.
             Error::Io { source, .. }
                 if source.kind() == io::ErrorKind::FileTooLarge && source.raw_os_error().is_some() =>

@@ -220,7 +220,6 @@ fn each_package_has_one_module() {
     only_in("region", &["media/memory.rs"]);
     only_in("clap", &[]);
     only_in("indicatif", &[]);
-    only_in("rpassword", &[]);
     only_in("signal_hook", &[]);
 }
 

@@ -76,6 +76,8 @@ impl OwnKey {
 /// What was typed.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// What the fence is raised through.
+    pub disk: Disk,
     /// The directory to write to.
     pub out: PathBuf,
     /// The name under which the key is trusted, `user@host` for example.
@@ -88,7 +90,7 @@ pub struct Options {
 
 impl Options {
     /// What making the keys needs.
-    pub fn needs(&self) -> Needs {
+    fn needs(&self) -> Needs {
         Needs { write: vec![Needs::nearest(&self.out)], ..Needs::default() }
     }
 }
@@ -110,6 +112,9 @@ pub struct Report {
 
 /// Makes the keys, all or none. Existing files are never overwritten: if all are there, what is public of them is told.
 pub fn run(options: &Options, ask: &dyn Ask, progress: &dyn Progress) -> Result<Report> {
+    if !options.passphrase {
+        options.disk.confine(&options.needs());
+    }
     if options.show {
         let dir = Dir::given(&Disk::default(), &options.out).map_err(Error::io("open", &options.out))?;
         return show(options, &dir, progress);
@@ -125,6 +130,8 @@ pub fn run(options: &Options, ask: &dyn Ask, progress: &dyn Progress) -> Result<
         (None, _) => {
             check_dir(&dir, progress)?;
             let passphrase = options.passphrase.then(|| new_passphrase(ask)).transpose()?;
+            // Behind the fence there is no terminal that could be asked for one.
+            options.disk.confine(&options.needs());
             make(options, &dir, passphrase.as_ref().map(|text| text.as_str()))
         }
     }

@@ -13,6 +13,7 @@ use crate::media::durable::{self, PARTIAL_SUFFIX};
 use crate::media::lock::WriteLock;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Part, Set};
+use crate::text::human_bytes;
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -320,7 +321,12 @@ fn fitting(pending: Vec<Target>) -> (Vec<Target>, Vec<Target>, Vec<(Location, Wh
 
 fn no_room(drive: &Drive, needed: u64) -> Error {
     Error::drive(
-        format!("no room in {}: {needed} bytes are needed, {} are free", drive.path.display(), drive.free),
+        format!(
+            "no room in {}: {} are needed, {} are free",
+            drive.path.display(),
+            human_bytes(needed),
+            human_bytes(drive.free)
+        ),
         "make room there, or make a replacement for the drive with --to DRIVE",
     )
 }
@@ -362,7 +368,12 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
     match *needed <= drive.free {
         true => Ok(()),
         false => Err(Error::drive(
-            format!("no room in {}: {needed} bytes are needed, {} are free", to.path().display(), drive.free),
+            format!(
+                "no room in {}: {} are needed, {} are free",
+                to.path().display(),
+                human_bytes(*needed),
+                human_bytes(drive.free)
+            ),
             "give an emptier drive with --to",
         )),
     }

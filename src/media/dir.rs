@@ -348,7 +348,7 @@ impl Dir {
         let none_left = || rustix::fs::fstatvfs(&self.0.fd).is_ok_and(|vfs| vfs.f_files > 0 && vfs.f_favail == 0);
         match error.kind() == io::ErrorKind::StorageFull && none_left() {
             true => {
-                io::Error::new(error.kind(), "no inode is left on its file system, whatever bytes are free (df -i)")
+                io::Error::new(error.kind(), "No space left on device: no inode is free, whatever bytes are (df -i)")
             }
             false => error,
         }

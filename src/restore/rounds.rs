@@ -12,7 +12,7 @@ use crate::restore::reread::rehash;
 use crate::restore::salvage::Placed;
 use crate::restore::salvage::{Ending, affected};
 use crate::set::{Blocks, Contents, Part, Set, name_drives};
-use crate::text::listing;
+use crate::text::{human_bytes, listing};
 use std::collections::BTreeMap;
 
 /// An import that is running.
@@ -159,7 +159,7 @@ impl Restore<'_> {
         let segments: u64 = plan.iter().map(|work| work.todo.len() as u64).sum();
         let total = (segments * u64::from(self.contents.segment_bytes)).min(self.contents.tar_bytes);
         if total > 0 {
-            self.progress.begin(Phase::Import, total, &self.set.drive_numbers());
+            self.progress.begin(Phase::Import, total, &[]);
         }
         let gained = self.follow(plan, patience);
         if total > 0 {
@@ -297,7 +297,11 @@ impl Restore<'_> {
         let files = affected(&self.contents, &self.placer.wanted().fate, segments);
         let names = listing(files.iter().map(|n| &n.0[..]));
         let most = segments.len() as u64 * u64::from(self.contents.segment_bytes);
-        let of = if files.is_empty() { String::new() } else { format!(": up to {most} bytes of these files:{names}") };
+        let of = if files.is_empty() {
+            String::new()
+        } else {
+            format!(": up to {} of these files:{names}", human_bytes(most))
+        };
         let what = |message: String| format!("{message}{of}");
         match why {
             Error::Lost { message, .. } => Error::lost(

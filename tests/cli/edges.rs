@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use crate::users::{NOBODY, admit, ckvault};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
@@ -345,4 +347,142 @@ fn for_whom_a_set_is_sealed_is_told_with_the_comments() {
     let comments: Vec<_> = list(&report["recipients"]).iter().map(|r| text(&r["comment"])).collect();
     assert_eq!(comments, ["bob, the receiver", "carol@lab"]);
     assert!(text(&report["signer_fingerprint"]).starts_with("SHA256:"));
+}
+
+#[test]
+fn where_there_are_no_locks_imports_and_exports_go_on() {
+    let vault = Vault::new();
+    if !need(&["strace"]) {
+        return;
+    }
+    vault.exported(300_000, "2+1");
+    vault.make(&["other"]);
+    for (who, typed) in
+        [("receiver", "import usb --to out"), ("sender", "export checkpoint --to other --recipients keys.txt")]
+    {
+        let traced = vault.tool("strace", "-f -o trace -e trace=flock -e inject=flock:error=EOPNOTSUPP");
+        let ran = traced.arg(env!("CARGO_BIN_EXE_ckvault")).args(typed).env("CKVAULT_HOME", vault.home(who)).run().ok();
+        ran.check(ran.stderr.matches("there are no locks on").count() == 1, "it is not said once");
+    }
+}
+
+#[test]
+fn several_sets_are_listed_with_what_tells_them_apart() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    vault.make(&["a", "b"]);
+    vault.export("checkpoint --to a --to b --label llama --parity 2+1 --same-device-ok");
+    vault.export("checkpoint --to a --parity 1+1");
+    let ran = vault.receiver("verify a").fails(2).says("several sets").says("--set");
+    let line =
+        |ran: &crate::run::Ran, of: &str| ran.stderr.lines().find(|l| l.contains(of)).unwrap_or_default().to_owned();
+    let (with, without) = (line(&ran, "llama-"), line(&ran, "1 drive,"));
+    for told in ["label llama", "created 20", "signed by ", "KiB", "2 drives", "1 here"] {
+        ran.check(with.contains(told), &format!("the first does not tell {told}"));
+    }
+    ran.check(without.contains("1 here") && !without.contains("label"), "the second is told wrongly");
+    let ran = vault.call("stranger", "verify a").run();
+    ran.check(line(&ran, "llama-").contains("NOT VERIFIED"), "who is not trusted is named");
+}
+
+#[test]
+fn what_editors_put_into_keys_is_named() {
+    let vault = Vault::new();
+    vault.exported(1000, "1+1");
+    vault.make(&["out"]);
+    let with = |name: &str, from: &str, before: &str, after: &str| {
+        let text = fs::read_to_string(vault.path(from)).unwrap();
+        fs::write(vault.path(name), format!("{before}{text}{after}")).unwrap();
+        crate::tree::set_mode(&vault.path(name), 0o600);
+    };
+    const BOM: &str = "\u{feff}";
+    with("recipients", "keys.txt", BOM, "");
+    with("identity", "home/receiver/identity.txt", BOM, "");
+    with("list", "home/receiver/allowed_signers", BOM, "");
+    with("key", "home/sender/signing_key", BOM, "");
+    with("tail", "home/sender/signing_key", "", "and more\n");
+    vault.sender("export checkpoint --to out --recipients recipients").fails(1).says("byte order mark");
+    vault.sender("export checkpoint --to out --recipients keys.txt --signing-key key").fails(5).says("byte order mark");
+    vault
+        .sender("export checkpoint --to out --recipients keys.txt --signing-key tail")
+        .fails(5)
+        .says("ends its armour");
+    vault.receiver("import usb --to there --identity identity").fails(6).says("byte order mark");
+    vault.receiver("verify usb --signers list").says("byte order mark");
+    let set = vault.path("usb").join(OsStr::from_bytes(&names_in(&vault.path("usb"))[0]));
+    for name in ["manifest.json.sig", "copy/manifest.json.sig"] {
+        let signed = fs::read_to_string(set.join(name)).unwrap();
+        fs::write(set.join(name), signed + "and more\n").unwrap();
+    }
+    vault.receiver("verify usb").ends(5).says("text after the end of the signature's armour");
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_shown() {
+    let vault = Vault::new();
+    vault.exported(1000, "1+1");
+    let list = fs::read_to_string(vault.home("receiver").join("allowed_signers")).unwrap();
+    for option in ["valid-after=\"29990101Z\"", "valid-before=\"20200101Z\""] {
+        fs::write(vault.path("list"), list.replace(" namespaces=", &format!(" {option},namespaces="))).unwrap();
+        vault
+            .receiver("verify usb --signers list")
+            .ends(5)
+            .says("the clock of this machine says 20")
+            .says("set the clock");
+    }
+}
+
+#[test]
+fn drives_groups_and_parts_have_one_shape_in_all_reports() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 3_000_000);
+    vault.make(&["a", "b", "model"]);
+    let export = "export checkpoint --to a --to b --recipients keys.txt --parity 2+1 --same-device-ok --json";
+    let reports = [
+        vault.sender(&format!("{export} --dry-run")).ok().json(),
+        vault.sender(export).ok().json(),
+        vault.receiver("verify a b --json").ok().json(),
+        vault.receiver("inspect a b --json").ok().json(),
+        vault.receiver("list a b --json").ok().json(),
+        vault.receiver("repair a b --json").ok().json(),
+        vault.receiver("import a b --to out --json").ok().json(),
+    ];
+    for (i, report) in reports.iter().enumerate() {
+        assert_eq!(report["parts"].to_string(), "[1]", "{report}");
+        assert_eq!(report["last"], true, "{report}");
+        assert!(text(&report["signer_fingerprint"]).starts_with("SHA256:"), "{report}");
+        let drives = list(&report["drives"]);
+        assert_eq!(drives.iter().map(|d| number(&d["drive"])).collect::<Vec<_>>(), [1, 2], "{report}");
+        for drive in drives {
+            for name in ["path", "directory", "label", "serial", "volumes", "bytes"] {
+                assert!(drive.get(name).is_some(), "{name} in {report}");
+            }
+            // A plan knows no volumes.
+            let volumes = if drive["drive"] == 1 { 2 } else { 1 };
+            assert!(i == 0 || number(&drive["volumes"]) >= volumes, "{report}");
+        }
+        // Who looks at manifests alone does not know what is here.
+        let here = |drive: &serde_json::Value| drive["path"].is_string();
+        assert_eq!(drives.iter().all(here), i != 3, "{report}");
+        if [1, 3].contains(&i) {
+            assert_eq!(report["groups"], reports[1]["groups"], "{report}");
+        }
+    }
+}
+
+#[test]
+fn an_absent_drive_is_one_line_and_more_is_told_to_who_asks() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 3_000_000);
+    vault.make(&["a", "b"]);
+    vault.export("checkpoint --to a --to b --parity 2+1 --same-device-ok");
+    fs::rename(vault.path("b"), vault.path("gone")).unwrap();
+    let ran = vault.receiver("verify a").ends(3);
+    ran.check(ran.stdout.matches("drive 2").count() == 1, "an absent drive is more than a line");
+    ran.check(ran.stdout.contains("here     drive 1: a/"), "the drive that is here is not told");
+    let ran = vault.receiver("verify a -v").ends(3);
+    ran.check(
+        ran.stdout.lines().any(|l| l.starts_with("missing ") && l.contains(".ckv (drive 2)")),
+        "-v tells no more",
+    );
 }

@@ -43,5 +43,6 @@ mod secrets;
 mod signers;
 mod swap;
 mod target;
+mod terminal;
 mod trees;
 mod trust;

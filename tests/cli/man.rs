@@ -176,7 +176,17 @@ fn every_field_of_the_reports_is_documented() {
     every_field(
         "import",
         &[json("receiver", "import usb1 usb2 --to out")],
-        &["why", "left", "directory_bytes", "to_bytes", "path", "path_bytes", "written_as", "written_as_bytes", "missing"],
+        &[
+            "why",
+            "left",
+            "directory_bytes",
+            "to_bytes",
+            "path",
+            "path_bytes",
+            "written_as",
+            "written_as_bytes",
+            "missing",
+        ],
     );
     every_field("repair", &[json("receiver", "repair usb1 usb2")], &["why", "path_bytes", "directory_bytes"]);
 }

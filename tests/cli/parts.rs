@@ -39,6 +39,7 @@ fn a_set_goes_on_on_the_next_drives() {
         assert_eq!(vault.verdict(&format!("{drive} --this-drive"))["verdict"], "intact");
         let alone = vault.verdict(drive);
         assert_eq!(alone["verdict"], "incomplete", "{alone}");
+        vault.receiver(&format!("verify {drive} --this-drive")).ok().shows(" of a chain, ");
         vault.receiver(&format!("list {drive}")).ok().shows("step-100/optimizer.bin");
     }
     let seen = vault.receiver("inspect drive2 drive3 --json").ok().json();

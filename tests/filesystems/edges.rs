@@ -111,3 +111,41 @@ fn keys_are_made_all_or_none() {
     }
     panic!("there was never room");
 }
+
+#[test]
+fn where_there_are_no_locks_it_is_said_and_gone_on() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    let Some(_liar) = Liar::new(&vault, "locks") else { return };
+    let ran = vault.sender("export checkpoint --to liar --recipients keys.txt --parity 2+1");
+    let said = |ran: &crate::run::Ran| ran.stderr.matches("there are no locks on").count();
+    ran.check(said(&ran) == 1, "it is not said once");
+    ran.ok();
+    fs::remove_file(
+        crate::harm::files_under(&vault.path("liar.behind"))
+            .into_keys()
+            .map(|p| vault.path("liar.behind").join(p))
+            .find(|p| p.ends_with("g00000-d000.ckv"))
+            .unwrap(),
+    )
+    .unwrap();
+    let ran = vault.receiver("repair liar");
+    ran.check(said(&ran) == 1, "it is not said once");
+    ran.ok();
+    let ran = vault.receiver("import liar --to out").ok();
+    ran.check(said(&ran) == 0, "what only reads needs no lock");
+}
+
+#[test]
+fn a_target_that_takes_no_modes_and_times_gets_the_rest() {
+    let vault = Vault::new();
+    vault.exported(300_000, "2+1");
+    let Some(_liar) = Liar::new(&vault, "modes") else { return };
+    vault.tool("chmod", "755 liar liar.behind").run();
+    let report = vault.receiver("import usb --to liar/out --json").ok().json();
+    assert!(number(&report["lost_attributes"]["count"]) >= 5, "{report}");
+    assert_eq!(
+        fs::read(vault.path("liar.behind/out/model.safetensors")).unwrap(),
+        fs::read(vault.path("checkpoint/model.safetensors")).unwrap()
+    );
+}

@@ -143,7 +143,7 @@ fn left_no_target(drive: &Mount, ran: Ran) {
     ran.check(ran.stderr.contains("No space"), "it does not say that the target is full");
     let mut left = names_in(&drive.dir);
     left.retain(|name| name != b"ballast" && name != b"lost+found");
-    let resumable = ran.stderr.contains("ckvault import … --resume");
+    let resumable = ran.stderr.contains(" --resume` goes on");
     let only_staging = left.len() == 1 && left[0].starts_with(b".ckvault-");
     ran.check(if resumable { only_staging } else { left.is_empty() }, &format!("left behind: {left:?}"));
 }
@@ -176,6 +176,7 @@ fn every_file_of_an_import_may_be_the_one_that_does_not_fit() {
         if ran.code == Some(0) {
             break;
         }
+        ran.check(ran.stderr.contains("no inode is free"), "it does not say of what there is too little");
         left_no_target(&drive, ran);
         failures += 1;
     }

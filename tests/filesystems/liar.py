@@ -1,5 +1,5 @@
 """A file system that lies: what it says of its files is not how they are. `liar.py LIE DIR`, with fusepy."""
-import itertools, stat, sys
+import errno, itertools, os, stat, sys
 
 from fuse import FUSE, FuseOSError, Operations
 
@@ -36,4 +36,101 @@ class Liar(Operations):
         return FILES[path][offset : offset + size]
 
 
-FUSE(Liar(), TARGET, foreground=True, use_ino=True, direct_io=True, attr_timeout=0, entry_timeout=0)
+class Mirror(Operations):
+    """Shows the directory beside its own, and keeps what is written there; but does not do all that it is asked for."""
+
+    def __init__(self):
+        self.root = TARGET.rstrip("/") + ".behind"
+        os.makedirs(self.root, exist_ok=True)
+
+    def _at(self, path):
+        return self.root + path
+
+    def getattr(self, path, fh=None):
+        seen = os.lstat(self._at(path))
+        names = "st_mode st_nlink st_ino st_size st_uid st_gid st_mtime st_ctime st_atime st_blocks".split()
+        return {name: getattr(seen, name) for name in names}
+
+    def readdir(self, path, fh):
+        return [".", ".."] + os.listdir(self._at(path))
+
+    def mkdir(self, path, mode):
+        os.mkdir(self._at(path), mode)
+
+    def create(self, path, mode, fi=None):
+        return os.open(self._at(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+
+    def open(self, path, flags):
+        return os.open(self._at(path), flags & ~(os.O_CREAT | os.O_EXCL))
+
+    def read(self, path, size, offset, fh):
+        return os.pread(fh, size, offset)
+
+    def write(self, path, data, offset, fh):
+        return os.pwrite(fh, data, offset)
+
+    def truncate(self, path, length, fh=None):
+        os.truncate(self._at(path), length)
+
+    def release(self, path, fh):
+        os.close(fh)
+
+    def fsync(self, path, datasync, fh):
+        os.fsync(fh)
+
+    def fsyncdir(self, path, datasync, fh):
+        return 0
+
+    def unlink(self, path):
+        os.unlink(self._at(path))
+
+    def rmdir(self, path):
+        os.rmdir(self._at(path))
+
+    def rename(self, old, new):
+        os.rename(self._at(old), self._at(new))
+
+    def symlink(self, name, target):
+        os.symlink(target, self._at(name))
+
+    def readlink(self, path):
+        return os.readlink(self._at(path))
+
+    def link(self, target, source):
+        os.link(self._at(source), self._at(target))
+
+    def statfs(self, path):
+        told = os.statvfs(self.root)
+        names = "f_bavail f_bfree f_blocks f_bsize f_favail f_ffree f_files f_flag f_frsize f_namemax".split()
+        return {name: getattr(told, name) for name in names}
+
+    def chmod(self, path, mode):
+        if LIE == "modes":
+            raise FuseOSError(errno.EPERM)
+        os.chmod(self._at(path), mode)
+
+    def chown(self, path, uid, gid):
+        raise FuseOSError(errno.EPERM)
+
+    def utimens(self, path, times=None):
+        if LIE == "modes":
+            raise FuseOSError(errno.EPERM)
+        os.utime(self._at(path), times)
+
+    def lock(self, path, fh, cmd, lock):
+        if LIE == "locks":
+            raise FuseOSError(errno.ENOLCK)
+        raise FuseOSError(errno.ENOSYS)
+
+
+mirrors = LIE in ("locks", "modes")
+FUSE(
+    Mirror() if mirrors else Liar(),
+    TARGET,
+    foreground=True,
+    nothreads=True,
+    use_ino=True,
+    direct_io=not mirrors,
+    attr_timeout=0,
+    entry_timeout=0,
+)

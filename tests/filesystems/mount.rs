@@ -26,10 +26,30 @@ pub enum Kind {
     Tmpfs(&'static str),
     /// It tells no size.
     Ramfs,
+    /// On a loop device; its files are on a device that has no block device's number.
+    Btrfs,
+    /// On a loop device.
+    Xfs,
+    /// Through FUSE (ntfs-3g), on a loop device.
+    Ntfs,
+    /// A layer above another directory; inodes may change when a file is written to.
+    Overlay,
+    /// A directory of the same file system, once more.
+    Bind,
 }
 
 /// All that can be written to.
-pub const ALL: [Kind; 5] = [Kind::Ext4, Kind::Exfat, Kind::Fat, Kind::Tmpfs("size=200M"), Kind::Ramfs];
+pub const ALL: [Kind; 9] = [
+    Kind::Ext4,
+    Kind::Exfat,
+    Kind::Fat,
+    Kind::Tmpfs("size=200M"),
+    Kind::Ramfs,
+    Kind::Btrfs,
+    Kind::Xfs,
+    Kind::Ntfs,
+    Kind::Overlay,
+];
 
 impl Kind {
     fn tools(self) -> &'static [&'static str] {
@@ -37,7 +57,10 @@ impl Kind {
             Kind::Ext4 | Kind::Ext4Small => &["mount", "umount", "mkfs.ext4"],
             Kind::Exfat => &["mount", "umount", "losetup", "mkfs.exfat", "mount.exfat-fuse"],
             Kind::Fat => &["umount", "mkfs.fat", "fusefat"],
-            Kind::Tmpfs(_) | Kind::Ramfs => &["mount", "umount"],
+            Kind::Tmpfs(_) | Kind::Ramfs | Kind::Overlay | Kind::Bind => &["mount", "umount"],
+            Kind::Btrfs => &["mount", "umount", "mkfs.btrfs"],
+            Kind::Xfs => &["mount", "umount", "mkfs.xfs"],
+            Kind::Ntfs => &["mount", "umount", "losetup", "mkfs.ntfs", "ntfs-3g"],
         }
     }
 
@@ -47,8 +70,16 @@ impl Kind {
             Kind::Ext4Small => &["mkfs.ext4", "-q", "-F", "-I", "128"],
             Kind::Exfat => &["mkfs.exfat"],
             Kind::Fat => &["mkfs.fat", "-F", "32"],
+            Kind::Btrfs => &["mkfs.btrfs", "-q", "-f"],
+            Kind::Xfs => &["mkfs.xfs", "-q", "-f"],
+            Kind::Ntfs => &["mkfs.ntfs", "-q", "-F", "-Q", "-L", "CKV N"],
             Kind::Tmpfs(_) | Kind::Ramfs => return true,
+            Kind::Overlay | Kind::Bind => {
+                return ["lower", "upper", "work"].iter().all(|name| fs::create_dir_all(image.join(name)).is_ok());
+            }
         };
+        // XFS is no smaller.
+        let bytes = if self == Kind::Xfs { bytes.max(320 * MIB) } else { bytes };
         File::create(image).unwrap().set_len(bytes).unwrap();
         quiet(Command::new(mkfs[0]).args(&mkfs[1..]).arg(image))
     }
@@ -59,7 +90,20 @@ impl Kind {
             Kind::Ext4 | Kind::Ext4Small => {
                 quiet(Command::new("mount").args(["-t", "ext4", "-o", "loop", "-o", access]).arg(image).arg(dir))
             }
-            Kind::Exfat => mount_exfat(image, dir, access),
+            Kind::Btrfs => {
+                quiet(Command::new("mount").args(["-t", "btrfs", "-o", "loop", "-o", access]).arg(image).arg(dir))
+            }
+            Kind::Xfs => {
+                quiet(Command::new("mount").args(["-t", "xfs", "-o", "loop", "-o", access]).arg(image).arg(dir))
+            }
+            Kind::Overlay => {
+                let part = |name: &str| image.join(name).display().to_string();
+                let layers = format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
+                quiet(Command::new("mount").args(["-t", "overlay", "-o", access, "-o", &layers, "overlay"]).arg(dir))
+            }
+            Kind::Bind => quiet(Command::new("mount").arg("--bind").arg(image.join("upper")).arg(dir)),
+            Kind::Exfat => on_loop_device("mount.exfat-fuse", image, dir, access),
+            Kind::Ntfs => on_loop_device("ntfs-3g", image, dir, access),
             Kind::Fat => {
                 let access = if writable { "rw+" } else { "ro" };
                 quiet(Command::new("fusefat").args(["-o", access]).arg(image).arg(dir))
@@ -71,13 +115,13 @@ impl Kind {
 }
 
 /// The driver opens block devices only. Detached at once, the device goes when the driver does, even if that is killed.
-fn mount_exfat(image: &Path, dir: &Path, access: &str) -> bool {
+fn on_loop_device(driver: &str, image: &Path, dir: &Path, access: &str) -> bool {
     let made = Command::new("losetup").args(["--find", "--show"]).arg(image).output().unwrap();
     let device = String::from_utf8_lossy(&made.stdout).trim().to_owned();
     if !made.status.success() {
         return false;
     }
-    let mounted = quiet(Command::new("mount.exfat-fuse").args(["-o", access, &device]).arg(dir));
+    let mounted = quiet(Command::new(driver).args(["-o", access, &device]).arg(dir));
     quiet(Command::new("losetup").args(["--detach", &device]));
     mounted
 }
@@ -184,7 +228,7 @@ impl Mount {
         let is_server = |pid: &u32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-            let driver = ["mount.exfat-fuse", "fusefat"].iter().any(|d| words[0] == d.as_bytes());
+            let driver = ["mount.exfat-fuse", "fusefat", "ntfs-3g"].iter().any(|d| words[0] == d.as_bytes());
             driver && words.contains(&self.dir.as_os_str().as_bytes())
         };
         let processes = fs::read_dir("/proc").unwrap().flatten();

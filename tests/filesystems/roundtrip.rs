@@ -43,6 +43,31 @@ fn out_to_a_file_system_that_tells_no_size_and_back() {
     out_and_back(Kind::Ramfs);
 }
 
+#[test]
+fn out_to_btrfs_and_back() {
+    out_and_back(Kind::Btrfs);
+}
+
+#[test]
+fn out_to_xfs_and_back() {
+    out_and_back(Kind::Xfs);
+}
+
+#[test]
+fn out_to_ntfs_and_back() {
+    out_and_back(Kind::Ntfs);
+}
+
+#[test]
+fn out_to_an_overlay_and_back() {
+    out_and_back(Kind::Overlay);
+}
+
+#[test]
+fn out_to_a_bind_mount_and_back() {
+    out_and_back(Kind::Bind);
+}
+
 /// Files of a checkpoint, whose metadata every file system can keep.
 fn plain(vault: &Vault) {
     vault.checkpoint("checkpoint", 3_000_000);
@@ -92,6 +117,31 @@ fn onto_exfat() {
 }
 
 #[test]
+fn onto_btrfs() {
+    onto(Kind::Btrfs);
+}
+
+#[test]
+fn onto_xfs() {
+    onto(Kind::Xfs);
+}
+
+#[test]
+fn onto_ntfs() {
+    onto(Kind::Ntfs);
+}
+
+#[test]
+fn onto_an_overlay() {
+    onto(Kind::Overlay);
+}
+
+#[test]
+fn onto_a_bind_mount() {
+    onto(Kind::Bind);
+}
+
+#[test]
 fn onto_tmpfs() {
     onto(Kind::Tmpfs("size=200M"));
 }
@@ -138,8 +188,19 @@ fn one_drive_of_three_file_systems_is_lost() {
 #[test]
 fn every_file_system_is_mounted_as_such() {
     let vault = Vault::new();
-    for (kind, magic) in ALL.iter().zip([0xef53, 0x6573_5546, 0x6573_5546, 0x0102_1994, 0x8584_58f6]) {
-        let Some(mount) = Mount::new(&vault, "drive", *kind) else { return };
+    let magics = [
+        0xef53,
+        0x6573_5546,
+        0x6573_5546,
+        0x0102_1994,
+        0x8584_58f6,
+        0x9123_683e,
+        0x5846_5342,
+        0x6573_5546,
+        0x794c_7630,
+    ];
+    for (i, (kind, magic)) in ALL.iter().zip(magics).enumerate() {
+        let Some(mount) = Mount::new(&vault, &format!("drive{i}"), *kind) else { continue };
         assert_eq!(rustix::fs::statfs(&mount.dir).unwrap().f_type as u64, magic, "{kind:?}");
     }
 }

@@ -99,8 +99,7 @@ fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Re
     let worked = || begun.elapsed().saturating_sub(asked.waited());
     match verb {
         Verb::Keygen(typed) => {
-            let options = typed.meant()?;
-            disk.confine(&options.needs());
+            let options = typed.meant(disk)?;
             reports::keygen(&keygen::run(&options, &person, bars)?);
         }
         Verb::Export(typed) => {

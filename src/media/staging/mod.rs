@@ -17,7 +17,7 @@ use crate::media::disk::{Disk, Opened, Operation};
 use crate::media::durable::private_name;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
-use crate::text::printable;
+use crate::text::{human_bytes, printable};
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 use shortfalls::Shortfalls;
@@ -135,7 +135,7 @@ impl Staging {
         match needed <= free {
             true => Ok(()),
             false => Err(Error::drive(
-                format!("{free} bytes are free for {target}, and the files need {needed}"),
+                format!("{} are free for {target}, and the files need {}", human_bytes(free), human_bytes(needed)),
                 "make room, import to a larger disk, or only some files with --only",
             )),
         }

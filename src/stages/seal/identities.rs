@@ -27,7 +27,7 @@ const PLUGIN: &[u8] = b"AGE-PLUGIN-";
 
 /// Identities to try on a key slot.
 pub struct Identities {
-    all: Vec<Box<dyn Identity>>,
+    all: Vec<Held>,
     names: Vec<PathBuf>,
     /// Opening with one of them may take a passphrase or a plugin.
     need_help: bool,
@@ -52,7 +52,7 @@ impl Identities {
             need_help |= parsed.need_help;
             all.extend(parsed.identities);
         }
-        all.iter().for_each(|identity| memory::lock(&**identity));
+        all.iter().for_each(|held: &Held| memory::lock(&*held.identity));
         Ok(Identities { all, names: files.to_vec(), need_help, callbacks: Some(callbacks) })
     }
 
@@ -63,7 +63,12 @@ impl Identities {
 
     #[cfg(test)]
     pub(super) fn native(identity: impl Identity + Send + Sync + 'static) -> Identities {
-        Identities { all: vec![Box::new(identity)], names: vec![], need_help: false, callbacks: None }
+        Identities {
+            all: vec![Held { identity: Box::new(identity), file: None }],
+            names: vec![],
+            need_help: false,
+            callbacks: None,
+        }
     }
 
     /// Opens a small age file with whichever identity fits.
@@ -86,8 +91,10 @@ impl Identities {
         for tries in 1.. {
             let before = answers();
             let decryptor = header::decryptor(header, rest).map_err(|e| self.refused(e))?;
-            let identities = self.all.iter().map(|i| i.as_ref() as &dyn Identity);
-            match decryptor.decrypt(identities) {
+            let anew = if tries == 1 { Vec::new() } else { self.read_anew()? };
+            let at = |i: usize| anew.iter().find(|(of, _)| *of == i).map(|(_, identity)| identity);
+            let identities = (0..self.all.len()).map(|i| at(i).unwrap_or(&self.all[i].identity));
+            match decryptor.decrypt(identities.map(|i| i.as_ref() as &dyn Identity)) {
                 Err(DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed)
                     if tries < TRIES && answers() > before =>
                 {
@@ -97,6 +104,16 @@ impl Identities {
             }
         }
         Err(Error::Internal("nobody tried".into()))
+    }
+
+    /// Those behind a passphrase that was wrong: age reads each of them once.
+    fn read_anew(&self) -> Result<Vec<(usize, Box<dyn Identity>)>> {
+        let callbacks = self.callbacks.iter().cycle();
+        let files = self.all.iter().enumerate().filter_map(|(i, held)| Some((i, held.file.as_ref()?)));
+        files
+            .zip(callbacks)
+            .map(|((i, (bytes, path)), asked)| Ok((i, behind_a_passphrase(bytes, path, asked)?)))
+            .collect()
     }
 
     fn was_asked_in_vain(&self) -> bool {
@@ -128,30 +145,30 @@ impl Identities {
     }
 }
 
-/// What a file holds.
-struct Parsed {
-    identities: Vec<Box<dyn Identity>>,
-    need_help: bool,
+/// An identity, and the file that it comes from if that is behind a passphrase.
+struct Held {
+    identity: Box<dyn Identity>,
+    file: Option<(Vec<u8>, PathBuf)>,
 }
 
-impl Parsed {
-    fn one(identity: impl Identity + 'static, need_help: bool) -> Parsed {
-        Parsed { identities: vec![Box::new(identity)], need_help }
+impl Held {
+    fn open(identity: Box<dyn Identity>) -> Held {
+        Held { identity, file: None }
     }
+}
+
+/// What a file holds.
+struct Parsed {
+    identities: Vec<Held>,
+    need_help: bool,
 }
 
 fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Parsed> {
     let name = Some(file.display().to_string());
     if is_age_file(bytes) {
-        let mut sealed = Vec::new();
-        ArmoredReader::new(bytes).read_to_end(&mut sealed).map_err(|e| bad(file, &e.to_string()))?;
-        // A passphrase is one stanza.
-        Header::scan(&sealed, SEALED).map_err(|e| bad(file, &e.to_string()))?;
-        let identity = encrypted::Identity::from_buffer(Cursor::new(sealed), name, callbacks.clone(), Some(MOST_WORK));
-        return match identity {
-            Ok(Some(identity)) => Ok(Parsed::one(identity, true)),
-            _ => Err(bad(file, "is encrypted, but not with a passphrase")),
-        };
+        let identity = behind_a_passphrase(bytes, file, callbacks)?;
+        let file = Some((bytes.to_vec(), file.to_owned()));
+        return Ok(Parsed { identities: vec![Held { identity, file }], need_help: true });
     }
     if bytes.windows(11).any(|w| w == b"PRIVATE KEY") {
         let identity = ssh::Identity::from_buffer(bytes, name).map_err(|e| bad(file, &e.to_string()))?;
@@ -159,13 +176,27 @@ fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Parsed> 
             return Err(bad(file, "is an SSH key of a kind that age cannot use"));
         }
         let need_help = matches!(identity, ssh::Identity::Encrypted(_));
-        return Ok(Parsed::one(identity.with_callbacks(callbacks.clone()), need_help));
+        let identity = Held::open(Box::new(identity.with_callbacks(callbacks.clone())));
+        return Ok(Parsed { identities: vec![identity], need_help });
     }
     let parsed = IdentityFile::from_buffer(bytes).map_err(|e| bad(file, &e.to_string()))?;
     let identities = parsed.with_callbacks(callbacks.clone()).into_identities();
     let identities = identities.map_err(|e| bad(file, &format!("needs a plugin: {e}")))?;
     let need_help = bytes.windows(PLUGIN.len()).any(|w| w.eq_ignore_ascii_case(PLUGIN));
-    Ok(Parsed { identities: identities.into_iter().map(|i| i as Box<dyn Identity>).collect(), need_help })
+    Ok(Parsed { identities: identities.into_iter().map(|i| Held::open(i)).collect(), need_help })
+}
+
+/// An age file that a passphrase opens, and in which identities are.
+fn behind_a_passphrase(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Box<dyn Identity>> {
+    let mut sealed = Vec::new();
+    ArmoredReader::new(bytes).read_to_end(&mut sealed).map_err(|e| bad(file, &e.to_string()))?;
+    // A passphrase is one stanza.
+    Header::scan(&sealed, SEALED).map_err(|e| bad(file, &e.to_string()))?;
+    let name = Some(file.display().to_string());
+    match encrypted::Identity::from_buffer(Cursor::new(sealed), name, callbacks.clone(), Some(MOST_WORK)) {
+        Ok(Some(identity)) => Ok(Box::new(identity)),
+        _ => Err(bad(file, "is encrypted, but not with a passphrase")),
+    }
 }
 
 fn is_age_file(bytes: &[u8]) -> bool {

@@ -68,7 +68,8 @@ impl Callbacks for AskCallbacks {
         self.ask.line(description)
     }
     fn request_passphrase(&self, description: &str) -> Option<age::secrecy::SecretString> {
-        let Some(answer) = self.ask.passphrase(description) else {
+        // age isolates names by characters that are not shown, and that a terminal may show all the same (FSI and PDI of Unicode).
+        let Some(answer) = self.ask.passphrase(&description.replace(['\u{2068}', '\u{2069}'], "")) else {
             self.in_vain.store(true, Ordering::Relaxed);
             return None;
         };

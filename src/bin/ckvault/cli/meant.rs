@@ -50,13 +50,14 @@ impl Place {
 
 impl Keygen {
     /// What is meant.
-    pub fn meant(self) -> Result<keygen::Options> {
+    pub fn meant(self, disk: Disk) -> Result<keygen::Options> {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "user".into());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let plain =
             |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>();
         let principal = self.name.unwrap_or_else(|| format!("{}@{}", plain(&user), plain(host.trim())));
         Ok(keygen::Options {
+            disk,
             out: self.out.map_or_else(home::config, Ok)?,
             principal,
             show: self.show,

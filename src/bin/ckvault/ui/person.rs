@@ -4,9 +4,7 @@ use super::{tell, terminal, wrote};
 use crate::outside::Outside;
 use ckvault::progress::{Ask, DriveWanted};
 use ckvault::text::printable;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use std::io::{self, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -42,20 +40,13 @@ impl Person {
 
     /// Waits for a line on the terminal, or for the signal to stop.
     fn answer(&self) -> Option<String> {
-        const A_MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         let stdin = std::io::stdin();
-        while !self.stop.load(Ordering::Relaxed) {
-            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-            match poll(&mut ready, Some(&A_MOMENT)) {
-                Ok(0) | Err(Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(_) => return None,
-            }
-            let mut line = String::new();
-            return stdin.read_line(&mut line).is_ok_and(|read| read > 0).then(|| line.trim().to_owned());
+        if !terminal::readable(&stdin, &self.stop) {
+            tell!();
+            return None;
         }
-        tell!();
-        None
+        let mut line = String::new();
+        stdin.read_line(&mut line).is_ok_and(|read| read > 0).then(|| line.trim().to_owned())
     }
 }
 
@@ -64,20 +55,7 @@ impl Ask for Person {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let asked = self.timed(|| {
-            let _hidden = terminal::Hidden::begin();
-            rpassword::prompt_password(format!("{prompt}: "))
-        });
-        match asked {
-            Ok(text) => Some(Zeroizing::new(text)),
-            Err(error) => {
-                // While it reads, Ctrl-C is a character.
-                if error.kind() == io::ErrorKind::Interrupted {
-                    self.stop.store(true, Ordering::Relaxed);
-                }
-                None
-            }
-        }
+        self.timed(|| terminal::Hidden::begin().ok()?.ask(&format!("{prompt}: "), &self.stop))
     }
     fn line(&self, prompt: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
