@@ -82,11 +82,32 @@ impl Media for System {}
 
 /// A shared [`Media`]; by default the system itself.
 #[derive(Clone)]
-pub struct Disk(Arc<Inner>);
+pub struct Disk(Arc<dyn Media>);
 
-struct Inner {
-    media: Box<dyn Media>,
+/// A [`Media`] to which nobody writes faster than its drives take it.
+struct Paced<M> {
+    media: M,
     paces: Paces,
+}
+
+impl<M: Media> Media for Paced<M> {
+    fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.media.allow(operation, path)
+    }
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.media.read_at(file, buffer, offset)
+    }
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let written = self.media.write_at(file, bytes, offset)?;
+        self.paces.wrote(file, written as u64)?;
+        Ok(written)
+    }
+    fn confine(&self, needs: &Needs) {
+        self.media.confine(needs);
+    }
+    fn run(&self, errand: &Errand) -> io::Result<Done> {
+        self.media.run(errand)
+    }
 }
 
 impl Default for Disk {
@@ -112,22 +133,22 @@ pub struct Opened {
 impl Disk {
     /// All calls pass through `media`.
     pub fn new(media: impl Media + 'static) -> Disk {
-        Disk(Arc::new(Inner { media: Box::new(media), paces: Paces::default() }))
+        Disk(Arc::new(Paced { media, paces: Paces::default() }))
     }
 
     /// Asks for an operation that the caller then does.
     pub fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        self.0.media.allow(operation, path)
+        self.0.allow(operation, path)
     }
 
     /// Says what is needed from now on, and that nothing else is.
     pub fn confine(&self, needs: &Needs) {
-        self.0.media.confine(needs);
+        self.0.confine(needs);
     }
 
     /// Runs a program to its end.
     pub fn run(&self, errand: &Errand) -> io::Result<Done> {
-        self.0.media.run(errand)
+        self.0.run(errand)
     }
 
     /// Opens a file of the user's for reading, without touching its access time where the system lets its owner.
@@ -139,7 +160,7 @@ impl Disk {
     }
 
     fn open_with(&self, path: &Path, flags: OFlags) -> io::Result<Opened> {
-        self.0.media.allow(Operation::Open, path)?;
+        self.0.allow(Operation::Open, path)?;
         let flags = (flags | OFlags::CLOEXEC).bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         Ok(Opened { disk: self.clone(), file, at: 0 })
@@ -151,14 +172,9 @@ impl Disk {
     }
 
     /// Writes all of `bytes` at `offset`; waits if the drive is behind.
-    pub fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_pieces(file, bytes, offset)?;
-        self.0.paces.wrote(file, bytes.len() as u64)
-    }
-
-    fn write_pieces(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    pub fn write_all_at(&self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.0.media.write_at(file, bytes, offset) {
+            match self.0.write_at(file, bytes, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -170,7 +186,7 @@ impl Disk {
 
     /// Makes the contents of a file durable.
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.0.media.allow(Operation::Sync, path)?;
+        self.0.allow(Operation::Sync, path)?;
         file.sync_all()
     }
 }
@@ -190,7 +206,7 @@ impl Opened {
     pub fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.disk.0.media.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
+            match self.disk.0.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -203,7 +219,7 @@ impl Opened {
 
 impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.disk.0.media.read_at(&self.file, buffer, self.at)?;
+        let read = self.disk.0.read_at(&self.file, buffer, self.at)?;
         self.at += read as u64;
         Ok(read)
     }

@@ -21,7 +21,7 @@ const LEAST_STEP: u64 = 4 << 20;
 /// Steps are no longer, however fast a drive is.
 const MOST_STEP: u64 = 512 << 20;
 /// What a file system is whose driver is a process (FUSE_SUPER_MAGIC of linux/magic.h).
-const FUSE: i64 = 0x6573_5546;
+const FUSE: u64 = 0x6573_5546;
 
 /// The paces of all file systems that are written to.
 #[derive(Default)]
@@ -132,7 +132,7 @@ fn next_step(bytes: u64, took: Duration) -> u64 {
 /// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
 /// call, but of one for a file, and most then make all durable.
 fn make_durable(file: &File) -> io::Result<()> {
-    if fstatfs(file).is_ok_and(|told| told.f_type as i64 == FUSE) {
+    if fstatfs(file).is_ok_and(|told| u64::try_from(told.f_type) == Ok(FUSE)) {
         file.sync_data()?;
     }
     Ok(syncfs(file)?)
