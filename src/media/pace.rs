@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// How long a step should take.
 const STEP_TIME: Duration = Duration::from_millis(500);
 /// The first step, before anything is known of the drive.
-const FIRST_STEP: u64 = 16 << 20;
+const FIRST_STEP: u64 = 8 << 20;
 /// Steps are no shorter: each costs the drive some ways besides the bytes.
 const LEAST_STEP: u64 = 4 << 20;
 /// Steps are no longer, however fast a drive is.
@@ -123,10 +123,11 @@ impl Pace {
     }
 }
 
-/// As many bytes as the drive makes durable in [`STEP_TIME`], if it goes on as it did.
+/// As many bytes as the drive makes durable in [`STEP_TIME`], if it goes on as it did; but no more than twice those of the step before: a
+/// drive takes its first bytes into a memory of its own.
 fn next_step(bytes: u64, took: Duration) -> u64 {
     let share = STEP_TIME.as_secs_f64() / took.as_secs_f64().max(1e-6);
-    ((bytes as f64 * share) as u64).clamp(LEAST_STEP, MOST_STEP)
+    ((bytes as f64 * share.min(2.0)) as u64).clamp(LEAST_STEP, MOST_STEP)
 }
 
 /// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
@@ -151,7 +152,8 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(next_step(100 << 20, second), 50 << 20);
         assert_eq!(next_step(16 << 20, 20 * second), LEAST_STEP);
-        assert_eq!(next_step(16 << 20, Duration::ZERO), MOST_STEP);
+        assert_eq!(next_step(16 << 20, Duration::ZERO), 32 << 20);
+        assert_eq!(next_step(MOST_STEP, Duration::ZERO), MOST_STEP);
     }
 
     #[test]

@@ -198,6 +198,8 @@ impl Writer<'_> {
         let hashes = [Partial::create(dir, names::HASHES)?, Partial::create(copy, names::HASHES)?];
         let (mut open, mut written) = (Vec::new(), 0u64);
         for order in queue {
+            // What waits in the queue would keep a slow drive busy for a while.
+            self.may_go_on()?;
             match order {
                 Order::Begin(group) => open = self.begin(group)?,
                 Order::Rows(stripe) => {
@@ -209,6 +211,7 @@ impl Writer<'_> {
                 }
                 Order::End(end) => {
                     for (_, file) in open.drain(..) {
+                        self.may_go_on()?;
                         file.finish()?;
                     }
                     written = write_values(&hashes, &end.values, written)?;
@@ -221,6 +224,10 @@ impl Writer<'_> {
             true => hashes.into_iter().try_for_each(Partial::finish),
             false => Err(Error::Interrupted),
         }
+    }
+
+    fn may_go_on(&self) -> Result<()> {
+        if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
