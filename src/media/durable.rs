@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
-use rustix::fs::FileType;
+use crate::media::mounts::mount_of;
+use rustix::fs::{FallocateFlags, FileType};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct Partial {
     dir: Dir,
     name: String,
     file: File,
+    /// Whether there may be more room behind its end than it needs.
+    reserved: bool,
 }
 
 impl Partial {
@@ -39,7 +42,18 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file })
+        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, reserved: false })
+    }
+
+    /// Reserves room for `bytes` bytes, where the file system does that without writing them: files that are written side by side
+    /// would lie in pieces among each other otherwise, and a disk would go to and fro between these. What is not needed of it is
+    /// given back in the end; that there is no such room is no error.
+    pub fn reserve(&mut self, bytes: u64) {
+        let known = self.dir.metadata().map(|stat| mount_of(stat.st_dev).fs_type).unwrap_or_default();
+        if ["ext4", "xfs", "btrfs", "f2fs"].contains(&known.as_str()) {
+            self.reserved = true;
+            let _ = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes);
+        }
     }
 
     /// It is a program that anybody may run, where the file system has modes.
@@ -83,6 +97,10 @@ impl Partial {
 
     /// Makes the contents durable, then gives the file its name, then makes the name durable.
     pub fn finish(self) -> Result<()> {
+        if self.reserved {
+            let shorter = self.file.metadata().and_then(|meta| self.file.set_len(meta.len()));
+            shorter.map_err(Error::on_drive("shorten", self.path()))?;
+        }
         self.sync()?;
         self.dir.rename(self.partial_name(), &self.name).map_err(Error::on_drive("rename", self.path()))?;
         self.dir.sync().map_err(Error::on_drive("sync", self.dir.path()))

@@ -1,8 +1,8 @@
 //! What has been written is on its way to the drive, and never far behind: a job that is done when all of it is durable would
 //! otherwise seem to be at its end when it has filled the memory of the machine, and could not be stopped while that is emptied.
 //!
-//! For each file system that is written to, a thread has it make durable what was written, in steps of about half a second of its
-//! own speed. Who writes waits when a whole step has come together while another is under way.
+//! For each file system that is written to, a thread has it make durable what was written, in steps of a second of its own speed,
+//! or half a second. Who writes waits when a whole step has come together while another is under way.
 
 use rustix::fs::{fstat, fstatfs, syncfs};
 use std::collections::HashMap;
@@ -12,11 +12,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a step should take.
-const STEP_TIME: Duration = Duration::from_millis(500);
+/// How long a step should take, of a drive of more than [`FAST`] bytes a second: each costs a disk some thirty ways to and fro, besides
+/// the bytes.
+const STEP_TIME: Duration = Duration::from_secs(1);
+/// The same of a slower one, which is no disk: who stops a job waits for its step.
+const SHORT_STEP_TIME: Duration = Duration::from_millis(500);
+/// Bytes a second that disks have, and many sticks have not.
+const FAST: f64 = 64e6;
 /// The first step, before anything is known of the drive.
 const FIRST_STEP: u64 = 8 << 20;
-/// Steps are no shorter: each costs the drive some ways besides the bytes.
+/// Steps are no shorter.
 const LEAST_STEP: u64 = 4 << 20;
 /// Steps are no longer, however fast a drive is.
 const MOST_STEP: u64 = 512 << 20;
@@ -123,11 +128,12 @@ impl Pace {
     }
 }
 
-/// As many bytes as the drive makes durable in [`STEP_TIME`], if it goes on as it did; but no more than twice those of the step before: a
-/// drive takes its first bytes into a memory of its own.
+/// As many bytes as the drive makes durable in the time of a step, if it goes on as it did; but no more than twice those of the step
+/// before: a drive takes its first bytes into a memory of its own.
 fn next_step(bytes: u64, took: Duration) -> u64 {
-    let share = STEP_TIME.as_secs_f64() / took.as_secs_f64().max(1e-6);
-    ((bytes as f64 * share.min(2.0)) as u64).clamp(LEAST_STEP, MOST_STEP)
+    let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
+    let time = if rate >= FAST { STEP_TIME } else { SHORT_STEP_TIME };
+    ((rate * time.as_secs_f64()) as u64).min(bytes.saturating_mul(2)).clamp(LEAST_STEP, MOST_STEP)
 }
 
 /// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
@@ -150,8 +156,9 @@ mod tests {
     #[test]
     fn steps_follow_the_speed_of_the_drive() {
         let second = Duration::from_secs(1);
-        assert_eq!(next_step(100 << 20, second), 50 << 20);
-        assert_eq!(next_step(16 << 20, 20 * second), LEAST_STEP);
+        assert_eq!(next_step(200_000_000, 2 * second), 100_000_000);
+        assert_eq!(next_step(50_000_000, 2 * second), 12_500_000);
+        assert_eq!(next_step(16 << 20, 40 * second), LEAST_STEP);
         assert_eq!(next_step(16 << 20, Duration::ZERO), 32 << 20);
         assert_eq!(next_step(MOST_STEP, Duration::ZERO), MOST_STEP);
     }

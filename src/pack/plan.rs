@@ -218,11 +218,23 @@ impl Plan {
         frame::HEADER as u64 + packed + SEAL + packed.div_ceil(64 << 10) * 16
     }
 
+    /// How many segments each volume of a group has room for, if none becomes shorter.
+    fn in_volume(&self) -> u64 {
+        (self.volume_bytes - BLOCK as u64) / self.longest_frame()
+    }
+
+    /// The most bytes that a volume of a group can have, if its part begins with so many segments to come; [`Plan::needed`] counts with
+    /// the same.
+    pub fn longest_volume(&self, group: u32, segments: u64) -> u64 {
+        let before = u64::from(group).saturating_mul(self.in_volume() * u64::from(self.k));
+        let left = segments.saturating_sub(before).div_ceil(self.k.into());
+        (BLOCK as u64).saturating_add(left.saturating_mul(self.longest_frame())).min(self.volume_bytes)
+    }
+
     fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
         let header = BLOCK as u64;
-        let in_volume = (self.volume_bytes - header) / self.longest_frame();
-        let in_group = in_volume * u64::from(self.k);
+        let in_group = self.in_volume() * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
         if volumes > MOST_VOLUMES

@@ -16,7 +16,9 @@ pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
         for (drive, queue) in queues.into_iter().enumerate() {
             let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
             let (places, template) = (dirs.places_on(drive), packing.header.clone());
-            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
+            let reserve = |group| packing.longest_volume(group);
+            let writer =
+                Writer { drive, places, volumes, template, reserve: Box::new(reserve), progress, drives: &sink };
             let failure = &failure;
             // When a writer ends early, the next order to it stops the workers.
             scope.spawn(move || failure.keep(writer.run(&queue), || ()));

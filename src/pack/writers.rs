@@ -7,6 +7,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::dir::Dir;
+use crate::media::drive;
 use crate::media::durable::Partial;
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
@@ -185,6 +186,8 @@ pub struct Writer<'a> {
     pub volumes: Vec<usize>,
     /// Header pages of volumes.
     pub template: Header,
+    /// The longest that volumes of a group can be, if that is known.
+    pub reserve: Box<dyn Fn(u32) -> Option<u64> + Send + 'a>,
     /// Where to report.
     pub progress: &'a dyn Progress,
     /// Who gave the orders.
@@ -226,13 +229,23 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether all its volumes of a group could be so long: else those that come last would have less room than they need.
+    fn has_room(&self, longest: u64) -> bool {
+        let needed = longest.saturating_mul(self.volumes.len() as u64);
+        drive::free_on(self.places[1]).is_ok_and(|free| free > needed)
+    }
+
     fn may_go_on(&self) -> Result<()> {
         if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
+        let room = (self.reserve)(group).filter(|longest| self.has_room(*longest));
         let create = |volume: &usize| {
-            let file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
+            let mut file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
+            if let Some(longest) = room {
+                file.reserve(longest);
+            }
             file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
             self.progress.drive(self.drive, BLOCK as u64);
             Ok((*volume, file))

@@ -13,6 +13,18 @@ fn out_and_back(kind: Kind) {
     vault.make(&["drive/1", "drive/2"]);
     vault.export("checkpoint --to drive/1 --to drive/2 --parity 4+2 --label llama-3");
     drive.again();
+    let mut volumes = crate::watch::below(&drive.dir);
+    volumes.retain(|path| path.extension().is_some_and(|ext| ext == "ckv"));
+    assert_eq!(volumes.len(), 6);
+    for volume in volumes {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::metadata(&volume).unwrap();
+        assert!(
+            meta.blocks() * 512 <= meta.len() + (256 << 10),
+            "{} keeps room that it does not need",
+            volume.display()
+        );
+    }
     let verdict = vault.verdict("drive/1 drive/2");
     assert_eq!((&verdict["verdict"], &verdict["files"]), (&"intact".into(), &serde_json::json!([])), "{verdict}");
     assert_eq!(vault.restores("drive/1 drive/2", "checkpoint")["repaired_blocks"], 0);
