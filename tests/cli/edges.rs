@@ -349,6 +349,49 @@ fn for_whom_a_set_is_sealed_is_told_with_the_comments() {
     assert!(text(&report["signer_fingerprint"]).starts_with("SHA256:"));
 }
 
+/// All verbs, as root and as a user who is nobody in particular.
+#[test]
+fn every_verb_works_for_root_and_for_an_ordinary_user() {
+    for uid in [0, NOBODY] {
+        let vault = Vault::empty();
+        if !admit(&vault) {
+            return;
+        }
+        vault.checkpoint("own/checkpoint", 300_000);
+        vault.make(&["own/home", "own/usb1", "own/usb2", "own/new"]);
+        vault.tool("chown", &format!("-R {uid}:{uid} own")).run().ok();
+        let run = |typed: &str| {
+            let home = format!("HOME={}/own/home", vault.root.display());
+            let ran = ckvault(&vault, uid, &home, typed).at("own").run();
+            ran.check(!ran.stderr.contains("warning"), "there is a warning");
+            ran
+        };
+        run("keygen --name op@site").ok();
+        run("keygen --show").ok().shows("op@site");
+        let set = "--recipients home/.config/ckvault/recipients.txt --parity 2+1 --same-device-ok";
+        run(&format!("export checkpoint --to usb1 --to usb2 {set} --dry-run")).ok();
+        run(&format!("export checkpoint --to usb1 --to usb2 {set}")).ok().shows("exported");
+        run("verify usb1 usb2").ok().shows("intact");
+        run("inspect usb1").ok().shows("signed by op@site");
+        run("list usb1 usb2").ok().shows("model.safetensors");
+        fs::remove_dir_all(vault.path("own/usb2")).unwrap();
+        run("verify usb1").ends(3);
+        run("repair usb1 --to new").ok().shows("replaced drive 2");
+        run("import usb1 new --to out").ok().shows("every byte compared");
+        crate::tree::assert_same(&vault.path("own/checkpoint"), &vault.path("own/out"));
+        run("demo").ok();
+        // What is a root's is out of reach, and says so.
+        if uid != 0 {
+            vault.make(&["closed"]);
+            crate::tree::set_mode(&vault.path("closed"), 0o700);
+            run("export checkpoint --to ../closed --recipients home/.config/ckvault/recipients.txt")
+                .fails(7)
+                .says("Permission denied");
+            run("import usb1 new --to ../closed/out").says("Permission denied");
+        }
+    }
+}
+
 #[test]
 fn where_there_are_no_locks_imports_and_exports_go_on() {
     let vault = Vault::new();
