@@ -136,7 +136,11 @@ impl Error {
     /// For `map_err`: an operation on a file of a drive.
     pub fn on_drive(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         move |source| {
+            const MOST_OPEN: [i32; 2] = [24, 23];
             let hint = match source.kind() {
+                _ if source.raw_os_error().is_some_and(|code| MOST_OPEN.contains(&code)) => {
+                    "raise the limit of open files (ulimit -n 256), then run the command again"
+                }
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
                 io::ErrorKind::QuotaExceeded => {
                     "what this user may use there is used up: have the quota raised, or use another drive"

@@ -70,7 +70,7 @@
 //!     now: jiff::Timestamp::now(),
 //!     ..Where::default()
 //! };
-//! let report = verify::run(&verify::Options { place, this_drive: false }, &Nobody, &Silent::default())?;
+//! let report = verify::run(&verify::Options { place, this_drive: false }, &Silent::default())?;
 //! assert_eq!(report.verdict, "intact");
 //! # Ok::<(), ckvault::error::Error>(())
 //! ```

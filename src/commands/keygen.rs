@@ -55,7 +55,10 @@ impl OwnKey {
         let file = place.and_then(|(dir, name)| Dir::given(&Disk::default(), dir).ok()?.open(name).ok());
         let read = file.and_then(|file| file.read_up_to(&mut begins[..], 0).ok());
         let Some(1..) = read else { return OwnKey::None };
-        let lines = begins.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        // A line that is cut off may go on.
+        let lines = begins
+            .split_inclusive(|b| *b == b'\n')
+            .filter_map(|line| std::str::from_utf8(line.strip_suffix(b"\n")?).ok());
         match lines.filter_map(|line| line.strip_prefix(PUBLIC)).next() {
             Some(recipient) => OwnKey::Known(recipient.trim().to_owned()),
             None => OwnKey::Sealed,
@@ -64,7 +67,7 @@ impl OwnKey {
 
     /// Whether a recipient is known to be this one.
     pub fn is(&self, recipient: &str) -> bool {
-        matches!(self, OwnKey::Known(own) if own == recipient)
+        matches!(self, OwnKey::Known(own) if own.eq_ignore_ascii_case(recipient))
     }
 
     /// Whether it may be this one.
@@ -122,6 +125,10 @@ pub fn run(options: &Options, ask: &dyn Ask, progress: &dyn Progress) -> Result<
     let dir = Dir::given_or_made_private(&Disk::default(), &options.out).map_err(Error::io("create", &options.out))?;
     let (there, missing): (Vec<&str>, Vec<&str>) = ALL.into_iter().partition(|name| dir.has(name));
     match (there.first(), missing.first()) {
+        (Some(_), None) if options.passphrase => Err(Error::usage(
+            format!("there are keys in {} already: nothing was made", dir.path().display()),
+            "`ssh-keygen -p -f signing_key` puts a passphrase before the one, `age -p` before identity.txt; or name another directory with --out",
+        )),
         (Some(_), None) => show(options, &dir, progress),
         (Some(there), Some(missing)) => Err(Error::usage(
             format!("{} exists, and {missing} does not: nothing was made", dir.show(there).display()),
@@ -168,18 +175,22 @@ fn make(options: &Options, dir: &Dir, passphrase: Option<&str>) -> Result<Report
     let public = key.public_file();
     let signer =
         format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);
-    let (opens, signs) = match passphrase {
-        None => (Zeroizing::new(identity.file().as_bytes().to_vec()), key.to_openssh()),
+    let (plain, sealed);
+    let (opens, signs): (&[u8], _) = match passphrase {
+        None => {
+            plain = identity.file();
+            (plain.as_bytes(), key.to_openssh())
+        }
         Some(text) => {
-            let sealed = identity.file_behind(text).map_err(|e| internal(&e))?;
-            (Zeroizing::new(sealed), key.encrypt(text).and_then(|key| key.to_openssh()))
+            sealed = identity.file_behind(text).map_err(|e| internal(&e))?;
+            (&sealed, key.encrypt(text).and_then(|key| key.to_openssh()))
         }
     };
     let signs = signs.map_err(|e| internal(&e))?;
     // Beside their names first: what is not complete has none of them.
     let aside = private_name("keygen").map_err(Error::io("make a name in", dir.path()))?;
     let new = dir.make_dir(&aside, 0o700).map_err(Error::io("create", dir.show(&aside)))?;
-    let made = write_secret(&new, files::IDENTITY, &opens)
+    let made = write_secret(&new, files::IDENTITY, opens)
         .and_then(|()| write_secret(&new, files::SIGNING_KEY, signs.as_bytes()))
         .and_then(|()| write_public(&new, files::SIGNING_KEY_PUB, public.as_bytes()))
         .and_then(|()| write_public(&new, files::ALLOWED_SIGNERS, signer.as_bytes()))

@@ -53,7 +53,7 @@ pub struct Report {
     /// Drives that are named and not here.
     pub absent: Vec<u32>,
     /// Every volume.
-    pub volumes: Vec<ReportedVolume>,
+    pub volumes: Vec<JudgedVolume>,
     /// Metadata files that are not as signed.
     pub files: Vec<ReportedFile>,
     /// What nobody can judge without an identity: see [`NOT_JUDGED`].
@@ -71,7 +71,7 @@ pub struct Report {
 
 /// A volume.
 #[derive(Debug, Serialize)]
-pub struct ReportedVolume {
+pub struct JudgedVolume {
     /// Its file name.
     pub name: String,
     /// The part of the set that it is of.
@@ -189,9 +189,9 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
     }
 }
 
-fn volumes(part: &Part, found: &Audit) -> Vec<ReportedVolume> {
+fn volumes(part: &Part, found: &Audit) -> Vec<JudgedVolume> {
     let lengths = part.manifest.volumes().map(|(_, _, _, v)| v.bytes);
-    let volume = |(v, bytes): (&VolumeState, u64)| ReportedVolume {
+    let volume = |(v, bytes): (&VolumeState, u64)| JudgedVolume {
         name: v.name.clone(),
         part: part.manifest.part,
         drive: part.manifest.drive_number(v.drive),

@@ -4,9 +4,9 @@
 //! (udev_device_get_property_value(3), `ID_FS_LABEL` and `ID_SERIAL_SHORT`). Where neither says anything, nothing is said.
 
 use super::dir::Dir;
-use super::mounts::mount_of;
+use super::mounts::mount_holding;
 use crate::text::printable;
-use rustix::fs::{major, makedev, minor, stat};
+use rustix::fs::{Stat, major, makedev, minor, stat};
 use std::path::{Path, PathBuf};
 
 /// What is read to find out; a fence has to leave it.
@@ -28,7 +28,8 @@ pub struct Device {
 impl Device {
     /// The one that a directory is on.
     pub fn of(dir: &Dir) -> Device {
-        dir.metadata().map(|stat| Device::below(Path::new("/"), block_device(stat.st_dev))).unwrap_or_default()
+        let device = |stat: Stat| Device::below(Path::new("/"), block_device(dir, stat.st_dev));
+        dir.metadata().map(device).unwrap_or_default()
     }
 
     fn below(root: &Path, device: u64) -> Device {
@@ -54,10 +55,10 @@ impl Device {
 
 /// A file system may have a number of its own (btrfs), or be served by a process (exFAT and NTFS often are): then where it is mounted
 /// from tells.
-fn block_device(device: u64) -> u64 {
+fn block_device(dir: &Dir, device: u64) -> u64 {
     match major(device) {
         0 => {
-            let source = mount_of(device).source;
+            let source = mount_holding(dir).source;
             let block = source.is_absolute().then(|| stat(&source).ok()).flatten();
             block.map_or(makedev(0, 0), |stat| stat.st_rdev)
         }

@@ -345,7 +345,9 @@ impl Dir {
 
     /// What a file system has run out of, if it is not bytes.
     fn full(&self, error: io::Error) -> io::Error {
-        let none_left = || rustix::fs::fstatvfs(&self.0.fd).is_ok_and(|vfs| vfs.f_files > 0 && vfs.f_favail == 0);
+        let none_left = || {
+            rustix::fs::fstatvfs(&self.0.fd).is_ok_and(|vfs| vfs.f_files > 0 && vfs.f_favail == 0 && vfs.f_bavail > 0)
+        };
         match error.kind() == io::ErrorKind::StorageFull && none_left() {
             true => {
                 io::Error::new(error.kind(), "No space left on device: no inode is free, whatever bytes are (df -i)")

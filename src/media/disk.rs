@@ -5,11 +5,12 @@
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
 use crate::media::pace::Paces;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Stdio;
@@ -49,6 +50,11 @@ pub trait Media: Send + Sync {
     /// Writes some bytes at `offset`, as pwrite(2) does.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
         file.write_at(bytes, offset)
+    }
+
+    /// Waits until nothing that was written to a file system, by its device, is on its way any more without anybody waiting for it.
+    fn settle(&self, _device: u64) -> io::Result<()> {
+        Ok(())
     }
 
     /// Told what is needed from now on: a fence may be raised around that.
@@ -101,6 +107,9 @@ impl<M: Media> Media for Paced<M> {
         let written = self.media.write_at(file, bytes, offset)?;
         self.paces.wrote(file, written as u64)?;
         Ok(written)
+    }
+    fn settle(&self, device: u64) -> io::Result<()> {
+        self.paces.settle(device)
     }
     fn confine(&self, needs: &Needs) {
         self.media.confine(needs);
@@ -187,7 +196,14 @@ impl Disk {
     /// Makes the contents of a file durable.
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
-        file.sync_all()
+        let settled = self.settle(file);
+        file.sync_all()?;
+        settled
+    }
+
+    /// Waits until nothing is under way on the file system of a file or directory. An error is one that was told to nobody.
+    pub fn settle(&self, file: &impl AsFd) -> io::Result<()> {
+        self.0.settle(fstat(file)?.st_dev)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::durable::private_name;
 use crate::media::lock;
-use crate::media::mounts::mount_of;
+use crate::media::mounts::{mount_holding, mount_of};
 use rustix::fs::{Access, StatVfs, StatVfsMountFlags, fstatvfs};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -56,7 +56,7 @@ pub fn examine(dir: &Dir) -> Result<Drive> {
         return Err(Error::drive(format!("{} is mounted read-only", path.display()), "mount the drive for writing"));
     }
     dir.access(Access::WRITE_OK | Access::EXEC_OK).map_err(Error::on_drive("write to", path))?;
-    let mount = mount_of(device);
+    let mount = mount_holding(dir);
     Ok(Drive {
         path: path.to_owned(),
         free: free(&vfs),

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
-use crate::media::mounts::mount_of;
+use crate::media::disk::Operation;
+use crate::media::mounts::mount_holding;
 use rustix::fs::{FallocateFlags, FileType};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -47,13 +48,25 @@ impl Partial {
 
     /// Reserves room for `bytes` bytes, where the file system does that without writing them: files that are written side by side
     /// would lie in pieces among each other otherwise, and a disk would go to and fro between these. What is not needed of it is
-    /// given back in the end; that there is no such room is no error.
-    pub fn reserve(&mut self, bytes: u64) {
-        let known = self.dir.metadata().map(|stat| mount_of(stat.st_dev).fs_type).unwrap_or_default();
-        if ["ext4", "xfs", "btrfs", "f2fs"].contains(&known.as_str()) {
-            self.reserved = true;
-            let _ = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes);
+    /// given back in the end. False if there is no such room.
+    pub fn reserve(&mut self, bytes: u64) -> bool {
+        let known = mount_holding(&self.file).fs_type;
+        if !["ext4", "xfs", "btrfs", "f2fs"].contains(&known.as_str()) {
+            return true;
         }
+        self.reserved = true;
+        let allowed = self.dir.disk().allow(Operation::Resize, &self.path()).is_ok();
+        allowed && rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes).is_ok()
+    }
+
+    /// Gives back what was reserved and is not needed.
+    pub fn give_back(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.reserved) {
+            return Ok(());
+        }
+        let allowed = self.dir.disk().allow(Operation::Resize, &self.path());
+        let shorter = allowed.and_then(|()| self.file.set_len(self.file.metadata()?.len()));
+        shorter.map_err(Error::on_drive("shorten", self.path()))
     }
 
     /// It is a program that anybody may run, where the file system has modes.
@@ -96,11 +109,8 @@ impl Partial {
     }
 
     /// Makes the contents durable, then gives the file its name, then makes the name durable.
-    pub fn finish(self) -> Result<()> {
-        if self.reserved {
-            let shorter = self.file.metadata().and_then(|meta| self.file.set_len(meta.len()));
-            shorter.map_err(Error::on_drive("shorten", self.path()))?;
-        }
+    pub fn finish(mut self) -> Result<()> {
+        self.give_back()?;
         self.sync()?;
         self.dir.rename(self.partial_name(), &self.name).map_err(Error::on_drive("rename", self.path()))?;
         self.dir.sync().map_err(Error::on_drive("sync", self.dir.path()))

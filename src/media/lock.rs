@@ -4,7 +4,7 @@
 use super::dir::Dir;
 use super::disk::is_failure;
 use super::durable::PARTIAL_SUFFIX;
-use super::mounts::mount_of;
+use super::mounts::mount_holding;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
@@ -33,21 +33,23 @@ pub fn warning() -> Option<String> {
 }
 
 /// Locks a file or directory as a whole for this process; false if another has it.
-pub fn whole(file: &impl AsFd) -> bool {
+pub fn whole(file: &impl AsFd) -> io::Result<bool> {
     is_ours(file, flock(file, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// What a try to lock said. Whatever is not "another has it" says that there are no locks.
-fn is_ours(file: &impl AsFd, tried: Result<(), Errno>) -> bool {
+/// What a try to lock said.
+fn is_ours(file: &impl AsFd, tried: Result<(), Errno>) -> io::Result<bool> {
     match tried {
-        Ok(()) => true,
-        Err(Errno::WOULDBLOCK | Errno::ACCESS) => false,
-        Err(_) => {
-            let kind = rustix::fs::fstat(file).map(|stat| mount_of(stat.st_dev).fs_type).unwrap_or_default();
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK | Errno::ACCESS) => Ok(false),
+        // Directories are not locked everywhere either (BADF of NFS).
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL | Errno::BADF | Errno::NOTTY) => {
+            let kind = mount_holding(file).fs_type;
             let kind = if kind.is_empty() { "this file system".to_owned() } else { kind };
             WITHOUT_LOCKS.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
-            true
+            Ok(true)
         }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -72,7 +74,7 @@ impl WriteLock {
                 Err(e) if cannot_be_made(&e) => return Ok(Some(WriteLock { dir: dir.clone(), file: None })),
                 other => other?,
             };
-            if !is_ours(&file, fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)) {
+            if !is_ours(&file, fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive))? {
                 return Ok(None);
             }
             // What was removed meanwhile can be locked, but is not what others see.

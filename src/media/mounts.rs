@@ -1,7 +1,9 @@
 //! What is mounted, as the system tells (proc(5)).
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -26,8 +28,22 @@ pub struct Mount {
 /// Where a device is mounted, the last time if it is several times; empty if that is not known.
 pub fn mount_of(device: u64) -> Mount {
     let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    find(|_, device| device == wanted)
+}
+
+/// The last mount whose number and device are wanted.
+fn find(wanted: impl Fn(&str, &str) -> bool) -> Mount {
     let table = TABLE.as_ref().and_then(|file| from_the_beginning(file).ok()).unwrap_or_default();
     table.lines().filter_map(|line| parse_mount(line, &wanted)).next_back().unwrap_or_default()
+}
+
+/// The mount that an open file is in, also where files have another device than their mount (btrfs); empty if that is not known.
+pub fn mount_holding(file: impl AsFd) -> Mount {
+    let told = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok();
+    match told.filter(|told| StatxFlags::from_bits_retain(told.stx_mask).contains(StatxFlags::MNT_ID)) {
+        Some(told) => find(|id, _| id == told.stx_mnt_id.to_string()),
+        None => rustix::fs::fstat(&file).map(|stat| mount_of(stat.st_dev)).unwrap_or_default(),
+    }
 }
 
 /// Reads a file of /proc anew, which is made when its beginning is read.
@@ -41,9 +57,10 @@ fn from_the_beginning(file: &File) -> io::Result<String> {
     }
 }
 
-fn parse_mount(line: &str, wanted: &str) -> Option<Mount> {
+fn parse_mount(line: &str, wanted: &impl Fn(&str, &str) -> bool) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
-    if left.split(' ').nth(2)? != wanted {
+    let mut left = left.split(' ');
+    if !wanted(left.next()?, left.nth(1)?) {
         return None;
     }
     let mut right = right.split(' ');
@@ -57,9 +74,9 @@ mod tests {
     #[test]
     fn mountinfo_lines() {
         let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        let mount = parse_mount(line, "98:0").unwrap();
+        let mount = parse_mount(line, &|id, device| (id, device) == ("36", "98:0")).unwrap();
         assert_eq!((mount.fs_type.as_str(), mount.source.to_str().unwrap()), ("ext3", "/dev/root"));
-        assert!(parse_mount(line, "98:1").is_none());
+        assert!(parse_mount(line, &|_, device| device == "98:1").is_none());
     }
 
     #[test]

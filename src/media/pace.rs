@@ -40,6 +40,12 @@ impl Paces {
         let pace = guard(&self.0).entry(device).or_default().clone();
         pace.wrote(file, bytes)
     }
+
+    /// Waits until nothing is under way on a file system. The error is that of the last step, which nobody may have been told.
+    pub fn settle(&self, device: u64) -> io::Result<()> {
+        let pace = guard(&self.0).get(&device).cloned();
+        pace.map_or(Ok(()), |pace| pace.settle())
+    }
 }
 
 /// The pace of one file system.
@@ -56,6 +62,8 @@ struct State {
     step: u64,
     /// Whether one is under way.
     under_way: bool,
+    /// Bytes of the last one, and how long it took.
+    last: (u64, Duration),
     /// What the last one said, if it failed: an error number.
     failed: Option<i32>,
     /// The thread that takes steps, once there was one to take.
@@ -64,7 +72,7 @@ struct State {
 
 impl Default for State {
     fn default() -> State {
-        State { written: 0, step: FIRST_STEP, under_way: false, failed: None, thread: None }
+        State { written: 0, step: FIRST_STEP, under_way: false, last: (0, Duration::ZERO), failed: None, thread: None }
     }
 }
 
@@ -82,6 +90,14 @@ impl Pace {
             self.begin(state, file);
         }
         Ok(())
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        let mut state = guard(&self.state);
+        while state.under_way {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.failed.take().map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
     }
 
     /// Begins a step. Where there is no thread or no descriptor to be had, the end of the file will make all durable.
@@ -120,7 +136,10 @@ impl Pace {
     fn end(&self, bytes: u64, took: Duration, done: io::Result<()>) {
         let mut state = guard(&self.state);
         state.under_way = false;
-        state.step = next_step(bytes, took);
+        // Others may write to the file system too, and have it make theirs durable: shorter steps do not take less time then.
+        let (before, took_before) = std::mem::replace(&mut state.last, (bytes, took));
+        let shrank_in_vain = bytes < before / 4 * 3 && took > took_before / 4 * 3;
+        state.step = if shrank_in_vain { bytes.saturating_mul(4).min(MOST_STEP) } else { next_step(bytes, took) };
         if let Err(error) = done {
             state.failed = error.raw_os_error();
         }
@@ -190,5 +209,23 @@ mod tests {
         pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
         assert_eq!(paces.wrote(&file, 1).unwrap_err().raw_os_error(), Some(5));
         paces.wrote(&file, 1).unwrap();
+        pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        let device = fstat(&file).unwrap().st_dev;
+        assert_eq!(paces.settle(device).unwrap_err().raw_os_error(), Some(5));
+        paces.settle(device).unwrap();
+        paces.settle(0).unwrap();
+    }
+
+    #[test]
+    fn steps_do_not_shrink_for_what_others_write() {
+        let pace = Pace::default();
+        let (mut step, took) = (guard(&pace.state).step, Duration::from_secs(20));
+        let mut steps = Vec::new();
+        for _ in 0..12 {
+            pace.end(step, took, Ok(()));
+            step = guard(&pace.state).step;
+            steps.push(step);
+        }
+        assert!(steps.iter().max().unwrap() > &FIRST_STEP, "{steps:?}");
     }
 }

@@ -53,7 +53,7 @@ pub struct Found {
     /// Links on the drives that are named like directories of it. They lead to who knows where, and are not followed.
     pub links: Vec<PathBuf>,
     /// What one of its directories says, if any does.
-    pub said: Option<Said>,
+    said: Option<Said>,
 }
 
 /// The directories of one part of a set.
@@ -63,8 +63,8 @@ pub struct FoundPart {
     pub name: String,
     /// One directory for each drive that has one, in the order of the drives.
     pub dirs: Vec<Dir>,
-    /// How many drives it has, and the bytes of its volumes, if one of these says it.
-    pub extent: Option<(u32, u64)>,
+    /// What one of these says, if any does.
+    pub said: Option<Said>,
 }
 
 /// Finds the one set on the drives that `wanted` (a prefix of its id, or its label) describes, or the only one. `ask` tells what
@@ -185,27 +185,27 @@ fn all(
 }
 
 fn take_in(sets: &mut Vec<Found>, said: Said, dir: Dir, layout: &Layout) {
-    let (name, extent) = (said.name.clone(), Some((said.drives, said.bytes)));
+    let (name, own) = (said.name.clone(), Some(said.clone()));
     match sets.iter_mut().find(|found| found.said.as_ref().is_some_and(|s| s.set == said.set)) {
-        Some(found) => found.put(name, dir, extent),
+        Some(found) => found.put(name, dir, own),
         None => {
             let set = without_part(&name, layout);
             let mut found = Found { name: set, parts: Vec::new(), links: Vec::new(), said: Some(said) };
-            found.put(name, dir, extent);
+            found.put(name, dir, own);
             sets.push(found);
         }
     }
 }
 
 impl Found {
-    fn put(&mut self, part: String, dir: Dir, extent: Option<(u32, u64)>) {
+    fn put(&mut self, part: String, dir: Dir, said: Option<Said>) {
         match self.parts.iter_mut().find(|known| known.name == part) {
             Some(known) => {
                 known.dirs.push(dir);
-                known.extent = known.extent.or(extent);
+                known.said = known.said.take().or(said);
             }
             None => {
-                self.parts.push(FoundPart { name: part, dirs: vec![dir], extent });
+                self.parts.push(FoundPart { name: part, dirs: vec![dir], said });
                 self.parts.sort_by(|a, b| a.name.cmp(&b.name));
             }
         }

@@ -29,7 +29,7 @@ impl StateFile {
         let hidden = format!(".{name}");
         let file = dir.create(&hidden, 0o600).map_err(Error::io("create", dir.show(&hidden)))?;
         let state = StateFile { dir, name: name.to_owned(), file };
-        if !lock::whole(&state.file) {
+        if !state.lock()? {
             return Err(Error::Internal("a new state file is locked".into()));
         }
         state.append(line)?;
@@ -45,12 +45,16 @@ impl StateFile {
             other => other.map_err(Error::io("open", dir.show(name)))?,
         };
         let state = StateFile { dir: dir.clone(), name: name.to_owned(), file };
-        Ok(lock::whole(&state.file).then_some(state))
+        Ok(state.lock()?.then_some(state))
     }
 
     /// Where it is, to be shown.
     pub fn path(&self) -> PathBuf {
         self.dir.show(&self.name)
+    }
+
+    fn lock(&self) -> Result<bool> {
+        lock::whole(&self.file).map_err(Error::io("lock", self.path()))
     }
 
     /// Its whole lines; a last one that was not written to its end is cut off.

@@ -128,6 +128,8 @@ impl Export {
             return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
         }
         for drive in self.held.iter().flatten() {
+            // A driver that is a process keeps what is open when it is removed.
+            let _ = self.disk.settle(drive);
             if directories::is_on(drive, &self.dir_name()) {
                 let _ = directories::remove_from(drive, &self.dir_name());
             }

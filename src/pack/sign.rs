@@ -21,7 +21,11 @@ pub fn load(disk: &Disk, path: &Path, ask: &impl Ask, progress: &dyn Progress) -
     let missing = |e: std::io::Error| {
         Error::untrusted(
             format!("cannot read the signing key {}: {e}", path.display()),
-            "run `ckvault keygen` once on this machine, or give --signing-key FILE",
+            if e.kind() == std::io::ErrorKind::InvalidData {
+                "mend the file, or name another"
+            } else {
+                "run `ckvault keygen` once on this machine, or give --signing-key FILE"
+            },
         )
     };
     let pem = guarded::read_secret(path, LONGEST, progress)?.map_err(missing)?;

@@ -242,15 +242,17 @@ impl Writer<'_> {
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let room = (self.reserve)(group).filter(|longest| self.has_room(*longest));
         let create = |volume: &usize| {
-            let mut file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
-            if let Some(longest) = room {
-                file.reserve(longest);
-            }
+            let file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
             file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
             self.progress.drive(self.drive, BLOCK as u64);
             Ok((*volume, file))
         };
-        self.volumes.iter().map(create).collect()
+        let mut all: Vec<(usize, Partial)> = self.volumes.iter().map(create).collect::<Result<_>>()?;
+        // All of them or none: a quota may leave less than is free, and what one has reserved another may need.
+        if room.is_some_and(|longest| !all.iter_mut().all(|(_, file)| file.reserve(longest))) {
+            all.iter_mut().try_for_each(|(_, file)| file.give_back())?;
+        }
+        Ok(all)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::media::sets::{self, Found, Layout, Said};
 use crate::progress::{Progress, Silent};
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
-use crate::set::trusted_manifest::trusted_manifest;
+use crate::set::trusted_manifest::{Signed, trusted_manifest};
 use crate::text::{human_bytes, mark_of_encoding, printable};
 use jiff::tz::TimeZone;
 use std::cell::OnceCell;
@@ -92,18 +92,21 @@ impl Where {
 /// trusted; the rest is what its directories say.
 fn describe(found: &Found, trust: Option<&Trust>) -> String {
     let name = printable(found.name.as_bytes());
-    let Some(said) = &found.said else { return format!("{name}, which has no manifest that can be read") };
-    let signed = |trust: &Trust| found.parts.iter().find_map(|part| trusted_manifest(part, trust).ok());
-    let signer = match trust.and_then(signed) {
-        Some(signed) => format!("signed by {}", signed.signer.name),
-        None => "NOT VERIFIED".to_owned(),
+    let signed = |trust: &Trust| found.parts.iter().map(|part| trusted_manifest(part, trust).ok()).collect();
+    let signed: Option<Vec<Signed>> = trust.and_then(signed);
+    let parsed =
+        |all: &[Signed]| all.iter().map(|s| Manifest::parse(&s.bytes).ok().map(said_by)).collect::<Option<Vec<Said>>>();
+    // What somebody trusted says of it; else what anybody does.
+    let (signer, parts): (String, Vec<Said>) = match signed.as_ref().and_then(|all| Some((all.first()?, parsed(all)?)))
+    {
+        Some((first, parts)) => (format!("signed by {}", first.signer.name), parts),
+        None => ("NOT VERIFIED".to_owned(), found.parts.iter().filter_map(|part| part.said.clone()).collect()),
     };
+    let Some(said) = parts.first() else { return format!("{name}, which has no manifest that can be read") };
     let label = said.label.as_ref().map(|label| format!("label {}, ", printable(label.as_bytes()))).unwrap_or_default();
-    let (drives, bytes) = found
-        .parts
-        .iter()
-        .filter_map(|p| p.extent)
-        .fold((0u32, 0u64), |(drives, bytes), part| (drives.saturating_add(part.0), bytes.saturating_add(part.1)));
+    let (drives, bytes) = parts.iter().fold((0u32, 0u64), |(drives, bytes), part| {
+        (drives.saturating_add(part.drives), bytes.saturating_add(part.bytes))
+    });
     let (here, created) = (found.parts.iter().map(|p| p.dirs.len()).sum::<usize>(), printable(said.created.as_bytes()));
     let drives = format!("{drives} drive{}", if drives == 1 { "" } else { "s" });
     format!("{name}: {label}created {created}, {signer}, {}, {drives}, {here} here", human_bytes(bytes))
@@ -119,7 +122,12 @@ fn what_it_says(dir: &Dir) -> Vec<Said> {
         seen.push(hash);
         is_new.then(|| Manifest::parse(&bytes).ok()).flatten()
     };
-    let said = |m: Manifest| Said {
+    names::both(names::MANIFEST).into_iter().filter_map(&mut read).map(said_by).collect()
+}
+
+/// What a manifest says of its set.
+fn said_by(m: Manifest) -> Said {
+    Said {
         name: set_dir_name(m.label.as_deref(), &m.set, m.part),
         bytes: m.volumes().fold(0, |sum, (_, _, _, v)| v.bytes.saturating_add(sum)),
         set: m.set,
@@ -127,8 +135,7 @@ fn what_it_says(dir: &Dir) -> Vec<Said> {
         part: m.part,
         drives: m.drives.into(),
         created: m.created,
-    };
-    names::both(names::MANIFEST).into_iter().filter_map(&mut read).map(said).collect()
+    }
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.

@@ -61,7 +61,7 @@ class Line:
 
 def ckvault_jobs(ckvault, source, name):
     """Export and import of a source; the set stays in NAME-set."""
-    export = [ckvault, "export", source, "--to", f"{name}-drive"]
+    export = [ckvault, "export", source, "--to", f"{name}-drive", "--recipients", os.path.join(os.environ["CKVAULT_HOME"], "recipients.txt")]
     return (
         Job([*export, "--no-read-back"], fresh=[f"{name}-drive"]),
         Job(export, fresh=[f"{name}-drive"]),

@@ -529,3 +529,49 @@ fn an_absent_drive_is_one_line_and_more_is_told_to_who_asks() {
         "-v tells no more",
     );
 }
+
+#[test]
+fn a_mistake_beside_discard_costs_nothing() {
+    let vault = Vault::new();
+    vault.checkpoint("source", 8_000_000);
+    vault.make(&["usb"]);
+    let interrupted = format!("export source --to usb {EXPORT} --parity 4+2");
+    let mut child = vault.call("sender", &interrupted).command().spawn().unwrap();
+    while !holds(&vault, "g00000-d000.ckv") && child.try_wait().unwrap().is_none() {}
+    let _ = child.kill();
+    child.wait().unwrap();
+    let there = crate::harm::files_under(&vault.path("usb"));
+    for mistake in ["--survive-drives 1", "--parity 300+2", "--volume-size 1M", "--label -x", "--exclude ["] {
+        let set = mistake.split(' ').next().unwrap();
+        let recipients = if set == "--volume-size" { "--recipients keys.txt" } else { EXPORT };
+        let ran = vault.sender(&format!("export source --to usb {recipients} --discard {mistake}"));
+        ran.check(ran.code == Some(2), "it is no mistake");
+        assert_eq!(crate::harm::files_under(&vault.path("usb")), there, "{mistake}");
+    }
+    vault.sender(&format!("export source --to usb {EXPORT} --discard")).ok();
+    assert_eq!(vault.verdict("usb")["verdict"], "intact");
+}
+
+#[test]
+fn an_export_of_nothing_is_none() {
+    let vault = Vault::new();
+    vault.checkpoint("source", 1000);
+    vault.make(&["usb", "empty"]);
+    vault.tool("mkfifo", "fifo").run().ok();
+    vault.sender(&format!("export source --to usb {EXPORT} --exclude *")).fails(1).says("nothing to export");
+    vault.sender(&format!("export fifo --to usb {EXPORT} --skip-special")).fails(1).says("nothing to export");
+    assert!(names_in(&vault.path("usb")).is_empty());
+    vault.sender(&format!("export empty --to usb {EXPORT}")).ok();
+}
+
+#[test]
+fn the_own_key_is_known_however_often_and_however_it_is_written() {
+    let vault = Vault::new();
+    vault.checkpoint("source", 1000);
+    vault.make(&["usb"]);
+    let list = vault.home("sender").join("recipients.txt");
+    let own = fs::read_to_string(&list).unwrap().lines().last().unwrap().to_owned();
+    fs::write(&list, format!("{own}\n# again\n{own}\n")).unwrap();
+    vault.sender("export source --to usb").fails(2).says("only the key of this machine");
+    vault.sender("keygen --passphrase").fails(2).says("nothing was made").says("ssh-keygen -p");
+}

@@ -132,7 +132,7 @@ fn an_interrupted_import_keeps_what_it_has_and_says_how_to_go_on() {
     let ran = ran.ends(130);
     ran.check(ran.stdout.is_empty(), "stdout is not empty");
     if staging(&vault).is_some() {
-        ran.says("`ckvault import usb --to place/there --resume` goes on");
+        ran.says("`ckvault import --resume usb --to place/there` goes on");
         vault.receiver(&format!("{IMPORT} --resume")).ok();
     } else {
         vault.receiver(IMPORT).ok();

@@ -123,7 +123,7 @@ fn with_two_drives_lost_it_ends_with_what_to_bring_and_goes_on_when_they_are_the
     fs::rename(vault.path("drive2"), vault.path("lost2")).unwrap();
     fs::rename(vault.path("drive3"), vault.path("lost3")).unwrap();
     let ran = import(&vault, &[1, 2, 3], "").run().fails(7).says("drives 2, 3").says("model.safetensors");
-    ran.says("then `ckvault import usb --to there/restored --next-drive-command '").says(" --resume` goes on");
+    ran.says("then `ckvault import --resume usb --to there/restored --next-drive-command '").says("` goes on");
     fs::rename(vault.path("lost2"), vault.path("drive2")).unwrap();
     fs::rename(vault.path("lost3"), vault.path("drive3")).unwrap();
     import(&vault, &[2, 3], "").run().fails(1).says("--resume").says("--discard");

@@ -149,7 +149,7 @@ impl Vault {
         let parent = tempfile::Builder::new().prefix("refused-").tempdir_in(&self.root).unwrap();
         let ran = self.receiver(&format!("import {arguments} --to {}/there", parent.path().display())).fails(code);
         let left = names_in(parent.path());
-        let resumable = ran.stderr.contains("--resume` goes on");
+        let resumable = ran.stderr.contains("` goes on");
         assert!(left.is_empty() != resumable, "left behind: {left:?} by {ran}");
         assert!(!left.contains(&b"there".to_vec()), "there is a target after a failure of {ran}");
         ran

@@ -138,14 +138,24 @@ fn where_there_are_no_locks_it_is_said_and_gone_on() {
 
 #[test]
 fn a_target_that_takes_no_modes_and_times_gets_the_rest() {
+    // One refuses, the other says yes and does nothing.
+    for lie in ["modes", "deaf"] {
+        let vault = Vault::new();
+        vault.exported(300_000, "2+1");
+        let Some(_liar) = Liar::new(&vault, lie) else { return };
+        let report = vault.receiver("import usb --to liar/out --json").ok().json();
+        assert!(number(&report["lost_attributes"]["count"]) >= 4, "{lie}: {report}");
+        assert_eq!(
+            fs::read(vault.path("liar.behind/out/model.safetensors")).unwrap(),
+            fs::read(vault.path("checkpoint/model.safetensors")).unwrap()
+        );
+    }
+}
+
+#[test]
+fn what_is_lost_when_a_directory_is_moved_is_missed_whatever_the_cache_says() {
     let vault = Vault::new();
     vault.exported(300_000, "2+1");
-    let Some(_liar) = Liar::new(&vault, "modes") else { return };
-    vault.tool("chmod", "755 liar liar.behind").run();
-    let report = vault.receiver("import usb --to liar/out --json").ok().json();
-    assert!(number(&report["lost_attributes"]["count"]) >= 5, "{report}");
-    assert_eq!(
-        fs::read(vault.path("liar.behind/out/model.safetensors")).unwrap(),
-        fs::read(vault.path("checkpoint/model.safetensors")).unwrap()
-    );
+    let Some(_liar) = Liar::new(&vault, "forgets") else { return };
+    vault.receiver("import usb --to liar/out").fails(1).says("lost config.json");
 }

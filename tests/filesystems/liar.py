@@ -89,6 +89,9 @@ class Mirror(Operations):
 
     def rename(self, old, new):
         os.rename(self._at(old), self._at(new))
+        if LIE == "forgets" and os.path.isdir(self._at(new)):  # one file of a directory that is moved
+            for above, _, names in os.walk(self._at(new)):
+                [os.unlink(os.path.join(above, name)) for name in names if name == "config.json"]
 
     def symlink(self, name, target):
         os.symlink(target, self._at(name))
@@ -107,7 +110,8 @@ class Mirror(Operations):
     def chmod(self, path, mode):
         if LIE == "modes":
             raise FuseOSError(errno.EPERM)
-        os.chmod(self._at(path), mode)
+        if LIE != "deaf":
+            os.chmod(self._at(path), mode)
 
     def chown(self, path, uid, gid):
         raise FuseOSError(errno.EPERM)
@@ -123,7 +127,7 @@ class Mirror(Operations):
         raise FuseOSError(errno.ENOSYS)
 
 
-mirrors = LIE in ("locks", "modes")
+mirrors = LIE in ("locks", "modes", "deaf", "forgets")
 FUSE(
     Mirror() if mirrors else Liar(),
     TARGET,
@@ -131,6 +135,6 @@ FUSE(
     nothreads=True,
     use_ino=True,
     direct_io=not mirrors,
-    attr_timeout=0,
-    entry_timeout=0,
+    attr_timeout=60 if LIE == "forgets" else 0,
+    entry_timeout=60 if LIE == "forgets" else 0,
 )

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for some seconds, one after the other, from the seeds in corpus/: run.sh SECONDS [TARGET...]
+# Runs each fuzz target for some seconds, two at a time, from the seeds in corpus/: run.sh SECONDS [TARGET...]
 # Fails if any crashes, hangs or needs too much memory. What is found lies below target/: corpus/ and artifacts/.
 # SEED chooses the seed of all of them; it is printed, so that a run can be repeated.
 set -euo pipefail
@@ -17,25 +17,33 @@ cargo "+$toolchain" fuzz build -O --fuzz-dir .
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then targets=(header frame manifest inventory hashes signature signers segment importer); fi
 
-failed=()
-for target in "${targets[@]}"; do
+# One target; prints a line. What it says besides goes to a file.
+run() {
+  local target=$1 log=target/artifacts/$1.log more=()
   mkdir -p "target/corpus/$target" "target/artifacts/$target"
-  log=target/artifacts/$target.log
   # A scope may end before its threads are gone, and what those still hold then looks lost; the limit of memory finds real leaks.
   # It is slow, too: its inputs, a few decisions each, do not have to begin with the shortest.
-  more=()
   if [ "$target" = importer ]; then more=(-detect_leaks=0 -len_control=0 -max_len=256); fi
-  printf '%-10s seed %s ' "$target" "$seed"
   if "target/$triple/release/$target" "target/corpus/$target" "corpus/$target" -seed="$seed" -max_total_time="$seconds" \
     -rss_limit_mb=2048 -timeout=60 -print_final_stats=1 -artifact_prefix="target/artifacts/$target/" "${more[@]}" 2>"$log"; then
-    sed -n 's/^stat::number_of_executed_units: */executions /p' "$log"
+    printf '%-10s seed %s %s\n' "$target" "$seed" "$(sed -n 's/^stat::number_of_executed_units: */executions /p' "$log")"
   else
-    echo "FAILED"
-    tail -60 "$log"
-    failed+=("$target")
+    printf '%-10s seed %s FAILED\n%s\n' "$target" "$seed" "$(tail -60 "$log")"
+    touch "target/artifacts/$target.failed"
   fi
+}
+
+rm -f target/artifacts/*.failed
+# As many at a time as there are processors, up to two: some take a gigabyte.
+most=$(nproc)
+if [ "$most" -gt 2 ]; then most=2; fi
+for target in "${targets[@]}"; do
+  while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
+  run "$target" &
 done
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "failed: ${failed[*]}"
+wait
+failed=(target/artifacts/*.failed)
+if [ -e "${failed[0]}" ]; then
+  echo "failed: ${failed[*]##*/}"
   exit 1
 fi

@@ -27,7 +27,7 @@ run() { # run DIR NAME DRIVES EXPORT-FLAGS...
   case $(basename "$dir") in odd*) links=(--skip-special --links keep); import=(--links keep) ;; esac
   rm -rf "$place"/drive* "$place/copy"
   for i in $(seq "$drives"); do mkdir "$place/drive$i"; out+=(--to "$place/drive$i"); done
-  "$ckvault" export "$dir" "${out[@]}" "${links[@]}" "$@" >/dev/null 2>&1
+  "$ckvault" export "$dir" --recipients "$CKVAULT_HOME/recipients.txt" "${out[@]}" "${links[@]}" "$@" >/dev/null 2>&1
   "$ckvault" verify "$place"/drive* >/dev/null 2>&1
   if [ "$drives" -gt 1 ]; then rm -rf "$place/drive2"; fi
   "$ckvault" import "$place"/drive* --to "$place/copy" "${import[@]}" >/dev/null 2>&1

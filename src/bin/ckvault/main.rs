@@ -25,11 +25,11 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     ckvault::media::process::harden();
     ckvault::media::process::raise_open_files();
-    if let Err(error) = outside::search_absolute_only().and_then(|()| ckvault::media::process::require_threads()) {
-        return failed(&error, false);
-    }
     // Whoever wants JSON gets it for errors too, of the command line itself among them.
     let json = std::env::args_os().skip(1).any(|argument| argument == "--json");
+    if let Err(error) = outside::search_absolute_only().and_then(|()| ckvault::media::process::require_threads()) {
+        return failed(&error, json);
+    }
     if let Err(error) = ckvault::media::processor::check().and_then(|()| cli::refuse_secrets(std::env::args_os())) {
         return failed(&error, json);
     }
@@ -50,7 +50,12 @@ fn main() -> ExitCode {
     outside.conclude();
     let ended = match ended {
         // A question that was not answered because of a signal, for example.
-        Err(error) if stop.load(Ordering::Relaxed) && !matches!(error, Error::Left { .. }) => Err(Error::Interrupted),
+        Err(Error::Left { hint, .. }) if stop.load(Ordering::Relaxed) => {
+            // What would have to be done first was only missing because of the signal.
+            let hint = hint.rsplit_once("; then `").map_or(hint.clone(), |(_, then)| format!("`{then}"));
+            Err(Error::Left { cause: Box::new(Error::Interrupted), hint })
+        }
+        Err(_) if stop.load(Ordering::Relaxed) => Err(Error::Interrupted),
         other => other,
     };
     match (ended, ui::unwritten(may_be_cut)) {

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const INTERRUPTED: i32 = 130;
-/// When a person would ask whether the signal has come.
-const PATIENCE: Duration = Duration::from_millis(800);
+/// How long is waited for words to be printed.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Listens from now on. What is returned is set by the first signal.
 pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
@@ -26,22 +26,30 @@ pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
     std::thread::spawn(move || {
         let mut coming = signals.forever();
         coming.next();
-        asked.store(true, Ordering::Relaxed);
         let was_asking = terminal::restore();
-        if was_asking {
-            ui::tell!();
-        }
         if only_reads || was_asking {
-            crate::failed(&Error::Interrupted, json);
+            report(was_asking, json);
             low_level::exit(INTERRUPTED);
         }
-        std::thread::spawn(|| {
-            std::thread::sleep(PATIENCE);
-            ui::note("stopping; once more (Ctrl-C) ends at once, and leaves what is begun as it is");
-        });
+        asked.store(true, Ordering::Relaxed);
         coming.next();
         terminal::restore();
         low_level::exit(INTERRUPTED);
     });
     Ok(stop)
+}
+
+/// Says that it was interrupted, as long as that takes no time: what is printed to may be full, and whoever prints may wait for that.
+fn report(was_asking: bool, json: bool) {
+    let (done, wait) = std::sync::mpsc::channel();
+    let say = move || {
+        if was_asking {
+            ui::tell!();
+        }
+        crate::failed(&Error::Interrupted, json);
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().spawn(say).is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
+    }
 }

@@ -10,6 +10,7 @@ pub use report::{Destination, Report};
 
 use crate::error::{Error, Result};
 use crate::format::hex;
+use crate::format::inventory::Kind;
 use crate::format::signature::{SigningKey, public_line};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
@@ -68,10 +69,15 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
         own: own(&held, state_dir.as_ref()),
     };
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, &how)?;
-    if !options.dry_run {
-        resume::clear_the_way(options, &held)?;
+    require_something(&walked)?;
+    let in_the_way = match options.dry_run {
+        true => resume::InTheWay::default(),
+        false => resume::in_the_way(options, &held)?,
+    };
+    let mut drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+    for drive in drives.iter_mut().filter(|drive| drive.free != drive::UNTOLD) {
+        drive.free = drive.free.saturating_add(in_the_way.bytes_on(drive.device));
     }
-    let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
     let together = together(&drives);
     if let (Some((one, other)), Some(_), false) = (together.first(), options.request.survive, options.same_device_ok) {
         return Err(Error::usage(
@@ -97,6 +103,8 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
         return Err(cannot_hold(drive, plan.volume_bytes));
     }
+    // Only now: nothing of an earlier export is lost to a mistake in this command.
+    in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
     let begun = Begun { mounted, ..begun(options, &plan, &recipients, &key, key_file, &walked)? };
     let state = State::create(&options.state_dir, &begun)?;
@@ -106,20 +114,38 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     finish(options, export, totals, &ask, progress)
 }
 
+/// A set without any file of which something was left out is not what was meant.
+fn require_something(walked: &Walked) -> Result<()> {
+    let has_files = walked.entries.iter().any(|entry| !matches!(entry.kind, Kind::Dir));
+    let noticed = &walked.noticed;
+    match has_files || noticed.left_out.is_empty() && noticed.skipped.is_empty() {
+        true => Ok(()),
+        false => Err(Error::source(
+            "there is nothing to export: all files of the sources are left out",
+            "look at --exclude, --exclude-caches and --skip-special, and name other sources",
+        )),
+    }
+}
+
 /// What `keygen` puts into the default list is the key of this machine: a set for nobody else is seldom what is meant.
 fn agree_to_only_own(options: &Options, recipients: &Recipients, ask: &dyn Ask) -> Result<()> {
-    let [only] = recipients.named() else { return Ok(()) };
+    let Some((only, others)) = recipients.named().split_first() else { return Ok(()) };
+    if others.iter().any(|other| !other.recipient.eq_ignore_ascii_case(&only.recipient)) {
+        return Ok(());
+    }
     if !options.recipients_by_default || options.dry_run || !options.own.may_be(&only.recipient) {
         return Ok(());
     }
     let list = options.recipients.first().map(|path| for_shell(path)).unwrap_or_default();
-    let question = format!(
-        "{list} names only the key of this machine: nobody else could open the set. Press Enter if that is meant, or type q:"
-    );
-    match ask.agree(&question) {
+    let why = match options.own.is(&only.recipient) {
+        true => format!("{list} names only the key of this machine: nobody else could open the set"),
+        // Its own key is behind a passphrase.
+        false => format!("{list} names one key, perhaps that of this machine: then nobody else could open the set"),
+    };
+    match ask.agree(&format!("{why}. Press Enter if that is meant, or type q:")) {
         Some(true) => Ok(()),
         _ => Err(Error::usage(
-            format!("{list} names only the key of this machine: nobody else could open the set"),
+            why,
             format!(
                 "give --recipients FILE, or -r, with the key of the machine that imports; or, if that is meant, --recipients {list}"
             ),

@@ -100,7 +100,7 @@ impl Totals {
             bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
             noticed: walked.noticed.clone(),
             recipients: recipients.to_vec(),
-            only_own: matches!(recipients, [only] if own.is(&only.recipient)),
+            only_own: !recipients.is_empty() && recipients.iter().all(|named| own.is(&named.recipient)),
             signer: fingerprint(signer),
         }
     }

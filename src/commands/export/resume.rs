@@ -15,6 +15,7 @@ use crate::pack::{
 use crate::progress::{Ask, Nobody, Progress};
 use crate::set::program_to_travel;
 use crate::stages::seal::recipients::{Named, Recipients};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const MOST_SHOWN: usize = 20;
@@ -91,7 +92,7 @@ fn require_same(options: &Options, begun: &Begun, progress: &dyn Progress) -> Re
     match differs.iter().find(|(_, differs)| *differs) {
         None => Ok(()),
         Some((what, _)) => Err(Error::usage(
-            format!("{what} differs from what the interrupted export was begun with"),
+            format!("{what}: this differs from what the interrupted export was begun with"),
             "leave it out, or begin anew with --discard instead of --resume",
         )),
     }
@@ -188,9 +189,17 @@ fn check_sources(entries: &[Entry], begun: &Begun) -> Result<()> {
     ))
 }
 
-/// An interrupted export on the drives of a new one: it is refused to begin, or what was left is removed if that is asked for.
-pub(super) fn clear_the_way(options: &Options, drives: &[Dir]) -> Result<()> {
-    let Some((dir, all)) = unfinished(&options.state_dir)? else { return Ok(()) };
+/// What interrupted exports have left on the drives of a new one, and where their states are.
+#[derive(Default)]
+pub(super) struct InTheWay {
+    states: Option<Dir>,
+    all: Vec<(String, Vec<(Dir, String)>)>,
+}
+
+/// Finds that; refuses to begin beside it unless it may be removed.
+pub(super) fn in_the_way(options: &Options, drives: &[Dir]) -> Result<InTheWay> {
+    let Some((dir, all)) = unfinished(&options.state_dir)? else { return Ok(InTheWay::default()) };
+    let mut found = InTheWay { states: Some(dir), all: Vec::new() };
     for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.
         let Some(unfinished) = unfinished else { continue };
@@ -205,11 +214,37 @@ pub(super) fn clear_the_way(options: &Options, drives: &[Dir]) -> Result<()> {
                 format!("`ckvault export --resume {short}` goes on with it; --discard removes it and begins anew"),
             ));
         }
-        let Some((state, _)) = State::take_up(&dir, &id)? else { continue };
-        left.iter().try_for_each(|(drive, name)| remove_from(drive, name))?;
-        state.remove()?;
+        found.all.push((id, left));
     }
-    Ok(())
+    Ok(found)
+}
+
+impl InTheWay {
+    /// Bytes that will be free on the file system of a drive when this is removed.
+    pub(super) fn bytes_on(&self, device: u64) -> u64 {
+        let on_device = |dir: &Dir| dir.metadata().is_ok_and(|stat| stat.st_dev == device);
+        let left = self.all.iter().flat_map(|(_, left)| left).filter(|(drive, _)| on_device(drive));
+        left.map(|(drive, name)| drive.dir(name).map_or(0, |dir| bytes_in(&dir))).sum()
+    }
+
+    /// Removes it.
+    pub(super) fn remove(self) -> Result<()> {
+        for (id, left) in &self.all {
+            let Some((state, _)) = self.states.as_ref().map(|dir| State::take_up(dir, id)).transpose()?.flatten()
+            else {
+                continue;
+            };
+            left.iter().try_for_each(|(drive, name)| remove_from(drive, name))?;
+            state.remove()?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the files in the directory of a set, second copies left out.
+fn bytes_in(dir: &Dir) -> u64 {
+    let size = |name: &OsString| dir.stat(name).ok().flatten().map_or(0, |stat| stat.st_size as u64);
+    dir.names().unwrap_or_default().iter().map(size).sum()
 }
 
 /// The directories of all parts of an interrupted export that are on these drives.

@@ -305,7 +305,7 @@ fn tag(name: &OsStr) -> String {
 
 /// Locks a staging directory for this process.
 fn lock(dir: &Dir) -> Result<()> {
-    match lock::whole(dir) {
+    match lock::whole(dir).map_err(Error::io("lock", dir.path()))? {
         true => Ok(()),
         false => Err(Error::refused(
             format!("another import is writing to {}", dir.path().display()),

@@ -9,7 +9,8 @@ use crate::media::removal::remove_tree;
 use crate::text::printable;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use std::ffi::OsStr;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
@@ -18,7 +19,8 @@ impl Staging {
     pub fn sync(&self) -> Result<()> {
         let path = self.own.path();
         let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
-        allowed.and_then(|()| Ok(rustix::fs::syncfs(&self.own)?)).map_err(Error::io("sync", path))
+        let settled = self.disk.settle(&self.own);
+        allowed.and_then(|()| Ok(rustix::fs::syncfs(&self.own)?)).and(settled).map_err(Error::io("sync", path))
     }
 
     /// Gives everything its final name, after [`Staging::sync`]; goes on with that if it was stopped before. The staging directory
@@ -67,7 +69,10 @@ impl Staging {
             Some(there) if *inside => there.clone(),
             _ => parent.dir(name).map_err(Error::io("open", path))?,
         };
+        let listed = |dir: &io::Result<Dir>| dir.as_ref().ok().and_then(|dir| dir.names().ok()).map(HashSet::from_iter);
         let mut last = (&b""[..], Ok(target.clone()));
+        // Asked for a name, a file system that a process serves may be answered for from the cache; its directories are read.
+        let mut names: Option<HashSet<OsString>> = listed(&last.1);
         for (path, len) in paths.filter(|(path, _)| !path.is_empty()) {
             let (above, name) = match path.iter().rposition(|b| *b == b'/') {
                 Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -76,8 +81,10 @@ impl Staging {
             // Those in one directory follow each other.
             if last.0 != above {
                 last = (above, if above.is_empty() { Ok(target.clone()) } else { target.dir(os(above)) });
+                names = listed(&last.1);
             }
-            let seen = is_there(&last.1, name, len);
+            let is_listed = names.as_ref().is_none_or(|names| names.contains(os(name)));
+            let seen = if is_listed { is_there(&last.1, name, len) } else { Ok(false) };
             if !seen.map_err(|e| Error::io("look at", target.path().join(printable(path)))(e))? {
                 return Err(Error::refused(
                     format!(
@@ -145,6 +152,7 @@ impl Staging {
 
     fn tidy(&self) -> Option<PathBuf> {
         const ATTEMPTS: u32 = 10;
+        let _ = self.disk.settle(&self.own);
         // FUSE drivers keep a file that was removed, under another name, until they have heard that it was closed.
         for attempt in 0..ATTEMPTS {
             std::thread::sleep(std::time::Duration::from_millis(10) * attempt);

@@ -279,7 +279,11 @@ impl Staging {
     }
 
     fn set_mode(&self, fd: impl AsFd, path: &[u8], mode: u32) -> Result<()> {
-        let set = rustix::fs::fchmod(fd, Mode::from_raw_mode(mode));
+        let set = rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode));
+        // Some drivers say yes, and do nothing.
+        if set.is_ok() && rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_mode & 0o777 != mode & 0o777) {
+            self.shortfalls.refused(path);
+        }
         self.count(set.map_err(Into::into), "set the mode of", path)
     }
 

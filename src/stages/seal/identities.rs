@@ -44,7 +44,11 @@ impl Identities {
             let missing = |e: std::io::Error| {
                 Error::identity(
                     format!("cannot read the identity {}: {e}", file.display()),
-                    "check the path, or run `ckvault keygen` and have the sender export to its recipient",
+                    if e.kind() == std::io::ErrorKind::InvalidData {
+                        "mend the file, or name another"
+                    } else {
+                        "check the path, or run `ckvault keygen` and have the sender export to its recipient"
+                    },
                 )
             };
             let bytes = guarded::read_secret(file, LONGEST, progress)?.map_err(missing)?;

@@ -38,6 +38,9 @@ impl Named {
     }
 }
 
+/// By these age isolates names; a terminal may show them all the same (FSI and PDI of Unicode).
+const ISOLATES: [char; 2] = ['\u{2068}', '\u{2069}'];
+
 /// Lets age and its plugins ask through [`Ask`].
 #[derive(Clone)]
 pub(super) struct AskCallbacks {
@@ -58,7 +61,7 @@ impl AskCallbacks {
 
 impl Callbacks for AskCallbacks {
     fn display_message(&self, message: &str) {
-        self.ask.tell(message);
+        self.ask.tell(&message.replace(ISOLATES, ""));
     }
     fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
         let no = no.unwrap_or("no");
@@ -68,8 +71,7 @@ impl Callbacks for AskCallbacks {
         self.ask.line(description)
     }
     fn request_passphrase(&self, description: &str) -> Option<age::secrecy::SecretString> {
-        // age isolates names by characters that are not shown, and that a terminal may show all the same (FSI and PDI of Unicode).
-        let Some(answer) = self.ask.passphrase(&description.replace(['\u{2068}', '\u{2069}'], "")) else {
+        let Some(answer) = self.ask.passphrase(&description.replace(ISOLATES, "")) else {
             self.in_vain.store(true, Ordering::Relaxed);
             return None;
         };

@@ -167,6 +167,10 @@ pub const IMPORT_IN_TURN: Scene = Scene {
 
 fn keys(yard: &Yard) {
     yard.does("keygen", 0);
+    // Another's key beside the own one: a set for nobody else would be asked about.
+    let list = yard.path("home").join("recipients.txt");
+    let other = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\n";
+    fs::write(&list, fs::read_to_string(&list).unwrap() + other).unwrap();
     yard.make(&["usb1", "usb2"]);
 }
 

@@ -77,7 +77,8 @@ fn verifying(report: &Report) -> String {
             places.push(place);
         }
     }
-    format!("ckvault verify {}", places.join(" "))
+    let set = report.set.as_deref().unwrap_or_default();
+    format!("ckvault verify {} --set {}", places.join(" "), set.get(..8).unwrap_or(set))
 }
 
 /// Who can open the set, and whose signature it has.

@@ -31,7 +31,8 @@ pub fn repair(report: &Report, time: Duration) {
     }
     if !report.absent.is_empty() {
         let list = report.absent.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        say!("absent   drives {list}: bring them, or give an empty drive for each with --to");
+        let drives = if report.absent.len() == 1 { "drive" } else { "drives" };
+        say!("absent   {drives} {list}: bring what is absent, or give an empty drive for each with --to");
     }
     read_errors(&report.read_errors);
     match report.read_back {

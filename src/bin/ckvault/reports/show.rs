@@ -18,7 +18,7 @@ pub fn keygen(report: &keygen::Report) {
         report.recipient
     );
     say!(
-        "\nto send: send this signing key to those who import from you (a line for their allowed_signers, or --signers FILE.pub)\n  {}\n  fingerprint {}",
+        "\nto send: send this signing key to those who import from you (as a file, for --signers FILE.pub; or after a name, as a line of their allowed_signers)\n  {}\n  fingerprint {}",
         report.signing_key,
         report.fingerprint
     );

@@ -3,7 +3,7 @@
 use super::{chain, counted, here, rate, read_errors, title};
 use crate::cli::again;
 use crate::ui::say;
-use ckvault::commands::verify::{Report, ReportedVolume};
+use ckvault::commands::verify::{JudgedVolume, Report};
 use indicatif::HumanBytes;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         }
     }
     if is_verbose {
-        let told = |v: &&ReportedVolume| v.state == "ok" || (v.state == "missing" && is_absent(v.drive));
+        let told = |v: &&JudgedVolume| v.state == "ok" || (v.state == "missing" && is_absent(v.drive));
         for volume in report.volumes.iter().filter(told) {
             say!("{:8} {} (drive {}), {}", volume.state, volume.name, volume.drive, HumanBytes(volume.bytes));
         }
@@ -58,7 +58,7 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         "repairable" => say!(
             "everything can be recovered from what is here: `{}` does, and `{}` makes the drives whole",
             again::with_verb("import", " --to DIR"),
-            again::with_verb("repair", "")
+            again::with_verb("repair", if report.absent.is_empty() { "" } else { " --to NEW" })
         ),
         "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),

@@ -22,6 +22,7 @@ const SPARED_ROWS: usize = 4;
 /// Bars on a terminal, lines elsewhere.
 pub struct Bars {
     stop: Arc<AtomicBool>,
+    told_to_stop: AtomicBool,
     terminal: bool,
     shown: Mutex<Option<Shown>>,
     done: AtomicU64,
@@ -44,6 +45,7 @@ impl Bars {
     pub fn new(stop: Arc<AtomicBool>) -> Bars {
         Bars {
             stop,
+            told_to_stop: AtomicBool::new(false),
             terminal: terminal::is_able(),
             shown: Mutex::default(),
             done: AtomicU64::new(0),
@@ -54,6 +56,15 @@ impl Bars {
     fn with(&self, act: impl FnOnce(&mut Shown)) {
         if let Some(shown) = &mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
             act(shown);
+        }
+    }
+
+    /// A line above the bars.
+    fn say(&self, text: &str) {
+        let say = || tell!("ckvault: {text}");
+        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shown) => shown.total.suspend(say),
+            None => say(),
         }
     }
 
@@ -162,17 +173,17 @@ impl Progress for Bars {
     }
 
     fn cancelled(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        let stopped = self.stop.load(Ordering::Relaxed);
+        if stopped && !self.told_to_stop.swap(true, Ordering::Relaxed) {
+            self.say("stopping; once more (Ctrl-C) ends at once, and leaves what is begun as it is");
+        }
+        stopped
     }
 
     fn warn(&self, message: &str) {
         if !self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
             return;
         }
-        let say = || tell!("ckvault: warning: {}", lines(message));
-        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(shown) => shown.total.suspend(say),
-            None => say(),
-        }
+        self.say(&format!("warning: {}", lines(message)));
     }
 }

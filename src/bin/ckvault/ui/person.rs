@@ -55,13 +55,13 @@ impl Ask for Person {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        self.timed(|| terminal::Hidden::begin().ok()?.ask(&format!("{prompt}: "), &self.stop))
+        self.timed(|| terminal::Hidden::begin().ok()?.ask(&format!("{}: ", printable(prompt.as_bytes())), &self.stop))
     }
     fn line(&self, prompt: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        wrote(write!(std::io::stderr(), "{prompt} "));
+        wrote(write!(std::io::stderr(), "{} ", printable(prompt.as_bytes())));
         self.timed(|| self.answer())
     }
     fn tell(&self, message: &str) {

@@ -3,7 +3,7 @@
 use ckvault::media::memory;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -53,8 +53,13 @@ impl Hidden {
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         silent.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
-        *ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some((tty.try_clone()?, before));
+        // Who stops or quits here would leave the terminal as it is now.
+        silent.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        silent.special_codes[SpecialCodeIndex::VQUIT] = 0;
+        let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = tty.try_clone()?;
         tcsetattr(&tty, OptionalActions::Now, &silent)?;
+        *asked = Some((kept, before));
         Ok(Hidden { tty })
     }
 
