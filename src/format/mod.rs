@@ -272,4 +272,35 @@ mod tests {
         assert!(parse_id("000102030405060708090a0b0c0d0eFF").is_none());
         assert!(parse_id("00").is_none());
     }
+
+    /// A number as people write it: 4,194,304.
+    fn grouped(number: u64) -> String {
+        let digits = number.to_string();
+        let from_the_end = |(i, digit): (usize, char)| {
+            let comma = i > 0 && (digits.len() - i).is_multiple_of(3);
+            [comma.then_some(','), Some(digit)]
+        };
+        digits.chars().enumerate().flat_map(from_the_end).flatten().collect()
+    }
+
+    #[test]
+    fn limits_in_the_pages_are_those_of_the_code() {
+        let export = include_str!("../../man/ckvault-export.1").replace('\n', " ");
+        let format = include_str!("../../man/ckvault-format.5").replace('\n', " ");
+        assert_eq!(grouped(4_194_304), "4,194,304");
+        for told in [
+            format!("more than {} entries", grouped(inventory::MOST_ENTRIES)),
+            format!("a path of more than {} bytes", inventory::LONGEST_PATH),
+            format!("a set can have {} recipients", sealed::SLOT.stanzas - 1),
+        ] {
+            assert!(export.contains(&told), "the page of export does not say: {told}");
+        }
+        for told in [
+            format!("entries\t0\t2^{}", inventory::MOST_ENTRIES.ilog2()),
+            format!("inventory, all lines\t1\t{} GiB", inventory::MOST_BYTES >> 30),
+            format!("line of the inventory\t1\t{} MiB", inventory::LONGEST_LINE >> 20),
+        ] {
+            assert!(format.contains(&told), "the page of the format does not say: {told:?}");
+        }
+    }
 }
