@@ -128,8 +128,12 @@ fn chosen(entries: &[Entry], only: &Patterns, links: Links) -> Result<(Vec<Fate>
             "`ckvault list` shows what is inside; a pattern that matches a directory matches what is in it",
         ));
     }
-    let beyond =
-        |(fate, entry): &(&Fate, &Entry)| **fate != Fate::Skip && entry.kind != Kind::Dir && !only.matches(&entry.path);
+    // A file that is made under a name that was asked for is none.
+    let own = |fate: &Fate, entry: &Entry| match fate {
+        Fate::MakeAs(name) => only.matches(name),
+        _ => only.matches(&entry.path),
+    };
+    let beyond = |(fate, entry): &(&Fate, &Entry)| **fate != Fate::Skip && entry.kind != Kind::Dir && !own(fate, entry);
     let taken_along = fate.iter().zip(entries).filter(beyond).count() as u64;
     Ok((fate, taken_along))
 }

@@ -305,7 +305,8 @@ impl Restore<'_> {
         let what = |message: String| format!("{message}{of}");
         match why {
             Error::Lost { message, .. } => Error::lost(
-                what(message),
+                // Where the first of it was found, an import ends.
+                what(message).replacen(": up to ", ", in what was read so far up to ", 1),
                 "ask the sender for a new export; --salvage restores what is whole and lists the rest",
             ),
             Error::Drive { message, hint } => Error::drive(what(message), hint),

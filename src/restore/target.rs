@@ -52,14 +52,12 @@ fn check_links(contents: &Contents, wanted: &Wanted, staging: &Staging) -> Resul
     if !hard.is_empty() && !staging.takes_hard_links()? {
         lacking.push(("hard links", hard));
     }
-    let list = |(what, names): &(&str, Vec<&Name>)| format!("{what}:{}", listing(names.iter().map(|n| &n.0[..])));
+    let what = lacking.iter().map(|(what, _)| *what).collect::<Vec<_>>().join(" and no ");
+    let names: Vec<&[u8]> = lacking.iter().flat_map(|(_, names)| names).map(|name| &name.0[..]).collect();
     match lacking.is_empty() {
         true => Ok(()),
         false => Err(Error::refused(
-            format!(
-                "the file system of the target takes no {}",
-                lacking.iter().map(list).collect::<Vec<_>>().join("\nand no ")
-            ),
+            format!("the file system of the target takes no {what}:{}", listing(names.into_iter())),
             "place copies instead of links with --links copy, or import to another file system",
         )),
     }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
-    /// Say more on standard error: what this process is fenced in to
+    /// Say more: what this process is fenced in to, and with verify each volume
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
