@@ -6,6 +6,8 @@ columns, steps, command = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:
 PATIENCE = 60
 child, terminal = pty.fork()
 if child == 0:
+    # Whatever was ignored where the tests were started.
+    [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     os.execvp(command[0], command)
 shown, seen = b"", 0
