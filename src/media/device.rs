@@ -7,7 +7,7 @@ use super::dir::Dir;
 use super::mounts::mount_holding;
 use crate::text::printable;
 use rustix::fs::{Stat, major, makedev, minor, stat};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is read to find out; a fence has to leave it.
 pub const SOURCES: [&str; 3] = ["/sys/dev/block", "/sys/devices", "/run/udev/data"];
@@ -34,8 +34,14 @@ impl Device {
 
     fn below(root: &Path, device: u64) -> Device {
         let number = format!("{}:{}", major(device), minor(device));
-        let disk = std::fs::canonicalize(root.join("sys/dev/block").join(&number)).unwrap_or_default();
-        let disk = if disk.join("partition").exists() { above(&disk) } else { disk };
+        // Of what the kernel does not know, nothing is looked for anywhere else.
+        let Ok(found) = std::fs::canonicalize(root.join("sys/dev/block").join(&number)) else {
+            return Device::default();
+        };
+        let disk = match (found.join("partition").exists(), found.parent()) {
+            (true, Some(above)) => above.to_owned(),
+            _ => found,
+        };
         let udev = read(&root.join("run/udev/data").join(format!("b{number}"))).unwrap_or_default();
         let said = |name: &str| {
             let mut lines =
@@ -45,8 +51,9 @@ impl Device {
         // Of a virtual disk itself, of NVMe and SCSI the device that it is, of USB the one that it is plugged in as.
         let in_sysfs = || {
             let own = [disk.join("serial"), disk.join("device/serial")];
-            let device = std::fs::canonicalize(disk.join("device")).unwrap_or_default();
-            let higher = device.ancestors().skip(1).take(HIGHEST).filter(|d| d.join("idVendor").exists());
+            let device = std::fs::canonicalize(disk.join("device")).ok();
+            let higher = device.iter().flat_map(|device| device.ancestors().skip(1).take(HIGHEST));
+            let higher = higher.filter(|above| above.join("idVendor").exists());
             own.into_iter().chain(higher.map(|d| d.join("serial"))).find_map(|path| read(&path).and_then(|t| shown(&t)))
         };
         Device { label: said("ID_FS_LABEL"), serial: said("ID_SERIAL_SHORT").or_else(in_sysfs) }
@@ -64,10 +71,6 @@ fn block_device(dir: &Dir, device: u64) -> u64 {
         }
         _ => device,
     }
-}
-
-fn above(path: &Path) -> PathBuf {
-    path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 fn read(path: &Path) -> Option<String> {
