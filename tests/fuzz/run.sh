@@ -38,7 +38,7 @@ rm -f target/artifacts/*.failed
 most=$(nproc)
 if [ "$most" -gt 2 ]; then most=2; fi
 for target in "${targets[@]}"; do
-  while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
+  while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n || true; done
   run "$target" &
 done
 wait
