@@ -51,7 +51,7 @@ use state::Wrote;
 pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress) -> Result<Vec<WrittenPart>> {
     let mut parts = Vec::new();
     loop {
-        let drives = export.drives(ask)?;
+        let drives = export.drives(ask, progress)?;
         let written = write_part(export, drives, progress)?;
         // Now the drives can be unmounted.
         export.held.fill(None);

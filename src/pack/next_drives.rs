@@ -6,7 +6,7 @@ use crate::media::dir::Dir;
 use crate::media::drive::{self, Drive};
 use crate::pack::directories;
 use crate::pack::part::Export;
-use crate::progress::{Ask, DriveWanted};
+use crate::progress::{Ask, DriveWanted, Progress};
 use crate::text::human_bytes;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -29,17 +29,22 @@ impl Refusal {
 
 impl Export {
     /// The drives for this part; asks for others as long as those that are here will not do.
-    pub(super) fn drives(&mut self, ask: &dyn Ask) -> Result<Vec<(Dir, Drive)>> {
+    pub(super) fn drives(&mut self, ask: &dyn Ask, progress: &dyn Progress) -> Result<Vec<(Dir, Drive)>> {
         let places = self.begun.drives.clone();
         let drive = |(position, place): (usize, &PathBuf)| {
-            let found = self.drive(position, place, ask)?;
+            let found = self.drive(position, place, (ask, progress))?;
             self.held[position] = Some(found.0.clone());
             Ok(found)
         };
         places.iter().enumerate().map(drive).collect()
     }
 
-    fn drive(&mut self, position: usize, place: &Path, ask: &dyn Ask) -> Result<(Dir, Drive)> {
+    fn drive(
+        &mut self,
+        position: usize,
+        place: &Path,
+        (ask, progress): (&dyn Ask, &dyn Progress),
+    ) -> Result<(Dir, Drive)> {
         let number = (self.at.part - 1) * self.begun.drives.len() as u32 + position as u32 + 1;
         let hint = "put in the drive and resume; or let --next-drive-command do it";
         let mut refusals = 0;
@@ -59,7 +64,11 @@ impl Export {
             let first = if is_there { "unmount it, and " } else { "" };
             let message = format!("{why}: {first}mount {empty}drive {number} at {}", place.display());
             if !ask.next_drive(&DriveWanted { place: place.to_owned(), number: Some(number), message }) {
-                return Err(Error::drive(format!("there is no drive {number}: {why}"), hint));
+                // Who interrupts the question has not said that there is none.
+                return Err(match progress.cancelled() {
+                    true => Error::Interrupted,
+                    false => Error::drive(format!("there is no drive {number}: {why}"), hint),
+                });
             }
             refusals += 1;
         }

@@ -523,6 +523,7 @@ fn an_absent_drive_is_one_line_and_more_is_told_to_who_asks() {
     let ran = vault.receiver("verify a").ends(3);
     ran.check(ran.stdout.matches("drive 2").count() == 1, "an absent drive is more than a line");
     ran.check(ran.stdout.contains("here     drive 1: a/"), "the drive that is here is not told");
+    ran.check(ran.stdout.contains("`ckvault repair --to NEW a`"), "the next command would make nothing whole");
     let ran = vault.receiver("verify a -v").ends(3);
     ran.check(
         ran.stdout.lines().any(|l| l.starts_with("missing ") && l.contains(".ckv (drive 2)")),

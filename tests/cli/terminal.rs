@@ -140,6 +140,21 @@ fn a_question_for_a_drive_is_explained_and_ends_with_q() {
     on_terminal(&vault, "receiver", 80, &steps, "import a --to out --discard").unwrap().ends(130).says("interrupted");
 }
 
+#[test]
+fn an_export_interrupted_at_the_question_for_a_drive_says_how_to_go_on() {
+    let vault = Vault::new();
+    let Some(_drives) = crate::parts::drives(&vault, 2) else { return };
+    vault.checkpoint("source", 30_000_000);
+    let export = "export source --to usb --recipients keys.txt --volume-size 2M --parity 4+2";
+    for signal in ["INT", "TERM"] {
+        let steps = json!([["wait", "type q"], ["signal", signal]]);
+        let Some(shown) = on_terminal(&vault, "sender", 80, &steps, &format!("{export} --discard")) else { return };
+        shown.ends(130).says("interrupted").says("ckvault export --resume ");
+    }
+    let steps = json!([["wait", "type q"], ["send", "q\n"]]);
+    on_terminal(&vault, "sender", 80, &steps, "export --resume").unwrap().ends(7).says("there is no drive 2");
+}
+
 /// What a terminal was told to show, without what moves its cursor.
 fn pieces(shown: &str) -> Vec<String> {
     let mut plain = String::new();

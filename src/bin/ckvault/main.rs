@@ -50,12 +50,7 @@ fn main() -> ExitCode {
     outside.conclude();
     let ended = match ended {
         // A question that was not answered because of a signal, for example.
-        Err(Error::Left { hint, .. }) if stop.load(Ordering::Relaxed) => {
-            // What would have to be done first was only missing because of the signal.
-            let hint = hint.rsplit_once("; then `").map_or(hint.clone(), |(_, then)| format!("`{then}"));
-            Err(Error::Left { cause: Box::new(Error::Interrupted), hint })
-        }
-        Err(_) if stop.load(Ordering::Relaxed) => Err(Error::Interrupted),
+        Err(error) if stop.load(Ordering::Relaxed) && !matches!(error, Error::Left { .. }) => Err(Error::Interrupted),
         other => other,
     };
     match (ended, ui::unwritten(may_be_cut)) {

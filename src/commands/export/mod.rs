@@ -78,20 +78,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     for drive in drives.iter_mut().filter(|drive| drive.free != drive::UNTOLD) {
         drive.free = drive.free.saturating_add(in_the_way.bytes_on(drive.device));
     }
-    let together = together(&drives);
-    if let (Some((one, other)), Some(_), false) = (together.first(), options.request.survive, options.same_device_ok) {
-        return Err(Error::usage(
-            format!(
-                "drives {one} and {other} are on one file system, and would be lost together: --survive-drives promises otherwise"
-            ),
-            "check that each drive is mounted; if that is meant all the same, --same-device-ok",
-        ));
-    }
-    if !options.same_device_ok {
-        for (one, other) in &together {
-            progress.warn(&format!("drives {one} and {other} are on one file system: they are lost together"));
-        }
-    }
+    check_apart(options, &drives, progress)?;
     let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
@@ -195,6 +182,25 @@ fn begun(
 
 fn absolute(path: &PathBuf) -> Result<PathBuf> {
     std::path::absolute(path).map_err(Error::io("resolve", path))
+}
+
+/// Directories of one file system are lost together: that is said, and refused if the set is to survive otherwise.
+fn check_apart(options: &Options, drives: &[Drive], progress: &dyn Progress) -> Result<()> {
+    let together = together(drives);
+    if let (Some((one, other)), Some(_), false) = (together.first(), options.request.survive, options.same_device_ok) {
+        return Err(Error::usage(
+            format!(
+                "drives {one} and {other} are on one file system, and would be lost together: --survive-drives promises otherwise"
+            ),
+            "check that each drive is mounted; if that is meant all the same, --same-device-ok",
+        ));
+    }
+    if !options.same_device_ok {
+        for (one, other) in &together {
+            progress.warn(&format!("drives {one} and {other} are on one file system: they are lost together"));
+        }
+    }
+    Ok(())
 }
 
 /// Pairs of drives, by their numbers, that are on one file system.

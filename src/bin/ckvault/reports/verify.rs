@@ -47,6 +47,9 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
     }
     chain(&report.parts, report.last);
     read_errors(&report.read_errors);
+    // What is damaged on drives that are here is mended in place first; then each that is absent takes a new drive.
+    let in_place = !report.files.is_empty() || report.volumes.iter().any(|v| v.state != "ok" && !is_absent(v.drive));
+    let new = if in_place { 0 } else { report.absent.len() };
     match report.verdict {
         "intact" if report.this_drive && !report.absent.is_empty() => {
             say!("what should be here is whole; of the absent drives nothing is said")
@@ -58,7 +61,7 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         "repairable" => say!(
             "everything can be recovered from what is here: `{}` does, and `{}` makes the drives whole",
             again::with_verb("import", " --to DIR"),
-            again::with_verb("repair", if report.absent.is_empty() { "" } else { " --to NEW" })
+            again::with_verb("repair", &" --to NEW".repeat(new))
         ),
         "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
