@@ -6,6 +6,7 @@ use crate::format::hashes;
 use crate::format::manifest::volume_name;
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
+use crate::heal::queue::{Piece, Queue};
 use crate::media::dir::Location;
 use crate::progress::{Phase, Progress};
 use crate::set::{At, Bits, Blocks, Part, Seen, Source};
@@ -14,11 +15,8 @@ use crate::threads::lock;
 use crate::threads::workers;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-/// Blocks that a worker reads at a time: 4 MiB.
-const RUN: u64 = 64;
 
 /// Reads and judges everything that is here.
 pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progress) -> Result<Audit> {
@@ -46,14 +44,6 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
     Ok(found)
 }
 
-/// A run of blocks of a file.
-#[derive(Clone)]
-struct Run {
-    at: At,
-    file: Location,
-    blocks: Range<u64>,
-}
-
 struct Reading {
     at: At,
     /// Not judged at all: the volume of an absent drive under `--this-drive`.
@@ -68,7 +58,7 @@ fn read_volumes(
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Reading>>> {
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Queue> = vec![Queue::default(); set.manifest.drives.into()];
+    let mut queues: Vec<Queue> = (0..set.manifest.drives).map(|_| Queue::default()).collect();
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
         let (at, count) = (At { group, index }, hashes::blocks(volume.bytes));
@@ -81,14 +71,19 @@ fn read_volumes(
             // Past the end of its file a volume may be said to be as long as somebody likes.
             let real = source.file.metadata().map_or(volume.bytes, |m| m.len().min(volume.bytes));
             total += real;
-            queues[usize::from(volume.drive) - 1].push(at, &source.at, hashes::blocks(real).min(count));
+            queues[usize::from(volume.drive) - 1].push(
+                at,
+                blocks.volumes(group),
+                &source.at,
+                hashes::blocks(real).min(count),
+            );
         }
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
         readings[group].push(Reading { at, left_out, files });
     }
     let numbers: Vec<u32> = (1..=set.manifest.drives).map(|d| set.manifest.drive_number(d)).collect();
     progress.begin(Phase::Verify, total, &numbers);
-    let mut found = check_all(blocks, &queues, progress)?;
+    let mut found = check_all(blocks, queues, progress)?;
     for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
         if let Some((bad, unread)) = found.remove(&file.at) {
             (file.bad, file.unread) = (bad, unread);
@@ -117,48 +112,28 @@ impl VolumeFile {
 /// By file, the blocks that are not good, and those of them that could not be read.
 type Bad = HashMap<Location, (Bits, Bits)>;
 
-/// What there is to read on a drive, file by file, in runs of blocks.
-#[derive(Clone, Default)]
-struct Queue {
-    files: Vec<(u64, At, Location, u64)>,
-    runs: u64,
-}
-
-impl Queue {
-    fn push(&mut self, at: At, file: &Location, blocks: u64) {
-        self.files.push((self.runs, at, file.clone(), blocks));
-        self.runs += blocks.div_ceil(RUN);
-    }
-
-    fn run(&self, number: u64) -> Option<Run> {
-        let after = self.files.partition_point(|(first, ..)| *first <= number);
-        let (first, at, file, blocks) = self.files.get(after.checked_sub(1)?).filter(|_| number < self.runs)?;
-        let start = (number - first) * RUN;
-        Some(Run { at: *at, file: file.clone(), blocks: start..(start + RUN).min(*blocks) })
-    }
-}
-
-/// Checks the runs of all drives. A worker stays with a drive while that has work, so that each is read in order.
-fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Result<Bad> {
-    let next: Vec<AtomicU64> = queues.iter().map(|_| AtomicU64::new(0)).collect();
+/// Checks all that there is on the drives. A worker stays with a drive while that has work, so that each is read in order.
+fn check_all(blocks: &Blocks, queues: Vec<Queue>, progress: &dyn Progress) -> Result<Bad> {
+    let queues: Vec<Mutex<Queue>> = queues.into_iter().map(Mutex::new).collect();
     let bad: Mutex<Bad> = Mutex::default();
     let failure = FirstError::default();
     let work = |worker: usize| -> Result<()> {
         let mut buffer = Vec::new();
         for turn in 0..queues.len() {
             let q = (worker + turn) % queues.len();
-            while let Some(run) = queues[q].run(next[q].fetch_add(1, Ordering::Relaxed)) {
+            let next = || lock(&queues[q]).next(blocks);
+            while let Some(piece) = next() {
                 if progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
-                let sources: Vec<_> = blocks.files(run.at).into_iter().filter(|s| s.at == run.file).collect();
-                let seen = blocks.check_in(&sources, run.at, run.blocks.clone(), &mut buffer);
+                let sources: Vec<_> = blocks.files(piece.at).into_iter().filter(|s| s.at == piece.file).collect();
+                let seen = blocks.check_in(&sources, piece.at, piece.blocks.clone(), &mut buffer);
                 progress.drive(q, buffer.len() as u64);
                 progress.advance(buffer.len() as u64);
-                let found = run.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
+                let found = piece.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
                 let found: Vec<(u64, Seen)> = found.collect();
                 if !found.is_empty() {
-                    note(&mut lock(&bad), &run, blocks.count(run.at), &found);
+                    note(&mut lock(&bad), &piece, blocks.count(piece.at), &found);
                 }
             }
         }
@@ -174,9 +149,9 @@ fn check_all(blocks: &Blocks, queues: &[Queue], progress: &dyn Progress) -> Resu
     Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn note(bad: &mut Bad, run: &Run, count: u64, found: &[(u64, Seen)]) {
+fn note(bad: &mut Bad, piece: &Piece, count: u64, found: &[(u64, Seen)]) {
     let none = || (Bits::new(count, false), Bits::new(count, false));
-    let (wrong, unread) = bad.entry(run.file.clone()).or_insert_with(none);
+    let (wrong, unread) = bad.entry(piece.file.clone()).or_insert_with(none);
     for (block, seen) in found {
         wrong.insert(*block);
         if *seen == Seen::Unread {

@@ -7,6 +7,7 @@ mod audit;
 mod diagnose;
 mod findings;
 mod metadata;
+mod queue;
 mod repair;
 mod verdict;
 mod volumes;

@@ -4,7 +4,19 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::num::NonZeroU64;
 use std::path::Path;
+
+/// Asks the kernel to read a stretch of a file ahead. It does so in the order in which it is asked, and a disk then reads in that order
+/// too, whoever wants the bytes first.
+pub fn fetch(file: &File, from: u64, bytes: u64) {
+    /// No more than this is read for each time it is asked, by the default of most devices (`read_ahead_kb`).
+    const PIECE: u64 = 128 << 10;
+    for at in (from..from + bytes).step_by(PIECE as usize) {
+        // Who reads it notices whether it is there.
+        let _ = fadvise(file, at, NonZeroU64::new(PIECE.min(from + bytes - at)), Advice::WillNeed);
+    }
+}
 
 /// Asks the kernel to forget the pages of a file that has been synced.
 pub fn evict(file: &File) {

@@ -201,6 +201,13 @@ impl Disk {
         settled
     }
 
+    /// Makes all that was written to a file system durable, where it can do that in one go.
+    pub fn sync_file_system(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.0.allow(Operation::Sync, path)?;
+        self.settle(file)?;
+        Ok(rustix::fs::syncfs(file)?)
+    }
+
     /// Waits until nothing is under way on the file system of a file or directory. An error is one that was told to nobody.
     pub fn settle(&self, file: &impl AsFd) -> io::Result<()> {
         self.0.settle(fstat(file)?.st_dev)

@@ -74,11 +74,6 @@ pub fn served_device(path: &Path) -> Option<PathBuf> {
     (mount.fs_type.starts_with("fuse") && mount.source.is_absolute()).then_some(mount.source)
 }
 
-/// Bytes free for this user on the file system of a directory.
-pub fn free_on(dir: &Dir) -> std::io::Result<u64> {
-    Ok(free(&fstatvfs(dir)?))
-}
-
 /// Bytes free for this user. A file system without any blocks (ramfs, some FUSE ones) does not tell: that is no reason to
 /// call it full.
 pub fn free(vfs: &StatVfs) -> u64 {

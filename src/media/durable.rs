@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
-use crate::media::disk::Operation;
-use crate::media::mounts::mount_holding;
-use rustix::fs::{FallocateFlags, FileType};
+use crate::threads::FirstError;
+use rustix::fs::FileType;
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 /// What the name of an unfinished file ends with.
@@ -24,8 +24,6 @@ pub struct Partial {
     dir: Dir,
     name: String,
     file: File,
-    /// Whether there may be more room behind its end than it needs.
-    reserved: bool,
 }
 
 impl Partial {
@@ -43,30 +41,7 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, reserved: false })
-    }
-
-    /// Reserves room for `bytes` bytes, where the file system does that without writing them: files that are written side by side
-    /// would lie in pieces among each other otherwise, and a disk would go to and fro between these. What is not needed of it is
-    /// given back in the end. False if there is no such room.
-    pub fn reserve(&mut self, bytes: u64) -> bool {
-        let known = mount_holding(&self.file).fs_type;
-        if !["ext4", "xfs", "btrfs", "f2fs"].contains(&known.as_str()) {
-            return true;
-        }
-        self.reserved = true;
-        let allowed = self.dir.disk().allow(Operation::Resize, &self.path()).is_ok();
-        allowed && rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes).is_ok()
-    }
-
-    /// Gives back what was reserved and is not needed.
-    pub fn give_back(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.reserved) {
-            return Ok(());
-        }
-        let allowed = self.dir.disk().allow(Operation::Resize, &self.path());
-        let shorter = allowed.and_then(|()| self.file.set_len(self.file.metadata()?.len()));
-        shorter.map_err(Error::on_drive("shorten", self.path()))
+        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file })
     }
 
     /// It is a program that anybody may run, where the file system has modes.
@@ -109,19 +84,53 @@ impl Partial {
     }
 
     /// Makes the contents durable, then gives the file its name, then makes the name durable.
-    pub fn finish(mut self) -> Result<()> {
-        self.give_back()?;
-        self.sync()?;
-        self.dir.rename(self.partial_name(), &self.name).map_err(Error::on_drive("rename", self.path()))?;
-        self.dir.sync().map_err(Error::on_drive("sync", self.dir.path()))
+    pub fn finish(self) -> Result<()> {
+        finish_all(vec![self])
     }
 }
 
-/// Writes a small file durably.
-pub fn write(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+/// The same with several files, of one drive or more: first the contents of all are durable, then they get their names in this order,
+/// then these are durable. One by one, a disk would go to and fro several times for each.
+pub fn finish_all(files: Vec<Partial>) -> Result<()> {
+    let mut drives: BTreeMap<u64, Vec<&Partial>> = BTreeMap::new();
+    for file in &files {
+        let device = file.file.metadata().map_err(Error::on_drive("look at", file.path()))?.dev();
+        drives.entry(device).or_default().push(file);
+    }
+    let failure = FirstError::default();
+    std::thread::scope(|scope| {
+        for files in drives.values() {
+            let failure = &failure;
+            scope.spawn(move || failure.keep(sync_all(files), || ()));
+        }
+    });
+    failure.check()?;
+    for file in &files {
+        file.dir.rename(file.partial_name(), &file.name).map_err(Error::on_drive("rename", file.path()))?;
+    }
+    let mut synced: Vec<&Dir> = Vec::new();
+    for dir in files.iter().map(|file| &file.dir) {
+        if !synced.contains(&dir) {
+            dir.sync().map_err(Error::on_drive("sync", dir.path()))?;
+            synced.push(dir);
+        }
+    }
+    Ok(())
+}
+
+/// All files on one file system: in one go where it can; then each says whether that went well.
+fn sync_all(files: &[&Partial]) -> Result<()> {
+    if let [first, _, ..] = files {
+        first.dir.disk().sync_file_system(&first.file, &first.path()).map_err(Error::on_drive("sync", first.path()))?;
+    }
+    files.iter().try_for_each(|file| file.sync())
+}
+
+/// Writes a small file, which still has to be finished.
+pub fn write(dir: &Dir, name: &str, bytes: &[u8]) -> Result<Partial> {
     let partial = Partial::create(dir, name)?;
     partial.write_at(bytes, 0)?;
-    partial.finish()
+    Ok(partial)
 }
 
 /// Makes a directory on a drive, durably, for anybody to read.

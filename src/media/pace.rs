@@ -147,12 +147,12 @@ impl Pace {
     }
 }
 
-/// As many bytes as the drive makes durable in the time of a step, if it goes on as it did; but no more than twice those of the step
+/// As many bytes as the drive makes durable in the time of a step, if it goes on as it did; but no more than four times those of the step
 /// before: a drive takes its first bytes into a memory of its own.
 fn next_step(bytes: u64, took: Duration) -> u64 {
     let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
     let time = if rate >= FAST { STEP_TIME } else { SHORT_STEP_TIME };
-    ((rate * time.as_secs_f64()) as u64).min(bytes.saturating_mul(2)).clamp(LEAST_STEP, MOST_STEP)
+    ((rate * time.as_secs_f64()) as u64).min(bytes.saturating_mul(4)).clamp(LEAST_STEP, MOST_STEP)
 }
 
 /// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such

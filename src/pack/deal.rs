@@ -10,6 +10,7 @@ use crate::pack::plan::Plan;
 use crate::pack::rows_out::{Ending, RowsOut};
 use crate::pack::stripe::{Pool, Sink, Stripe};
 use crate::stages::filehash::{Ledger, Stretch};
+use crate::stages::runs::run_bytes;
 use crate::threads::lock;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -87,6 +88,8 @@ impl<'a> Striper<'a> {
         let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
         // The shortest and the longest volume of a group are never further apart than a frame.
         let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
+        // What writers hold until they have a run of each volume, and then a little, so that nobody waits while they write.
+        let gathered = run_bytes(n).div_ceil(stripe_bytes as u64) as usize + 1;
         let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
         let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
         let dealing = Dealing {
@@ -111,7 +114,7 @@ impl<'a> Striper<'a> {
             stripe_bytes,
             window: 3 * workers as u64,
             resumed,
-            pool: Arc::new(Pool::new(open + 3)),
+            pool: Arc::new(Pool::new(open + 3 + gathered + gathered / 4)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
             rows: RowsOut::new(plan, sink)?,

@@ -12,16 +12,74 @@ use crate::stages::compress::StreamCompressor;
 use crate::stages::seal::SetRecipient;
 use std::io::{self, BufWriter, Write};
 
-/// Writes the same small file to every place of a set.
-pub fn write_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
-    for place in dirs.places() {
-        durable::write(&place, name, bytes)?;
+/// Files that are written, and are to be finished together.
+#[derive(Default)]
+#[must_use = "unfinished files keep their .partial names"]
+pub struct Drafts(Vec<Partial>);
+
+impl Drafts {
+    /// Begins with files that have been written elsewhere.
+    pub fn new(written: Vec<Partial>) -> Drafts {
+        Drafts(written)
     }
-    Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+
+    /// Gives all of them their names, in the order in which they were written, once their contents are durable.
+    pub fn finish(self) -> Result<()> {
+        durable::finish_all(self.0)
+    }
+
+    /// The same small file in every place of a set.
+    pub fn everywhere(&mut self, dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
+        for place in dirs.places() {
+            self.0.push(durable::write(&place, name, bytes)?);
+        }
+        Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+    }
+
+    /// The `B3SUMS` of each drive, which differ.
+    pub fn b3sums(&mut self, dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
+        for drive in 0..dirs.dirs.len() {
+            let bytes = of(drive as u16 + 1);
+            for place in dirs.places_on(drive) {
+                self.0.push(durable::write(place, names::B3SUMS, &bytes)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines of the inventory, compressed and sealed straight into its places.
+    pub fn inventory(
+        &mut self,
+        dirs: &SetDirs,
+        lines: impl Iterator<Item = Vec<u8>>,
+        to: &SetRecipient,
+    ) -> Result<Listed> {
+        let mut out = BufWriter::with_capacity(1 << 20, Everywhere::create(dirs, names::INVENTORY, |file| file)?);
+        let sealed = seal_lines(&mut out, lines, to);
+        let mut everywhere = out.into_inner().map_err(|e| Error::Internal(e.error().to_string()))?;
+        if let Some(error) = everywhere.failed.take() {
+            return Err(error);
+        }
+        sealed.map_err(|e| Error::Internal(format!("inventory: {e}")))?;
+        Ok(self.take(everywhere))
+    }
+
+    /// A program, in every place of a set, from one reading of it.
+    pub fn program(&mut self, dirs: &SetDirs, program: &Program) -> Result<Listed> {
+        let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
+        pass_on_program(program, &mut |piece| out.put(piece))?;
+        Ok(self.take(out))
+    }
+
+    fn take(&mut self, written: Everywhere) -> Listed {
+        self.0.extend(written.files);
+        Listed { bytes: written.written, blake3: *written.hasher.finalize().as_bytes() }
+    }
 }
 
-/// The same where some of them may be there: those that are as they should be stay.
+/// The same small file in every place, where some of them may be there: those that are as they should be stay.
 pub fn ensure_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
+    let mut written = Vec::new();
     for place in dirs.places() {
         if place.read(name, bytes.len() as u64).is_ok_and(|there| there == bytes) {
             continue;
@@ -29,37 +87,10 @@ pub fn ensure_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Lis
         if place.has(name) {
             place.remove(name).map_err(Error::on_drive("remove", place.show(name)))?;
         }
-        durable::write(&place, name, bytes)?;
+        written.push(durable::write(&place, name, bytes)?);
     }
+    durable::finish_all(written)?;
     Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
-}
-
-/// Writes the `B3SUMS` of each drive, which differ.
-pub fn write_b3sums(dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
-    for drive in 0..dirs.dirs.len() {
-        let bytes = of(drive as u16 + 1);
-        dirs.places_on(drive).into_iter().try_for_each(|place| durable::write(place, names::B3SUMS, &bytes))?;
-    }
-    Ok(())
-}
-
-/// Compresses and seals the lines of the inventory straight into its places.
-pub fn write_inventory(dirs: &SetDirs, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> Result<Listed> {
-    let mut out = BufWriter::with_capacity(1 << 20, Everywhere::create(dirs, names::INVENTORY, |file| file)?);
-    let sealed = seal_lines(&mut out, lines, to);
-    let mut everywhere = out.into_inner().map_err(|e| Error::Internal(e.error().to_string()))?;
-    if let Some(error) = everywhere.failed.take() {
-        return Err(error);
-    }
-    sealed.map_err(|e| Error::Internal(format!("inventory: {e}")))?;
-    everywhere.finish()
-}
-
-/// Copies a program to every place of a set, from one reading of it.
-pub fn write_program(dirs: &SetDirs, program: &Program) -> Result<Listed> {
-    let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
-    pass_on_program(program, &mut |piece| out.put(piece))?;
-    out.finish()
 }
 
 fn seal_lines(out: &mut impl Write, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> io::Result<()> {
@@ -90,12 +121,6 @@ impl Everywhere {
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
-    }
-
-    fn finish(self) -> Result<Listed> {
-        let listed = Listed { bytes: self.written, blake3: *self.hasher.finalize().as_bytes() };
-        self.files.into_iter().try_for_each(Partial::finish)?;
-        Ok(listed)
     }
 }
 

@@ -7,6 +7,7 @@ mod capacity;
 mod deal;
 mod directories;
 mod finished_groups;
+mod gathered;
 mod metadata;
 mod next_drives;
 mod noticed;
@@ -76,11 +77,13 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     // Metadata, on every drive twice.
     let last = packed.end == export.source.segments();
     files.insert(names::HASHES.into(), packed.hashes.clone());
-    files.insert(names::INVENTORY.into(), export.write_inventory(&dirs, &packed.frames)?);
-    export.write_aids(&dirs, &mut files)?;
+    let mut drafts = metadata::Drafts::new(packed.copies);
+    files.insert(names::INVENTORY.into(), export.write_inventory(&dirs, &packed.frames, &mut drafts)?);
+    export.write_aids(&dirs, &mut files, &mut drafts)?;
     let manifest = export.manifest(packed.groups, files, last);
     export.check(&manifest, &packed.frames)?;
-    metadata::write_b3sums(&dirs, |drive| manifest.b3sums(drive))?;
+    drafts.b3sums(&dirs, |drive| manifest.b3sums(drive))?;
+    drafts.finish()?;
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;
     let (signature, origin) = export.sign(&manifest, &dirs, progress)?;

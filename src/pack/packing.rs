@@ -34,14 +34,6 @@ pub struct Packing<'a> {
 }
 
 impl Packing<'_> {
-    /// An upper bound for the length of the volumes of a group, in bytes; `None` if how much fits decides where it ends.
-    pub fn longest_volume(&self, group: u32) -> Option<u64> {
-        if self.room.is_some() {
-            return None;
-        }
-        Some(self.plan.longest_volume(group, self.source.segments() - self.first))
-    }
-
     /// The numbers of its drives in the set.
     pub fn drive_numbers(&self) -> Vec<u32> {
         let drives = self.dirs.dirs.len() as u32;

@@ -13,7 +13,7 @@ use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
 use crate::pack::capacity::Room;
 use crate::pack::directories::{self, SetDirs};
-use crate::pack::metadata;
+use crate::pack::metadata::{self, Drafts};
 use crate::pack::packing::Packing;
 use crate::pack::read_back;
 use crate::pack::sign;
@@ -196,7 +196,7 @@ impl Export {
         }
     }
 
-    pub(super) fn write_inventory(&self, dirs: &SetDirs, frames: &[u32]) -> Result<Listed> {
+    pub(super) fn write_inventory(&self, dirs: &SetDirs, frames: &[u32], drafts: &mut Drafts) -> Result<Listed> {
         let (entries, head) = (self.source.entries(), self.head(frames));
         let plan = &self.begun.plan;
         let mut reader = inventory::Reader::checking(plan.k, plan.volume_bytes);
@@ -206,7 +206,7 @@ impl Export {
                 refused = reader.line(line).err();
             }
         });
-        let listed = metadata::write_inventory(dirs, lines, &self.to)?;
+        let listed = drafts.inventory(dirs, lines, &self.to)?;
         match refused.or_else(|| reader.finish().err()) {
             None => Ok(listed),
             Some(why) => Err(breaks_itself(&why)),
@@ -236,13 +236,18 @@ impl Export {
     }
 
     /// What helps to read the set, and what nothing in it depends on.
-    pub(super) fn write_aids(&self, dirs: &SetDirs, files: &mut BTreeMap<String, Listed>) -> Result<()> {
+    pub(super) fn write_aids(
+        &self,
+        dirs: &SetDirs,
+        files: &mut BTreeMap<String, Listed>,
+        drafts: &mut Drafts,
+    ) -> Result<()> {
         let text = recovery::text(self.program.is_some());
         for (name, text) in [(names::RECOVER_PY, recovery::SCRIPT), (names::RECOVER_TXT, &text)] {
-            files.insert(name.into(), metadata::write_everywhere(dirs, name, text.as_bytes())?);
+            files.insert(name.into(), drafts.everywhere(dirs, name, text.as_bytes())?);
         }
         if let Some(program) = &self.program {
-            files.insert(names::PROGRAM.into(), metadata::write_program(dirs, program)?);
+            files.insert(names::PROGRAM.into(), drafts.program(dirs, program)?);
         }
         Ok(())
     }
@@ -295,8 +300,10 @@ impl Export {
         }
         let bytes = manifest.encode();
         let signature = sign::sign(&self.disk, &self.key, &self.begun.signing_key, &bytes)?;
-        metadata::write_everywhere(dirs, names::SIGNATURE, &signature)?;
-        metadata::write_everywhere(dirs, names::MANIFEST, &bytes)?;
+        let mut drafts = Drafts::default();
+        drafts.everywhere(dirs, names::SIGNATURE, &signature)?;
+        drafts.everywhere(dirs, names::MANIFEST, &bytes)?;
+        drafts.finish()?;
         let origin = match self.begun.read_back {
             false => None,
             true => {

@@ -223,14 +223,6 @@ impl Plan {
         (self.volume_bytes - BLOCK as u64) / self.longest_frame()
     }
 
-    /// The most bytes that a volume of a group can have, if its part begins with so many segments to come; [`Plan::needed`] counts with
-    /// the same.
-    pub fn longest_volume(&self, group: u32, segments: u64) -> u64 {
-        let before = u64::from(group).saturating_mul(self.in_volume() * u64::from(self.k));
-        let left = segments.saturating_sub(before).div_ceil(self.k.into());
-        (BLOCK as u64).saturating_add(left.saturating_mul(self.longest_frame())).min(self.volume_bytes)
-    }
-
     fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
         let header = BLOCK as u64;

@@ -40,6 +40,16 @@ impl Stripe {
         Stripe { group, offset, sequence, columns, tally: Mutex::default(), pool }
     }
 
+    /// How many volumes there are in its group.
+    pub fn volumes(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Where its columns end in their volumes, at most.
+    pub fn end(&self) -> u64 {
+        self.offset + self.columns.first().map_or(0, |column| lock(column).len() as u64)
+    }
+
     /// The memory of one volume.
     pub fn column(&self, volume: usize) -> MutexGuard<'_, Vec<u8>> {
         lock(&self.columns[volume])

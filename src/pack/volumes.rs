@@ -5,23 +5,23 @@ use crate::pack::packing::Packing;
 use crate::pack::seal_segments::fill;
 use crate::pack::writers::{Drives, Packed, Writer};
 use crate::progress::Progress;
-use crate::threads::FirstError;
+use crate::threads::{FirstError, lock};
+use std::sync::{Mutex, PoisonError};
 
 /// Packs the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.
 pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
     let (plan, dirs) = (packing.plan, packing.dirs);
     let (sink, queues) = Drives::new(plan, packing.header.clone(), dirs.dirs.len(), packing.log);
-    let failure = FirstError::default();
+    let (failure, copies) = (FirstError::default(), Mutex::new(Vec::new()));
     let end = std::thread::scope(|scope| {
         for (drive, queue) in queues.into_iter().enumerate() {
             let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
             let (places, template) = (dirs.places_on(drive), packing.header.clone());
-            let reserve = |group| packing.longest_volume(group);
-            let writer =
-                Writer { drive, places, volumes, template, reserve: Box::new(reserve), progress, drives: &sink };
-            let failure = &failure;
+            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
+            let (failure, copies) = (&failure, &copies);
             // When a writer ends early, the next order to it stops the workers.
-            scope.spawn(move || failure.keep(writer.run(&queue), || ()));
+            let run = move || writer.run(&queue).map(|written| lock(copies).extend(written));
+            scope.spawn(move || failure.keep(run(), || ()));
         }
         let end = fill(packing, &sink, &failure, progress);
         // The end of the queues is what lets the writers end.
@@ -29,5 +29,5 @@ pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
         end
     });
     let end = failure.take().map_or(end, Err)?;
-    Ok(sink.finish(end))
+    Ok(sink.finish(end, copies.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }

@@ -7,8 +7,8 @@ use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::dir::Dir;
-use crate::media::drive;
-use crate::media::durable::Partial;
+use crate::media::durable::{Partial, finish_all};
+use crate::pack::gathered::Gathered;
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
@@ -46,6 +46,8 @@ pub struct Packed {
     pub page: Page,
     /// `hashes.b3`.
     pub hashes: Listed,
+    /// Its copies.
+    pub copies: Vec<Partial>,
     /// The first segment that did not fit the drives any more, or that there is none.
     pub end: u64,
 }
@@ -94,10 +96,10 @@ impl<'a> Drives<'a> {
     }
 
     /// What has been written, of which `end` is the first segment that has not.
-    pub fn finish(self, end: u64) -> Packed {
+    pub fn finish(self, end: u64, copies: Vec<Partial>) -> Packed {
         let record = self.record.into_inner().unwrap_or_else(PoisonError::into_inner);
         let hashes = Listed { bytes: record.values * 32, blake3: *record.hashes.finalize().as_bytes() };
-        Packed { groups: record.groups, frames: record.frames, page: record.page, hashes, end }
+        Packed { groups: record.groups, frames: record.frames, page: record.page, hashes, copies, end }
     }
 
     /// A group that is on the drives already, with the values of its blocks.
@@ -186,8 +188,6 @@ pub struct Writer<'a> {
     pub volumes: Vec<usize>,
     /// Header pages of volumes.
     pub template: Header,
-    /// The longest that volumes of a group can be, if that is known.
-    pub reserve: Box<dyn Fn(u32) -> Option<u64> + Send + 'a>,
     /// Where to report.
     pub progress: &'a dyn Progress,
     /// Who gave the orders.
@@ -196,27 +196,26 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     /// Carries out orders until there are no more.
-    pub fn run(&self, queue: &Receiver<Order>) -> Result<()> {
+    /// Returns the copies of `hashes.b3`, which still have to be finished.
+    pub fn run(&self, queue: &Receiver<Order>) -> Result<[Partial; 2]> {
         let [copy, dir] = self.places;
         let hashes = [Partial::create(dir, names::HASHES)?, Partial::create(copy, names::HASHES)?];
-        let (mut open, mut written) = (Vec::new(), 0u64);
+        let (mut open, mut gathered, mut written) = (Vec::new(), Gathered::default(), 0u64);
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
             match order {
                 Order::Begin(group) => open = self.begin(group)?,
                 Order::Rows(stripe) => {
-                    for (volume, file) in &open {
-                        let wrote = stripe
-                            .with_column(*volume, |bytes| file.write_at(bytes, stripe.offset).map(|()| bytes.len()));
-                        self.progress.drive(self.drive, wrote? as u64);
+                    if let Some(end) = gathered.take(stripe) {
+                        self.write(&open, &mut gathered, end)?;
                     }
                 }
                 Order::End(end) => {
-                    for (_, file) in open.drain(..) {
-                        self.may_go_on()?;
-                        file.finish()?;
-                    }
+                    self.write(&open, &mut gathered, u64::MAX)?;
+                    gathered = Gathered::default();
+                    self.may_go_on()?;
+                    finish_all(open.drain(..).map(|(_, file)| file).collect())?;
                     written = write_values(&hashes, &end.values, written)?;
                     self.drives.wrote(end.group)?;
                 }
@@ -224,15 +223,25 @@ impl Writer<'_> {
             }
         }
         match open.is_empty() {
-            true => hashes.into_iter().try_for_each(Partial::finish),
+            true => Ok(hashes),
             false => Err(Error::Interrupted),
         }
     }
 
-    /// Whether all its volumes of a group could be so long: else those that come last would have less room than they need.
-    fn has_room(&self, longest: u64) -> bool {
-        let needed = longest.saturating_mul(self.volumes.len() as u64);
-        drive::free_on(self.places[1]).is_ok_and(|free| free > needed)
+    /// Writes a run of each volume, or what there is of it.
+    fn write(&self, open: &[(usize, Partial)], gathered: &mut Gathered, end: u64) -> Result<()> {
+        for (volume, file) in open {
+            self.may_go_on()?;
+            if let Some(group) = gathered.begins() {
+                // Not before there is more to write: it would lie apart.
+                file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
+                self.progress.drive(self.drive, BLOCK as u64);
+            }
+            let wrote = gathered.show(*volume, end, |bytes, offset| file.write_at(bytes, offset))?;
+            self.progress.drive(self.drive, wrote);
+        }
+        gathered.wrote(end);
+        Ok(())
     }
 
     fn may_go_on(&self) -> Result<()> {
@@ -240,19 +249,9 @@ impl Writer<'_> {
     }
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
-        let room = (self.reserve)(group).filter(|longest| self.has_room(*longest));
-        let create = |volume: &usize| {
-            let file = Partial::create(self.places[1], &volume_name(group as usize, *volume, self.template.k))?;
-            file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
-            self.progress.drive(self.drive, BLOCK as u64);
-            Ok((*volume, file))
-        };
-        let mut all: Vec<(usize, Partial)> = self.volumes.iter().map(create).collect::<Result<_>>()?;
-        // All of them or none: a quota may leave less than is free, and what one has reserved another may need.
-        if room.is_some_and(|longest| !all.iter_mut().all(|(_, file)| file.reserve(longest))) {
-            all.iter_mut().try_for_each(|(_, file)| file.give_back())?;
-        }
-        Ok(all)
+        let name = |volume: usize| volume_name(group as usize, volume, self.template.k);
+        let create = |volume: &usize| Ok((*volume, Partial::create(self.places[1], &name(*volume))?));
+        self.volumes.iter().map(create).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 //! In come a set, what is in it and what is wanted of it; drives may come and go meanwhile. Out come files under their names, each
 //! proven, or the exact list of what could not be had. Nothing gets its final name before everything has been compared.
 
+mod ahead;
 mod job;
 mod journal;
 mod kept_blocks;

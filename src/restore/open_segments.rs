@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::frame;
 use crate::progress::Progress;
+use crate::restore::ahead::Ahead;
 use crate::restore::schedule::Turns;
 use crate::set::{At, Blocks, Contents};
 use crate::stages::compress::{self, Decompressor};
@@ -23,10 +24,11 @@ pub fn unpack(
 ) -> Result<Vec<(u64, Error)>> {
     let drive = |segment: u64| Ok((segment, blocks.drive(frame_of(blocks, contents, segment)?.0)));
     let turns = Turns::new(segments.into_iter().map(drive).collect::<Result<Vec<_>>>()?);
-    let opening = Opening { blocks, contents, place, progress, turns, go_on, lacking: Mutex::default() };
+    let ahead = Ahead::new(turns.queues().len());
+    let opening = Opening { blocks, contents, place, progress, turns, ahead, go_on, lacking: Mutex::default() };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
-        for reader in 0..workers().max(opening.turns.drives()) {
+        for reader in 0..workers().max(opening.turns.queues().len()) {
             let (opening, failure) = (&opening, &failure);
             scope.spawn(move || failure.keep(opening.work(reader), || opening.turns.stop()));
         }
@@ -47,6 +49,7 @@ struct Opening<'a> {
     place: &'a Place<'a>,
     progress: &'a dyn Progress,
     turns: Turns,
+    ahead: Ahead,
     go_on: bool,
     lacking: Mutex<Vec<(u64, Error)>>,
 }
@@ -57,10 +60,11 @@ impl Opening<'_> {
         let (mut sealed, mut plain) = (Vec::new(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
         let filter = self.blocks.set().manifest.filter();
-        while let Some(segment) = self.turns.next(reader) {
+        while let Some((queue, segment)) = self.turns.next(reader) {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
+            self.ask_ahead(queue, segment)?;
             let Some(range) = self.read(segment, &mut sealed)? else { continue };
             let frame = &mut sealed[range];
             frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
@@ -71,6 +75,12 @@ impl Opening<'_> {
             self.progress.advance(plain.len() as u64);
         }
         Ok(())
+    }
+
+    /// Has the drive of a segment read what comes after it.
+    fn ask_ahead(&self, queue: usize, segment: u64) -> Result<()> {
+        let frame = |segment: u64| frame_of(self.blocks, self.contents, segment);
+        self.ahead.taken(queue, &self.turns.queues()[queue], frame(segment)?.1, self.blocks, &frame)
     }
 
     /// Reads the frame of a segment; `None` if what is here does not give it.

@@ -2,46 +2,53 @@
 //! same time and each in order.
 
 use crate::threads::lock;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// How many segments a drive may be before another. What is mended of a row is kept for the other drives of that row, and what
 /// is hashed of a file waits for what is before it: neither for ever.
 const AHEAD: u64 = 64;
 
-/// The segments that are still to be read, by drive.
+/// The segments that are to be read, by drive.
 #[derive(Debug)]
-pub struct Turns(Mutex<Vec<VecDeque<u64>>>);
+pub struct Turns {
+    queues: Vec<Vec<u64>>,
+    /// How many of each have been read.
+    read: Mutex<Vec<usize>>,
+}
 
 impl Turns {
     /// Of segments, which ascend, and the drive of each.
     pub fn new(segments: impl IntoIterator<Item = (u64, usize)>) -> Turns {
-        let mut queues: BTreeMap<usize, VecDeque<u64>> = BTreeMap::new();
+        let mut queues: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for (segment, drive) in segments {
-            queues.entry(drive).or_default().push_back(segment);
+            queues.entry(drive).or_default().push(segment);
         }
-        Turns(Mutex::new(queues.into_values().collect()))
+        Turns { read: Mutex::new(vec![0; queues.len()]), queues: queues.into_values().collect() }
     }
 
-    /// How many drives there is something to read of.
-    pub fn drives(&self) -> usize {
-        lock(&self.0).len()
+    /// The segments of each drive that there is something to read of, in order.
+    pub fn queues(&self) -> &[Vec<u64>] {
+        &self.queues
     }
 
-    /// The next segment for a reader: of its own drive, as long as there are some and none is far behind; else of the drive
-    /// that is furthest behind.
-    pub fn next(&self, reader: usize) -> Option<u64> {
-        let mut queues = lock(&self.0);
-        let front = |queue: &VecDeque<u64>| queue.front().copied();
-        let (least, behind) = queues.iter().enumerate().filter_map(|(i, q)| Some((front(q)?, i))).min()?;
-        let own = reader % queues.len();
-        let near = front(&queues[own]).is_some_and(|segment| segment <= least + AHEAD);
-        queues[if near { own } else { behind }].pop_front()
+    /// The next segment for a reader, and which queue it is from: its own drive's, as long as there are some and none is far behind;
+    /// else that of the drive that is furthest behind.
+    pub fn next(&self, reader: usize) -> Option<(usize, u64)> {
+        let mut read = lock(&self.read);
+        let front = |queue: usize| self.queues[queue].get(read[queue]).copied();
+        let (least, behind) = (0..self.queues.len()).filter_map(|queue| Some((front(queue)?, queue))).min()?;
+        let own = reader % self.queues.len();
+        let near = front(own).is_some_and(|segment| segment <= least + AHEAD);
+        let queue = if near { own } else { behind };
+        let segment = front(queue)?;
+        read[queue] += 1;
+        Some((queue, segment))
     }
 
     /// There is nothing more to read.
     pub fn stop(&self) {
-        lock(&self.0).iter_mut().for_each(VecDeque::clear);
+        lock(&self.read).iter_mut().zip(&self.queues).for_each(|(read, queue)| *read = queue.len());
     }
 }
 
@@ -54,10 +61,10 @@ mod tests {
     #[test]
     fn each_stays_with_its_drive_until_another_is_far_behind() {
         let turns = Turns::new((0..300).map(|segment| (segment, segment as usize % 3)));
-        assert_eq!(turns.drives(), 3);
-        let mine: Vec<u64> = (0..22).filter_map(|_| turns.next(1)).collect();
-        assert_eq!(mine, (0..22).map(|i| 3 * i + 1).collect::<Vec<u64>>());
-        assert_eq!([turns.next(1), turns.next(1), turns.next(0)], [Some(0), Some(2), Some(3)]);
+        assert_eq!(turns.queues().len(), 3);
+        let mine: Vec<(usize, u64)> = (0..22).filter_map(|_| turns.next(1)).collect();
+        assert_eq!(mine, (0..22).map(|i| (1, 3 * i + 1)).collect::<Vec<_>>());
+        assert_eq!([turns.next(1), turns.next(1), turns.next(0)], [Some((0, 0)), Some((2, 2)), Some((0, 3))]);
         turns.stop();
         assert_eq!(turns.next(2), None);
     }
@@ -71,7 +78,7 @@ mod tests {
             let turns = Turns::new((10..).zip(drives.iter().copied()));
             let mut left: BTreeSet<u64> = (10..).take(drives.len()).collect();
             for reader in readers {
-                let Some(segment) = turns.next(reader) else { break };
+                let Some((_, segment)) = turns.next(reader) else { break };
                 prop_assert!(segment <= left.first().unwrap() + AHEAD);
                 prop_assert!(left.remove(&segment), "{} was read twice", segment);
             }

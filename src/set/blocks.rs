@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks};
 use crate::format::manifest::{Volume, volume_name};
 use crate::format::names;
+use crate::media::cache;
+use crate::media::dir::Location;
 use crate::media::process::open_files;
 use crate::set::block_set::Bits;
 use crate::set::mended::Recent;
@@ -121,6 +123,27 @@ impl<'a> Blocks<'a> {
             kept.of.insert(at, opened);
         }
         kept.of[&at].iter().filter(|source| !self.set.is_gone(&source.at.dir)).cloned().collect()
+    }
+
+    /// How many volumes a group has.
+    pub fn volumes(&self, group: usize) -> usize {
+        self.set.manifest.groups[group].volumes.len()
+    }
+
+    /// Has the drive of a volume read some bytes of it ahead, from the file that will be asked first.
+    pub fn ask_ahead(&self, at: At, bytes: &Range<u64>) {
+        if let Some(source) = self.files(at).first() {
+            let from = bytes.start / BLOCK as u64 * BLOCK as u64;
+            cache::fetch(source.file.file(), from, bytes.end.next_multiple_of(BLOCK as u64) - from);
+        }
+    }
+
+    /// Has a drive read some blocks of one file of a volume ahead.
+    pub fn ask_ahead_in(&self, file: &Location, at: At, range: &Range<u64>) {
+        let (from, to) = self.bytes_of(at, range);
+        let sources = self.files(at);
+        let source = sources.iter().find(|source| source.at == *file);
+        source.into_iter().for_each(|source| cache::fetch(source.file.file(), from, to - from));
     }
 
     /// Forgets which files there are: some have been replaced.

@@ -7,5 +7,6 @@ pub mod compress;
 pub mod filehash;
 pub mod parity;
 pub mod refusal;
+pub mod runs;
 pub mod seal;
 pub mod tar;

@@ -1,0 +1,111 @@
+//! What there is to read on a drive: a run of each volume in turn, as it was written.
+
+use crate::format::hashes::BLOCK;
+use crate::media::dir::Location;
+use crate::set::{At, Blocks};
+use crate::stages::runs::run_bytes;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Blocks that a worker reads at a time: 4 MiB.
+const PIECE: u64 = 64;
+/// Blocks that a drive is asked for before somebody wants them: 32 MiB.
+const AHEAD: u64 = 512;
+
+/// Some blocks of a file.
+#[derive(Clone)]
+pub(super) struct Piece {
+    pub at: At,
+    pub file: Location,
+    pub blocks: Range<u64>,
+}
+
+/// The files of a group on one drive.
+struct Lot {
+    group: usize,
+    /// Blocks of a run.
+    run: u64,
+    files: Vec<(At, Location, u64)>,
+}
+
+/// The files of a drive, and how far it has been read.
+#[derive(Default)]
+pub(super) struct Queue {
+    lots: VecDeque<Lot>,
+    /// The next piece: the run, the file, and the block in that file.
+    next: (u64, usize, u64),
+    /// What has been asked for.
+    asked: VecDeque<Piece>,
+    blocks: u64,
+}
+
+impl Queue {
+    /// A file of a group of `volumes` volumes; groups come in order.
+    pub fn push(&mut self, at: At, volumes: usize, file: &Location, blocks: u64) {
+        if self.lots.back().is_none_or(|lot| lot.group != at.group) {
+            self.lots.push_back(Lot { group: at.group, run: run_bytes(volumes) / BLOCK as u64, files: Vec::new() });
+        }
+        if let Some(lot) = self.lots.back_mut() {
+            lot.files.push((at, file.clone(), blocks));
+        }
+    }
+
+    /// What is to be read next. What comes after it is asked for.
+    pub fn next(&mut self, blocks: &Blocks) -> Option<Piece> {
+        while self.blocks < AHEAD {
+            let Some(piece) = self.advance() else { break };
+            blocks.ask_ahead_in(&piece.file, piece.at, &piece.blocks);
+            self.blocks += piece.blocks.end - piece.blocks.start;
+            self.asked.push_back(piece);
+        }
+        let piece = self.asked.pop_front()?;
+        self.blocks -= piece.blocks.end - piece.blocks.start;
+        Some(piece)
+    }
+
+    fn advance(&mut self) -> Option<Piece> {
+        loop {
+            let lot = self.lots.front()?;
+            let (run, file, block) = self.next;
+            let Some((at, location, count)) = lot.files.get(file) else {
+                let end = run + lot.run;
+                self.next = (end, 0, end);
+                if lot.files.iter().all(|(_, _, count)| *count <= end) {
+                    self.lots.pop_front();
+                    self.next = (0, 0, 0);
+                }
+                continue;
+            };
+            let end = (run + lot.run).min(*count);
+            if block >= end {
+                self.next = (run, file + 1, run);
+                continue;
+            }
+            let to = end.min(block + PIECE);
+            self.next = (run, file, to);
+            return Some(Piece { at: *at, file: location.clone(), blocks: block..to });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::dir::Dir;
+    use crate::media::disk::Disk;
+
+    #[test]
+    fn a_run_of_each_volume_in_turn_and_every_block_once() {
+        let here = Dir::open(&Disk::default(), std::path::Path::new("/")).unwrap();
+        let mut queue = Queue::default();
+        let of = |group, index| At { group, index };
+        for (group, index, blocks) in [(0, 0, 300), (0, 2, 70), (1, 1, 0), (1, 2, 1)] {
+            queue.push(of(group, index), 18, &here.at(&format!("{group}-{index}")), blocks);
+        }
+        let pieces = std::iter::from_fn(|| queue.advance()).map(|p| (p.at.group, p.at.index, p.blocks));
+        let expected =
+            [(0, 0, 0..64), (0, 0, 64..128), (0, 2, 0..64), (0, 2, 64..70), (0, 0, 128..192), (0, 0, 192..256)];
+        let expected = expected.into_iter().chain([(0, 0, 256..300), (1, 2, 0..1)]);
+        assert_eq!(pieces.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,38 @@
+//! In which order a drive holds the volumes of a group: a run of each in turn. Who writes gathers rows until there is one of each, who
+//! reads takes them in that order: a disk that holds several volumes would go to and fro between them for each row otherwise.
+
+use crate::format::hashes::BLOCK;
+
+/// Bytes of a run, unless there are many volumes: a disk reads or writes them in some five times as long as it takes to find them.
+const LONGEST: u64 = 8 << 20;
+/// Bytes that are gathered over all volumes of a group.
+const GATHERED: u64 = 192 << 20;
+
+/// Bytes of a run where a group has so many volumes. Runs begin at the multiples of it in their volumes, as file systems like it.
+pub fn run_bytes(volumes: usize) -> u64 {
+    let most = GATHERED / volumes.max(1) as u64;
+    (1 << most.max(1).ilog2()).clamp(BLOCK as u64, LONGEST)
+}
+
+/// The end of the run that a byte of a volume is in.
+pub fn run_end(offset: u64, volumes: usize) -> u64 {
+    let run = run_bytes(volumes);
+    offset / run * run + run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_long_and_all_of_them_fit_into_memory() {
+        for (volumes, bytes) in [(1, 8 << 20), (18, 8 << 20), (24, 8 << 20), (25, 4 << 20), (255, 512 << 10)] {
+            assert_eq!(run_bytes(volumes), bytes, "{volumes}");
+            assert_eq!(
+                [run_end(0, volumes), run_end(bytes - 1, volumes), run_end(bytes, volumes)],
+                [bytes, bytes, 2 * bytes]
+            );
+        }
+        (1..=255).for_each(|n| assert!(run_bytes(n) * n as u64 <= GATHERED && run_bytes(n) >= 256 << 10));
+    }
+}
