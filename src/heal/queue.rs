@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn a_run_of_each_volume_in_turn_and_every_block_once() {
-        let here = Dir::open(&Disk::default(), std::path::Path::new("/")).unwrap();
+        let here = Dir::given(&Disk::default(), std::path::Path::new("/")).unwrap();
         let mut queue = Queue::default();
         let of = |group, index| At { group, index };
         for (group, index, blocks) in [(0, 0, 300), (0, 2, 70), (1, 1, 0), (1, 2, 1)] {
-            queue.push(of(group, index), 18, &here.at(&format!("{group}-{index}")), blocks);
+            queue.push(of(group, index), 18, &here.at(format!("{group}-{index}")), blocks);
         }
         let pieces = std::iter::from_fn(|| queue.advance()).map(|p| (p.at.group, p.at.index, p.blocks));
         let expected =

@@ -2,7 +2,7 @@
 //! otherwise seem to be at its end when it has filled the memory of the machine, and could not be stopped while that is emptied.
 //!
 //! For each file system that is written to, a thread has it make durable what was written, in steps of a second of its own speed,
-//! or half a second. Who writes waits when a whole step has come together while another is under way.
+//! or a quarter of one. Who writes waits when a whole step has come together while another is under way.
 
 use rustix::fs::{fstat, fstatfs, syncfs};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// the bytes.
 const STEP_TIME: Duration = Duration::from_secs(1);
 /// The same of a slower one, which is no disk: who stops a job waits for its step.
-const SHORT_STEP_TIME: Duration = Duration::from_millis(500);
+const SHORT_STEP_TIME: Duration = Duration::from_millis(250);
 /// Bytes a second that disks have, and many sticks have not.
 const FAST: f64 = 64e6;
 /// The first step, before anything is known of the drive.
@@ -25,6 +25,8 @@ const FIRST_STEP: u64 = 8 << 20;
 const LEAST_STEP: u64 = 4 << 20;
 /// Steps are no longer, however fast a drive is.
 const MOST_STEP: u64 = 512 << 20;
+/// How many steps are judged at a time.
+const SOME: usize = 4;
 /// What a file system is whose driver is a process (FUSE_SUPER_MAGIC of linux/magic.h).
 const FUSE: u64 = 0x6573_5546;
 
@@ -62,17 +64,24 @@ struct State {
     step: u64,
     /// Whether one is under way.
     under_way: bool,
-    /// Bytes of the last one, and how long it took.
-    last: (u64, Duration),
+    /// What the last ones were, the newest first.
+    last: [Step; 2 * SOME],
     /// What the last one said, if it failed: an error number.
     failed: Option<i32>,
     /// The thread that takes steps, once there was one to take.
     thread: Option<Sender<(File, u64)>>,
 }
 
+/// What was made durable at a time, and how long it took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Step {
+    bytes: u64,
+    took: Duration,
+}
+
 impl Default for State {
     fn default() -> State {
-        State { written: 0, step: FIRST_STEP, under_way: false, last: (0, Duration::ZERO), failed: None, thread: None }
+        State { written: 0, step: FIRST_STEP, under_way: false, last: Default::default(), failed: None, thread: None }
     }
 }
 
@@ -80,13 +89,16 @@ impl Pace {
     fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<()> {
         let mut state = guard(&self.state);
         state.written += bytes;
+        // After waiting no step is begun before more is written: who has been told to stop does not write more.
+        let mut waited = false;
         while state.written >= state.step && state.under_way {
             state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            waited = true;
         }
         if let Some(code) = state.failed.take() {
             return Err(io::Error::from_raw_os_error(code));
         }
-        if state.written >= state.step {
+        if state.written >= state.step && !waited {
             self.begin(state, file);
         }
         Ok(())
@@ -136,10 +148,9 @@ impl Pace {
     fn end(&self, bytes: u64, took: Duration, done: io::Result<()>) {
         let mut state = guard(&self.state);
         state.under_way = false;
-        // Others may write to the file system too, and have it make theirs durable: shorter steps do not take less time then.
-        let (before, took_before) = std::mem::replace(&mut state.last, (bytes, took));
-        let shrank_in_vain = bytes < before / 4 * 3 && took > took_before / 4 * 3;
-        state.step = if shrank_in_vain { bytes.saturating_mul(4).min(MOST_STEP) } else { next_step(bytes, took) };
+        state.last.rotate_right(1);
+        state.last[0] = Step { bytes, took };
+        state.step = next_step(&state.last);
         if let Err(error) = done {
             state.failed = error.raw_os_error();
         }
@@ -147,12 +158,25 @@ impl Pace {
     }
 }
 
-/// As many bytes as the drive makes durable in the time of a step, if it goes on as it did; but no more than four times those of the step
-/// before: a drive takes its first bytes into a memory of its own.
-fn next_step(bytes: u64, took: Duration) -> u64 {
+/// As many bytes as the drive makes durable in the time of a step, if it goes on as it did in the last ones, of which the newest comes
+/// first; but no more than four times those of one before: a drive takes its first bytes into a memory of its own. Steps are judged
+/// some at a time: one also makes durable what was written in the meantime, and the next then has nothing to do.
+fn next_step(last: &[Step; 2 * SOME]) -> u64 {
+    let bytes: u64 = last[..SOME].iter().map(|step| step.bytes).sum();
+    let took: Duration = last[..SOME].iter().map(|step| step.took).sum();
+    let known = || last.iter().filter(|step| step.bytes > 0);
+    let (least, most) = (known().min_by_key(|step| step.bytes), known().max_by_key(|step| step.bytes));
+    let largest = most.map_or(0, |step| step.bytes.saturating_mul(4));
+    // Others may write to the file system too, and have it make theirs durable: shorter steps do not take less time then.
+    let in_vain = least.zip(most).is_some_and(|(least, most)| {
+        least.bytes < most.bytes / 4 * 3 && least.took > most.took / 4 * 3 && least.took > 2 * STEP_TIME
+    });
+    if in_vain {
+        return largest.clamp(LEAST_STEP, MOST_STEP);
+    }
     let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
     let time = if rate >= FAST { STEP_TIME } else { SHORT_STEP_TIME };
-    ((rate * time.as_secs_f64()) as u64).min(bytes.saturating_mul(4)).clamp(LEAST_STEP, MOST_STEP)
+    ((rate * time.as_secs_f64()) as u64).min(largest).clamp(LEAST_STEP, MOST_STEP)
 }
 
 /// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
@@ -174,12 +198,17 @@ mod tests {
 
     #[test]
     fn steps_follow_the_speed_of_the_drive() {
-        let second = Duration::from_secs(1);
-        assert_eq!(next_step(200_000_000, 2 * second), 100_000_000);
-        assert_eq!(next_step(50_000_000, 2 * second), 12_500_000);
-        assert_eq!(next_step(16 << 20, 40 * second), LEAST_STEP);
-        assert_eq!(next_step(16 << 20, Duration::ZERO), 32 << 20);
-        assert_eq!(next_step(MOST_STEP, Duration::ZERO), MOST_STEP);
+        let step = |bytes: u64, took: f64| Step { bytes, took: Duration::from_secs_f64(took) };
+        let none = Step::default();
+        let next = |bytes, took| next_step(&[step(bytes, took), none, none, none, none, none, none, none]);
+        assert_eq!(next(200_000_000, 2.0), 100_000_000);
+        assert_eq!(next(50_000_000, 2.0), 6_250_000);
+        assert_eq!(next(16 << 20, 40.0), LEAST_STEP);
+        assert_eq!(next(16 << 20, 0.0), 64 << 20);
+        assert_eq!(next(MOST_STEP, 0.0), MOST_STEP);
+        // The second has nothing left to do: the drive is no faster for that.
+        let (some, nothing) = (step(13_000_000, 1.0), step(12_000_000, 0.0));
+        assert_eq!(next_step(&[nothing, nothing, some, some, nothing, some, nothing, some]), 6_250_000);
     }
 
     #[test]

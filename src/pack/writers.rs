@@ -231,13 +231,16 @@ impl Writer<'_> {
     /// Writes a run of each volume, or what there is of it.
     fn write(&self, open: &[(usize, Partial)], gathered: &mut Gathered, end: u64) -> Result<()> {
         for (volume, file) in open {
-            self.may_go_on()?;
             if let Some(group) = gathered.begins() {
                 // Not before there is more to write: it would lie apart.
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
                 self.progress.drive(self.drive, BLOCK as u64);
             }
-            let wrote = gathered.show(*volume, end, |bytes, offset| file.write_at(bytes, offset))?;
+            let write = |bytes: &[u8], offset| {
+                self.may_go_on()?;
+                file.write_at(bytes, offset)
+            };
+            let wrote = gathered.show(*volume, end, write)?;
             self.progress.drive(self.drive, wrote);
         }
         gathered.wrote(end);
