@@ -152,8 +152,11 @@ pub(crate) fn peek<T>(
 ) -> Result<Vec<SeenPart<T>>> {
     // What is asked and cannot be answered is no reason to show a set without an answer.
     place.conditions(progress)?;
-    let of = |manifest: &Manifest, signer, dirs: Vec<Dir>| {
-        SeenPart { part: manifest.part, said: see(manifest, &dirs), signer, dirs }
+    let of = |manifest: &Manifest, signer, dirs: Vec<Dir>| SeenPart {
+        part: manifest.part,
+        said: see(manifest, &dirs),
+        signer,
+        dirs,
     };
     let found = place.find()?;
     let refused = match open_found(place, found.clone(), progress) {

@@ -42,9 +42,14 @@ fn has(bytes: &[u8], recipient: &str) -> bool {
     let point = point(recipient);
     assert_eq!(point.len(), 32);
     let hex: String = point.iter().map(|b| format!("{b:02x}")).collect();
-    let spellings =
-        [recipient.as_bytes(), recipient.to_uppercase().as_bytes(), STANDARD_NO_PAD.encode(&point).as_bytes(), hex.as_bytes(), &point[..]]
-            .map(<[u8]>::to_vec);
+    let spellings = [
+        recipient.as_bytes(),
+        recipient.to_uppercase().as_bytes(),
+        STANDARD_NO_PAD.encode(&point).as_bytes(),
+        hex.as_bytes(),
+        &point[..],
+    ]
+    .map(<[u8]>::to_vec);
     spellings.iter().any(|spelling| bytes.windows(spelling.len()).any(|w| w == &spelling[..]))
 }
 
@@ -67,7 +72,9 @@ fn the_recipient_of_a_set_stands_nowhere_but_in_what_is_encrypted() {
     let set = set_on(&vault.path("usb"));
     let recipient = recipient_of(&vault, &set);
     assert!(has(recipient.as_bytes(), &recipient), "it would not be found");
-    for verb in ["inspect usb", "inspect usb --json", "verify usb -v", "verify usb --json", "list usb", "list usb --json"] {
+    for verb in
+        ["inspect usb", "inspect usb --json", "verify usb -v", "verify usb --json", "list usb", "list usb --json"]
+    {
         said.push(vault.receiver(verb).ok());
     }
     said.push(vault.receiver("import usb --to restored --json -v").ok());
@@ -122,7 +129,9 @@ fn is_said(vault: &Vault, recipients: &str, code: &str, sentence: &str) {
                 let report = ran.json();
                 ran.check(report["confidentiality"] == code && report["signature"] == "Ed25519", "in JSON");
             }
-            false => ran.check(ran.stdout.contains(sentence) && ran.stdout.contains("the signature, Ed25519"), "in words"),
+            false => {
+                ran.check(ran.stdout.contains(sentence) && ran.stdout.contains("the signature, Ed25519"), "in words")
+            }
         }
     }
 }
@@ -164,7 +173,8 @@ fn it_is_said_of_each_set_whether_a_quantum_computer_opens_it() {
     crate::tree::assert_same(&vault.path("checkpoint"), &vault.path("restored"));
     // Without a whole slot nothing is seen.
     for slot in ["keys.age", "copy/keys.age"] {
-        fs::write(set_on(&vault.path("usb")).join(slot), "age-encryption.org/v1\n-> mlkem768x25519 AAAA\n\n--- ").unwrap();
+        fs::write(set_on(&vault.path("usb")).join(slot), "age-encryption.org/v1\n-> mlkem768x25519 AAAA\n\n--- ")
+            .unwrap();
     }
     assert_eq!(vault.receiver("inspect usb --json").ok().json()["confidentiality"], "unknown");
 }
@@ -185,7 +195,10 @@ fn what_is_post_quantum_is_not_mixed_with_what_is_not() {
         fs::write(vault.path("mixed.txt"), recipients).unwrap();
         let export = vault.call("sender", &format!("export checkpoint --to usb --recipients mixed.txt{more}"));
         let ran = export.env("PATH", &path).run().fails(2);
-        ran.check(ran.stderr.contains("postquantum") && !ran.stderr.contains('\u{2068}'), "the reason is not shown well");
+        ran.check(
+            ran.stderr.contains("postquantum") && !ran.stderr.contains('\u{2068}'),
+            "the reason is not shown well",
+        );
         assert!(names_in(&vault.path("usb")).is_empty());
     }
 }

@@ -289,7 +289,12 @@ fn slots_and_signatures_of_another() {
         ("a large slot", other(small(), || "#".repeat(1 << 20)), 5, "another set"),
         ("not UTF-8 in effect", other(small(), || "\u{0}".repeat(70_000)), 5, "another set"),
         ("no recipient", small().manifest(|m| m["recipient_blake3"] = "".into()), 1, "manifest.json"),
-        ("another recipient", small().manifest(|m| m["recipient_blake3"] = "0".repeat(64).into()), 5, "key of another set"),
+        (
+            "another recipient",
+            small().manifest(|m| m["recipient_blake3"] = "0".repeat(64).into()),
+            5,
+            "key of another set",
+        ),
         ("another hash of the slot", hash("keys.age"), 5, "keys.age"),
         ("another hash of the inventory", hash("inventory.age"), 4, "inventory.age"),
         ("no signature", armour(Vec::clear), 5, "signature"),

@@ -21,8 +21,8 @@ use crate::pack::{
 };
 use crate::progress::{Ask, Progress};
 use crate::set::program_to_travel;
-use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::stages::seal::recipients::Recipients;
+use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::text::for_shell;
 use base64::Engine as _;
 use job::{check_inventory, finish, metadata_estimate, own, survey};

@@ -240,7 +240,9 @@ mod tests {
         assert!(opened(&format!("AGE-SECRET-KEY-PQ-1QQQ\n{}AGE-PLUGIN-X-1QQQ\n", *file), &hash).is_ok());
         let lines: Vec<&str> = file.lines().collect();
         let named = |public: &str| format!("{PUBLIC}{public}\n{}\n", lines[1]);
-        for text in [lines[1], &named(&other.recipient().text()), &named("age1"), &format!("{}{}", *other.file(), *file)] {
+        for text in
+            [lines[1], &named(&other.recipient().text()), &named("age1"), &format!("{}{}", *other.file(), *file)]
+        {
             assert_eq!(opened(text, &hash).err().map(|e| e.exit_code()), Some(5));
         }
     }
@@ -248,9 +250,14 @@ mod tests {
     #[test]
     fn an_identity_of_a_later_type_is_named_and_its_secret_is_not() {
         let hash = SetIdentity::generate().recipient().blake3();
-        for (text, kind) in [("AGE-SECRET-KEY-PQ-1SECRET1X", "PQ"), ("AGE-PLUGIN-X-1SECRET1X", "PLUGIN-X"), ("AGE-SECRET", "")] {
+        for (text, kind) in
+            [("AGE-SECRET-KEY-PQ-1SECRET1X", "PQ"), ("AGE-PLUGIN-X-1SECRET1X", "PLUGIN-X"), ("AGE-SECRET", "")]
+        {
             let refused = opened(&format!("# a comment\n{text}\n"), &hash).err().unwrap();
-            assert!(refused.exit_code() == 1 && refused.to_string().contains(&format!("\"identity of type {kind}\"")), "{refused}");
+            assert!(
+                refused.exit_code() == 1 && refused.to_string().contains(&format!("\"identity of type {kind}\"")),
+                "{refused}"
+            );
             assert!(!format!("{refused:?}").contains("SECRET1"), "{refused:?}");
         }
     }
