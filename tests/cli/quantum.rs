@@ -171,6 +171,10 @@ fn it_is_said_of_each_set_whether_a_quantum_computer_opens_it() {
     let import = vault.call("receiver", "import usb --to restored --identity pq.txt");
     import.env("PATH", path_with_plugins(&vault)).run().ok();
     crate::tree::assert_same(&vault.path("checkpoint"), &vault.path("restored"));
+    // What age 1.3 knows without a plugin, this does not.
+    fs::write(vault.path("native.txt"), "# age-keygen -pq\nAGE-SECRET-KEY-PQ-1QQQQ\n").unwrap();
+    let ran = vault.receiver("import usb --to again --identity native.txt").fails(6);
+    ran.check(ran.stderr.contains("age-plugin-pq -identity") && !ran.stderr.contains("1QQQQ"), "what to do");
     // Without a whole slot nothing is seen.
     for slot in ["keys.age", "copy/keys.age"] {
         fs::write(set_on(&vault.path("usb")).join(slot), "age-encryption.org/v1\n-> mlkem768x25519 AAAA\n\n--- ")
