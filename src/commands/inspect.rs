@@ -2,7 +2,9 @@
 
 use super::reported::{self, ReportedDrive, ReportedGroup, ReportedProgram, base64_of, lossy_all};
 use crate::error::{Error, Result};
+use crate::format::hex;
 use crate::format::manifest::Manifest;
+use crate::format::sealed::Confidentiality;
 use crate::media::dir::Dir;
 use crate::pack::survives_as_placed;
 use crate::progress::Progress;
@@ -36,8 +38,12 @@ pub struct Report {
     pub format: String,
     /// The program that wrote it.
     pub tool: String,
-    /// The set's own recipient.
-    pub recipient: String,
+    /// The hash of the set's own recipient.
+    pub recipient_blake3: String,
+    /// Whether a quantum computer can open one day what is recorded of it now.
+    pub confidentiality: Confidentiality,
+    /// How it is signed.
+    pub signature: &'static str,
     /// K of each group.
     pub k: u16,
     /// M of each group.
@@ -92,8 +98,8 @@ fn shown(dirs: &[Dir]) -> Vec<PathBuf> {
 }
 
 impl Report {
-    /// What a manifest says, verified or not.
-    fn of_part(manifest: &Manifest) -> Report {
+    /// What a manifest and the key slot beside it say, verified or not.
+    fn of_part(manifest: &Manifest, dirs: &[Dir]) -> Report {
         let drives = reported::drives(manifest, std::iter::empty());
         Report {
             verified: false,
@@ -107,7 +113,9 @@ impl Report {
             created: manifest.created.clone(),
             format: manifest.format.clone(),
             tool: manifest.tool.clone(),
-            recipient: manifest.recipient.clone(),
+            recipient_blake3: hex(&manifest.recipient_blake3),
+            confidentiality: set::confidentiality(manifest, dirs),
+            signature: reported::SIGNATURE,
             k: manifest.groups[0].k,
             m: manifest.groups[0].m,
             groups: reported::groups(manifest),
@@ -126,6 +134,10 @@ impl Report {
     fn add(&mut self, part: Report) {
         self.parts.extend(part.parts);
         self.last = part.last;
+        // One slot for all of them, which may be whole with one part only.
+        if self.confidentiality == Confidentiality::Unknown {
+            self.confidentiality = part.confidentiality;
+        }
         self.groups.extend(part.groups);
         self.drives.extend(part.drives);
         self.bytes = self.bytes.saturating_add(part.bytes);

@@ -9,7 +9,7 @@ use crate::media::fence::Needs;
 use crate::media::guarded::{self, check_dir};
 use crate::media::removal::remove_held;
 use crate::progress::{Ask, Progress};
-use crate::stages::seal::SetIdentity;
+use crate::stages::seal::{PUBLIC, SetIdentity};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -27,9 +27,6 @@ pub mod files {
     /// Whom to encrypt to.
     pub const RECIPIENTS: &str = "recipients.txt";
 }
-
-/// What stands before the recipient in the file of an identity.
-const PUBLIC: &str = "# public key: ";
 
 const ALL: [&str; 5] =
     [files::IDENTITY, files::SIGNING_KEY, files::SIGNING_KEY_PUB, files::ALLOWED_SIGNERS, files::RECIPIENTS];
@@ -171,7 +168,7 @@ fn make(options: &Options, dir: &Dir, passphrase: Option<&str>) -> Result<Report
     let internal = |e: &dyn std::fmt::Display| Error::Internal(e.to_string());
     let identity = SetIdentity::generate();
     let key = SigningKey::generate(&options.principal).map_err(|e| internal(&e))?;
-    let recipient = identity.recipient().to_string();
+    let recipient = identity.recipient().text().to_string();
     let public = key.public_file();
     let signer =
         format!("{} namespaces=\"{NAMESPACE},{NAMESPACE}-keys,{NAMESPACE}-receipt\" {public}", options.principal);

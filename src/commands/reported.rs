@@ -10,6 +10,9 @@ use base64::Engine as _;
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
+/// How every set is signed (rule 16).
+pub(super) const SIGNATURE: &str = "Ed25519";
+
 /// A path in a report: always readable, and exact where it is not UTF-8.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReportedPath {

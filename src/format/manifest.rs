@@ -41,8 +41,10 @@ pub struct Manifest {
     pub created: String,
     /// The program that wrote it.
     pub tool: String,
-    /// The set's own age recipient: segments and inventory are encrypted to it.
-    pub recipient: String,
+    /// BLAKE3 of the text of the set's own age recipient, to which segments and inventory are encrypted. The text itself is a
+    /// secret (rule 60).
+    #[serde(with = "hash_hex")]
+    pub recipient_blake3: Value,
     /// What is done to segments before they are sealed: the name of a [`Filter`].
     pub filter: String,
     /// Bytes of the tar stream in each segment but the last.
@@ -200,7 +202,7 @@ impl Manifest {
         let shared = |m: &Manifest| {
             let slot = m.files.get(names::KEYS).cloned();
             let sizes = (m.segment_bytes, m.volume_bytes, m.drives, m.groups[0].k, m.groups[0].m);
-            (m.set.clone(), m.label.clone(), m.created.clone(), m.recipient.clone(), slot, sizes)
+            (m.set.clone(), m.label.clone(), m.created.clone(), m.recipient_blake3, slot, sizes)
         };
         shared(self) == shared(other)
     }
@@ -390,7 +392,7 @@ pub(crate) mod tests {
             previous: None,
             created: "2026-11-23T06:00:00Z".into(),
             tool: "ckvault 0.1.0".into(),
-            recipient: "age1".into(),
+            recipient_blake3: [7; 32],
             filter: "zstd".into(),
             segment_bytes: 1 << 20,
             volume_bytes: 1 << 30,
@@ -521,7 +523,7 @@ pub(crate) mod tests {
         for other in [
             Manifest { part: 3, ..next.clone() },
             Manifest { label: None, ..next.clone() },
-            Manifest { recipient: "age1other".into(), ..next.clone() },
+            Manifest { recipient_blake3: [8; 32], ..next.clone() },
             Manifest { segment_bytes: 1 << 16, ..next.clone() },
             Manifest { set: "00".repeat(16), ..next },
         ] {

@@ -11,7 +11,7 @@ pub(crate) mod json;
 pub(crate) mod limits;
 pub mod manifest;
 pub(crate) mod recovery;
-pub(crate) mod sealed;
+pub mod sealed;
 pub mod signature;
 pub mod signers;
 

@@ -11,8 +11,8 @@ SETDIR: a *.ckvault directory; give all of them when the set lies on several dri
 This script cannot say whether it is the one that was signed: RECOVER.txt says how to see that, and to run a copy.
 Nothing on a drive is believed but what is signed, or has a hash that is. Each file is opened and read once, and DIR gets its
 name when everything has been compared. Rules that are named by number stand in ckvault-format(5). Parity is not used.
-It ends with 0, or 1: hostile set, or a tool is missing; 2: wrong arguments; 5: not signed by --signers; 6: wrong identity;
-7: something is damaged or not here, or there is no room.
+It ends with 0, or 1: hostile set, or a tool is missing; 2: wrong arguments; 5: not signed by --signers, or the key of another
+set; 6: wrong identity; 7: something is damaged or not here, or there is no room.
 """
 import sys
 
@@ -84,14 +84,18 @@ def run(command, data, most, **more):
     return b"".join(out) if child.returncode == 0 else None
 
 
-def age(secret, data):
-    """age -d with the set's secret handed over in a pipe, so that it touches no disk and no argument list."""
+def age(options, secret, data):
+    """age with a secret of the set handed over in a pipe, so that it touches no disk and no argument list."""
     read, write = os.pipe()
     os.write(write, secret)
     os.close(write)
-    plain = run(["age", "-d", "-i", "/dev/fd/%d" % read], data, len(data), pass_fds=[read])
+    out = run(["age"] + options + ["/dev/fd/%d" % read], data, len(data) + KIB, pass_fds=[read])
     os.close(read)
-    return plain
+    return out
+
+
+def decrypt(identity, data):
+    return age(["-d", "-i"], identity, data)
 
 
 def hasher():
@@ -288,7 +292,7 @@ def read_parts(args):
         if n not in parts:
             die(7, "part %d of the set is not here" % n, "name its directory too")
         one, this = parts[1], parts[n]
-        shared = all(one.manifest[f] == this.manifest[f] for f in ("set", "recipient", "segment_bytes")) and one.signer == this.signer
+        shared = all(one.manifest[f] == this.manifest[f] for f in ("set", "recipient_blake3", "segment_bytes")) and one.signer == this.signer
         if not shared or n > 1 and (this.manifest["previous"] != parts[n - 1].hash or parts[n - 1].manifest["last"]):
             die(5, "part %d does not belong to the others" % n, "name the directories of one set")
     if not parts[n].manifest["last"]:
@@ -299,6 +303,21 @@ def read_parts(args):
 
 
 # What is inside.
+
+
+def own_identity(slot, signed):
+    """The set's own identity, if it is that of the recipient whose hash was signed (rule 31)."""
+    identities = re.findall(rb"^AGE-.*", slot, re.MULTILINE)
+    ours = [line for line in identities if line.startswith(b"AGE-SECRET-KEY-1")]
+    if identities and not ours:
+        die(1, "keys.age holds an identity of a type that this does not know", "use a newer ckvault")
+    named = [name for name in re.findall(rb"^# public key: (age1[0-9a-z]{58})$", slot, re.MULTILINE) if blake3(name) == signed]
+    if ours and named and re.match(rb"[0-9A-Z-]{74}\Z", ours[0]):
+        # What is encrypted to the one can be opened with the other: they belong together.
+        if decrypt(ours[0], age(["-R"], named[0], b"ours") or b"") == b"ours":
+            return ours[0] + b"\n"
+    die(5, "keys.age holds the key of another set", DAMAGED)
+
 
 BAD_PATH = re.compile(br"(^|/)\.{0,2}(/|\Z)|\0|[^/]{256}")
 Entry = collections.namedtuple("Entry", "path kind size extents blake3 target mode mtime xattrs offset")
@@ -333,7 +352,7 @@ def read_entry(line):
 
 def read_inventory(part, secret, first):
     """The head; the entries, which in the last part have all hashes; of each frame of the part its group, volume, offset, length."""
-    m, packed = part.manifest, age(secret, listed(part, "inventory.age", 2 << 30))
+    m, packed = part.manifest, decrypt(secret, listed(part, "inventory.age", 2 << 30))
     lines = packed and run(["zstd", "-dc"], packed, 2 << 30)
     need(lines, "the inventory cannot be opened with the set's own identity")
     lines = iter(io.BytesIO(lines))
@@ -497,7 +516,7 @@ def segments(parts, frames, secret, tar_bytes):
             need(g == group and volumes[v].file.tell() == offset, "segment %d does not lie where dealing puts it (rule 25)" % n)
             frame = volumes[v].read(size)
             header = b"ckvF" + (size - FRAME).to_bytes(4, "little") + n.to_bytes(8, "little")
-            packed = age(secret, frame[FRAME:]) if len(frame) == size and frame[:FRAME] == header else None
+            packed = decrypt(secret, frame[FRAME:]) if len(frame) == size and frame[:FRAME] == header else None
             plain = packed and run(["zstd", "-dc"], packed, m["segment_bytes"])
             if not plain:
                 die(7, "segment %d in %s cannot be opened" % (n, volumes[v].name), DAMAGED)
@@ -594,10 +613,9 @@ def finish(e, mode):
 def restore(args, to, mode):
     parts = read_parts(args)
     slot = run(["age", "-d", "-i", args.identity], listed(parts[0], "keys.age", 16 * MIB), 64 * KIB)
-    secret = slot and re.search(b"^AGE-SECRET-KEY-1[0-9A-Z]+$", slot, re.MULTILINE)
-    if not secret:
+    if slot is None:
         die(6, "age cannot open keys.age with this identity", "give the identity of a recipient")
-    secret, frames, first = secret.group() + b"\n", [], 0
+    secret, frames, first = own_identity(slot, parts[0].manifest["recipient_blake3"]), [], 0
     for part in parts:
         head, entries, frames_of_part = read_inventory(part, secret, first)
         frames.append(frames_of_part)

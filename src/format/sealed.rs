@@ -2,6 +2,7 @@
 //! what stanzas it has. Read once from front to back, and no further than the limits.
 
 use super::{FormatError, within};
+use serde::Serialize;
 
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 const STANZA: &[u8] = b"-> ";
@@ -14,6 +15,10 @@ const COLUMNS: usize = 64;
 const NATIVE: &[u8] = b"X25519";
 /// What the type of a stanza ends with that is there for nobody.
 const GREASE: &[u8] = b"-grease";
+/// The types of which the specification of age says that no quantum computer opens them.
+const POST_QUANTUM: [&[u8]; 2] = [b"mlkem768x25519", b"mlkem768p256tag"];
+/// The types that are opened by who computes discrete logarithms, or factors.
+const CLASSICAL: [&[u8]; 4] = [NATIVE, b"p256tag", b"ssh-ed25519", b"ssh-rsa"];
 
 /// How much of a header is read at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,28 @@ pub struct Header {
     stanzas: usize,
     native: usize,
     grease: usize,
+    post_quantum: usize,
+    classical: usize,
+}
+
+/// Whether who records a set now can read it when there are quantum computers, as far as the types of the stanzas in its key slot
+/// tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidentiality {
+    /// All recipients are of a type that withstands them.
+    PostQuantum,
+    /// At least one is of a type that does not.
+    Classical,
+    /// At least one is of a type that only its plugin knows, and none is of a type that does not withstand; or there is no slot.
+    Unknown,
+}
+
+impl Confidentiality {
+    /// Of a set with this key slot.
+    pub fn of_slot(slot: &[u8]) -> Confidentiality {
+        Header::scan(slot, SLOT).map_or(Confidentiality::Unknown, |header| header.confidentiality())
+    }
 }
 
 impl Header {
@@ -77,6 +104,16 @@ impl Header {
         self.stanzas += 1;
         self.native += usize::from(kind == NATIVE);
         self.grease += usize::from(kind.ends_with(GREASE));
+        self.post_quantum += usize::from(POST_QUANTUM.contains(&kind));
+        self.classical += usize::from(CLASSICAL.contains(&kind));
+    }
+
+    fn confidentiality(&self) -> Confidentiality {
+        match (self.classical, self.post_quantum) {
+            (1.., _) => Confidentiality::Classical,
+            (0, 1..) if self.post_quantum + self.grease == self.stanzas => Confidentiality::PostQuantum,
+            _ => Confidentiality::Unknown,
+        }
     }
 
     /// Rule 32: it has one recipient, of the kind that sets have, and beside it nothing but grease.
@@ -175,6 +212,27 @@ mod tests {
             "-> scrypt AAAA 18\nBBBB\n".to_owned(),
         ] {
             assert!(!alone(&others), "{others}");
+        }
+    }
+
+    #[test]
+    fn one_recipient_that_is_not_post_quantum_spoils_all_others() {
+        use Confidentiality::{Classical, PostQuantum, Unknown};
+        let (pq, tag, grease) = ("-> mlkem768x25519 AA\n\n", "-> mlkem768p256tag AA BB\n\n", "-> x-grease\n\n");
+        let x25519 = native();
+        for (stanzas, expected) in [
+            (pq.to_owned(), PostQuantum),
+            ([pq, grease, tag, pq].concat(), PostQuantum),
+            (x25519.clone(), Classical),
+            ([pq, &x25519].concat(), Classical),
+            ([pq, "-> ssh-rsa AA\n\n"].concat(), Classical),
+            (["-> toy\n\n", "-> p256tag AA BB\n\n"].concat(), Classical),
+            ([pq, "-> toy\n\n"].concat(), Unknown),
+            ([pq, "-> mlkem768x25519+ AA\n\n"].concat(), Unknown),
+            (grease.to_owned(), Unknown),
+            (String::new(), Unknown),
+        ] {
+            assert_eq!(Confidentiality::of_slot(&header(&stanzas)), expected, "{stanzas}");
         }
     }
 }

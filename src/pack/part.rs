@@ -24,8 +24,6 @@ use crate::pack::writers::{Known, Packed};
 use crate::progress::Progress;
 use crate::set::{Origin, agree};
 use crate::stages::filehash::Page;
-use crate::stages::seal::SetRecipient;
-use base64::Engine as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -41,8 +39,6 @@ pub struct Export {
     pub key: SigningKey,
     /// What it remembers.
     pub state: State,
-    /// The set's own recipient.
-    pub(super) to: SetRecipient,
     /// The key slot.
     pub(super) slot: Vec<u8>,
     /// What travels with it.
@@ -99,12 +95,10 @@ impl Export {
         state: State,
         (program, metadata): (Option<Program>, u64),
     ) -> Result<Export> {
-        let internal = |what: &str| Error::Internal(format!("the state of the export has no {what}"));
-        let to = SetRecipient::parse(&begun.recipient).ok_or_else(|| internal("recipient"))?;
-        let slot = base64::engine::general_purpose::STANDARD.decode(&begun.slot).map_err(|_| internal("key slot"))?;
+        let slot = begun.slot().ok_or_else(|| Error::Internal("the state of the export has no key slot".into()))?;
         let at = Position { part: 1, ..Position::default() };
         held.resize(begun.drives.len(), None);
-        Ok(Export { disk: disk.clone(), begun, source, key, state, to, slot, program, metadata, at, held })
+        Ok(Export { disk: disk.clone(), begun, source, key, state, slot, program, metadata, at, held })
     }
 
     /// Where an interruption left it.
@@ -168,7 +162,7 @@ impl Export {
             plan: &self.begun.plan,
             dirs,
             header: self.header(),
-            to: &self.to,
+            to: &self.begun.recipient,
             first: self.at.first,
             page: &self.at.page,
             known: &self.at.known,
@@ -206,7 +200,7 @@ impl Export {
                 refused = reader.line(line).err();
             }
         });
-        let listed = drafts.inventory(dirs, lines, &self.to)?;
+        let listed = drafts.inventory(dirs, lines, &self.begun.recipient)?;
         match refused.or_else(|| reader.finish().err()) {
             None => Ok(listed),
             Some(why) => Err(breaks_itself(&why)),
@@ -263,7 +257,7 @@ impl Export {
             previous: self.at.previous,
             created: self.begun.created.clone(),
             tool: concat!("ckvault ", env!("CARGO_PKG_VERSION")).into(),
-            recipient: self.begun.recipient.clone(),
+            recipient_blake3: self.begun.recipient.blake3(),
             filter: self.begun.plan.compression.filter().name().into(),
             segment_bytes: self.begun.plan.segment_bytes,
             volume_bytes: self.begun.plan.volume_bytes,

@@ -1,5 +1,6 @@
 //! What an export remembers, so that it can go on after whatever interrupts it: how it was begun, and what is safe on the
-//! drives. It lies with the user, not on a drive, where a thief could edit it; nothing in it is secret.
+//! drives. It lies with the user, not on a drive, where a thief could edit it, and nobody else may read it: of the set's own
+//! recipient it has what no drive may have (rule 60).
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
@@ -14,13 +15,15 @@ use crate::pack::writers::Known;
 use crate::pack::writers::Log;
 use crate::set::fixed;
 use crate::stages::filehash::Page;
+use crate::stages::seal::SetRecipient;
 use crate::stages::seal::recipients::Named;
+use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 2");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 3");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct Begun {
     /// When it was begun.
     pub created: String,
     /// The set's own recipient.
-    pub recipient: String,
+    pub recipient: SetRecipient,
     /// Who can open it.
     #[serde(default)]
     pub recipients: Vec<Named>,
@@ -218,6 +221,11 @@ impl Begun {
     pub fn version() -> String {
         VERSION.to_owned()
     }
+
+    /// The bytes of the key slot.
+    pub fn slot(&self) -> Option<Vec<u8>> {
+        base64::engine::general_purpose::STANDARD.decode(&self.slot).ok()
+    }
 }
 
 impl Unfinished {
@@ -249,7 +257,6 @@ pub fn unfinished(dir: &Path) -> Result<Option<Kept>> {
 
 /// A short text from which [`changed`] tells what has changed: 16 bytes an entry, one half for its path, one for all of it.
 pub fn snapshot(entries: &[Entry]) -> String {
-    use base64::Engine as _;
     let mut bytes = Vec::with_capacity(entries.len() * 16);
     let mut buffer = Vec::new();
     for entry in entries {
@@ -274,7 +281,6 @@ fn shorter(entry: &Entry, buffer: &mut Vec<u8>) -> [u8; 8] {
 
 /// What is not as it was: entries that are new or different, and how many are gone.
 pub fn changed<'a>(entries: &'a [Entry], were: &str) -> (Vec<&'a Name>, usize) {
-    use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(were).unwrap_or_default();
     let mut before: HashMap<&[u8], &[u8]> = bytes.as_chunks::<16>().0.iter().map(|c| c.split_at(8)).collect();
     let mut buffer = Vec::new();

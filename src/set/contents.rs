@@ -72,7 +72,7 @@ pub fn read_contents(set: &Set, identity: &SetIdentity, progress: &dyn Progress)
 pub fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
     let slot = set.parts.iter().find_map(|part| part.proven(names::KEYS));
     let slot = slot.ok_or_else(|| set.parts[0].without(names::KEYS))?;
-    SetIdentity::from_slot(&slot, identities, &set.manifest().recipient)
+    SetIdentity::from_slot(&slot, identities, &set.manifest().recipient_blake3)
 }
 
 impl Contents {

@@ -2,10 +2,12 @@
 //! good pieces of several.
 
 use crate::error::Error;
-use crate::format::sealed::{Header, SLOT};
+use crate::format::manifest::Manifest;
+use crate::format::sealed::{Confidentiality, Header, SLOT};
 use crate::format::{FormatError, names};
-use crate::media::dir::Location;
+use crate::media::dir::{Dir, Location};
 use crate::set::part::{Part, name_drives};
+use crate::set::trusted_manifest::each_copy;
 use std::collections::HashSet;
 
 /// Copies longer than this are not combined.
@@ -15,6 +17,19 @@ const MOST_HELD: u64 = 256 << 20;
 /// Combinations of doubtful bytes that are tried, and the bytes that may be hashed for that.
 const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
+
+/// What the key slot that a manifest lists shows of those who can open it, whether or not anybody vouches for the manifest.
+pub fn confidentiality(manifest: &Manifest, dirs: &[Dir]) -> Confidentiality {
+    let mut shown = Confidentiality::Unknown;
+    let listed = &manifest.files[names::KEYS];
+    // A drive that cannot be read shows nothing.
+    let _ = each_copy(dirs, names::KEYS, listed.bytes, &mut |copy| {
+        if blake3::hash(&copy) == listed.blake3 {
+            shown = Confidentiality::of_slot(&copy);
+        }
+    });
+    shown
+}
 
 impl Part {
     fn places(&self, name: &str) -> Vec<Location> {

@@ -38,6 +38,7 @@ pub(crate) use blocks::{Blocks, Seen, bad_runs};
 pub(crate) use contents::{Contents, agree, read_contents};
 pub(crate) use entry_key::fixed;
 pub(crate) use foreign::{foreign, header_of, is_of_set};
+pub(crate) use metadata_copies::confidentiality;
 pub(crate) use opened::Set;
 pub(crate) use part::{At, Part, name_drives};
 pub(crate) use paths::{Ways, check_folded, check_folded_links, leaving};
@@ -143,15 +144,20 @@ pub(crate) struct SeenPart<T> {
 const MOST_UNVERIFIED: u64 = 64 << 20;
 
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
-/// what `see` makes of it is kept.
+/// what `see` makes of it, with the directories that hold it, is kept.
 pub(crate) fn peek<T>(
     place: &Where,
-    see: impl Fn(&Manifest) -> T,
+    see: impl Fn(&Manifest, &[Dir]) -> T,
     progress: &dyn Progress,
 ) -> Result<Vec<SeenPart<T>>> {
     // What is asked and cannot be answered is no reason to show a set without an answer.
     place.conditions(progress)?;
-    let of = |manifest: &Manifest, signer, dirs| SeenPart { part: manifest.part, said: see(manifest), signer, dirs };
+    let of = |manifest: &Manifest, signer, dirs: Vec<Dir>| SeenPart {
+        part: manifest.part,
+        said: see(manifest, &dirs),
+        signer,
+        dirs,
+    };
     let found = place.find()?;
     let refused = match open_found(place, found.clone(), progress) {
         Ok(set) => return Ok(set.parts.into_iter().map(|p| of(&p.manifest, Ok(p.signer), p.dirs)).collect()),

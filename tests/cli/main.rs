@@ -34,6 +34,7 @@ mod oneport;
 mod oracle;
 mod parts;
 mod program;
+mod quantum;
 mod repair;
 mod reports;
 mod resume;

@@ -46,6 +46,12 @@ fn a_set_goes_on_on_the_next_drives() {
     assert_eq!((seen["parts"].to_string(), seen["last"].to_string()), ("[2,3]".into(), "false".into()));
     vault.refuses("drive1 drive2 drive4 drive5", 7).says("drive 3");
     recover_py_restores_it(&vault);
+    // The key slot is one, and seen where it is whole.
+    let dir = vault.path("drive2").join(std::str::from_utf8(&names_in(&vault.path("drive2"))[0]).unwrap());
+    crate::harm::remove(["keys.age", "copy/keys.age"].map(|name| dir.join(name)));
+    for (drives, seen) in [("drive2", "unknown"), ("drive2 drive3", "classical"), ("drive3", "classical")] {
+        assert_eq!(vault.receiver(&format!("inspect {drives} --json")).ok().json()["confidentiality"], seen);
+    }
 }
 
 fn recover_py_restores_it(vault: &Vault) {

@@ -118,9 +118,10 @@ fn metadata_that_change_after_they_were_read() {
     let copy =
         |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
     copy(&dir, &whole);
+    // age opens the slot, proves in two calls whose key it holds, and opens the inventory.
+    let calls = [("ssh-keygen", 1), ("ssh-keygen", 2), ("age", 1), ("age", 2), ("age", 4), ("zstd", 1), ("b3sum", 1)];
     for name in ["manifest.json", "manifest.json.sig", "keys.age", "inventory.age"] {
-        for (program, nth) in [("ssh-keygen", 1), ("ssh-keygen", 2), ("age", 1), ("age", 2), ("zstd", 1), ("b3sum", 1)]
-        {
+        for (program, nth) in calls {
             let change = |how: &str| {
                 format!(
                     "for d in . copy; do {how} {e}/{name} {d}/$d/{name}; done",
@@ -133,7 +134,7 @@ fn metadata_that_change_after_they_were_read() {
                 let restored = honest_or_nothing(&site, &ran, b"hello");
                 // What had been read before is what was used.
                 let before = name.starts_with("manifest")
-                    || program != "ssh-keygen" && (name, program, nth) != ("inventory.age", "age", 1);
+                    || program != "ssh-keygen" && ((name, program) != ("inventory.age", "age") || nth > 2);
                 assert!(restored || !before, "{name} before call {nth} of {program}\n{ran}");
                 fs::remove_dir_all(&dir).unwrap();
                 copy(&whole, &dir);
@@ -142,7 +143,7 @@ fn metadata_that_change_after_they_were_read() {
     }
 }
 
-/// A volume of the same length with other frames, sealed to the set as only its receiver can, or who knows its recipient.
+/// A volume of the same length with other frames, sealed to the set as only who can open its key slot can.
 fn forged(site: &Site, honest: &Path, items: &[Item]) -> Vec<u8> {
     let mut slot = String::new();
     let sealed = fs::read(honest.with_file_name("keys.age")).unwrap();

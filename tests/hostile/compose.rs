@@ -269,7 +269,7 @@ impl Recipe {
         let mut manifest = json!({
             "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": 1, "last": true,
             "previous": null, "created": "2026-11-23T06:00:00Z", "tool": "a hostile exporter",
-            "recipient": own.to_public().to_string(), "filter": "zstd", "segment_bytes": self.segment_bytes,
+            "recipient_blake3": blake3::hash(own.to_public().to_string().as_bytes()).to_hex().as_str(), "filter": "zstd", "segment_bytes": self.segment_bytes,
             "volume_bytes": self.volume_bytes, "drives": drives, "files": files,
             "groups": volumes.chunks(n).map(group).collect::<Vec<_>>(),
         });

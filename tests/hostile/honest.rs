@@ -1,6 +1,7 @@
 //! What is composed here by hand is a set like any other, or the refusals elsewhere would prove nothing.
 
 use crate::compose::Recipe;
+use crate::recover::{SIGNERS, can_recover};
 use crate::site::Site;
 use crate::ustar::*;
 use std::fs;
@@ -80,4 +81,21 @@ fn an_honest_set_is_repaired_with_its_parity() {
     site.run("verify").ends(3).shows("repairable");
     site.run("import").ends(0);
     compare(&site);
+}
+
+/// Identities of types that are not known yet are passed over, by recover.py too.
+#[test]
+fn a_slot_may_hold_other_identities_beside_that_of_the_set() {
+    let mut recipe = Recipe::new(items());
+    recipe.edit_slot =
+        Box::new(|slot| *slot = format!("AGE-SECRET-KEY-PQ-1QQQQ\n{slot}# public key: age1pq1qqqq\nAGE-LATER-1QQQQ\n"));
+    let site = Site::new();
+    site.compose(&recipe, 1);
+    site.run("import").ends(0);
+    compare(&site);
+    if can_recover() {
+        fs::remove_dir_all(site.target()).unwrap();
+        site.recover(SIGNERS).ends(0);
+        compare(&site);
+    }
 }

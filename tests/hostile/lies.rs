@@ -270,6 +270,7 @@ fn volumes_that_are_not_what_is_dealt() {
 #[test]
 fn slots_and_signatures_of_another() {
     let slot = |text: &'static str| small().with_edit(|r| &mut r.edit_slot, move |s| *s = text.to_owned());
+    let own = |edit: fn(&mut String)| small().with_edit(|r| &mut r.edit_slot, edit);
     let other = |r: Recipe, to: fn() -> String| r.with_edit(|r| &mut r.edit_slot, move |s| *s = to());
     let generated = || {
         use age::secrecy::ExposeSecret as _;
@@ -280,11 +281,20 @@ fn slots_and_signatures_of_another() {
     refuse(vec![
         ("an empty slot", slot(""), 5, "key of another set"),
         ("no key", slot("AGE-SECRET-KEY-1\n"), 5, "key of another set"),
-        ("a key of a plugin", slot("AGE-PLUGIN-EVIL-1QQQQ\n"), 5, "key of another set"),
+        ("a key of a plugin", slot("AGE-PLUGIN-EVIL-1QQQQ\n"), 1, "identity of type PLUGIN-EVIL"),
+        ("a key of a later type", slot("# later\nAGE-SECRET-KEY-PQ-1QQQQ\n"), 1, "identity of type PQ"),
+        ("no recipient beside it", own(|s| *s = s.split_once('\n').unwrap().1.to_owned()), 5, "key of another set"),
+        ("another beside it", own(|s| *s = s.replacen("age1", "age1q", 1)), 5, "key of another set"),
         ("another key", other(small(), generated), 5, "key of another set"),
         ("a large slot", other(small(), || "#".repeat(1 << 20)), 5, "another set"),
         ("not UTF-8 in effect", other(small(), || "\u{0}".repeat(70_000)), 5, "another set"),
-        ("no recipient", small().manifest(|m| m["recipient"] = "".into()), 5, "key of another set"),
+        ("no recipient", small().manifest(|m| m["recipient_blake3"] = "".into()), 1, "manifest.json"),
+        (
+            "another recipient",
+            small().manifest(|m| m["recipient_blake3"] = "0".repeat(64).into()),
+            5,
+            "key of another set",
+        ),
         ("another hash of the slot", hash("keys.age"), 5, "keys.age"),
         ("another hash of the inventory", hash("inventory.age"), 4, "inventory.age"),
         ("no signature", armour(Vec::clear), 5, "signature"),

@@ -17,7 +17,7 @@ pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
 
 /// What it does not look at, since it does not use it: parity, hashes of blocks, the label and the like.
-const UNUSED: [&str; 13] = [
+const UNUSED: [&str; 12] = [
     "M is 0",
     "creation time",
     "do not agree",
@@ -25,7 +25,6 @@ const UNUSED: [&str; 13] = [
     "drives",
     "expected u16",
     "hashes.b3",
-    "key of another set",
     "label",
     "length of the program",
     "metadata file",

@@ -98,7 +98,7 @@ fn words_of_the_manifest() {
             ("k", own("k"), 1, "manifest.json"),
             ("file", small().manifest(move |m| m["files"][evil] = m["files"]["keys.age"].clone()), 1, "metadata file"),
             ("hash", small().manifest(move |m| m["files"]["keys.age"]["blake3"] = evil.into()), 1, "manifest.json"),
-            ("recipient", set("recipient"), 5, "key of another set"),
+            ("recipient", set("recipient_blake3"), 1, "manifest.json"),
             ("as it is", small().signed("\"drives\"", evil), 1, "manifest.json"),
         ]);
         // These mean nothing, and are shown.

@@ -16,10 +16,24 @@ pub use verify::verify;
 
 use crate::ui::say;
 use ckvault::commands::{About, ReportedDrive};
+use ckvault::format::sealed::Confidentiality;
 use ckvault::text::printable;
 use indicatif::{HumanBytes, HumanDuration};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What is to be said of a set on the day of quantum computers.
+fn quantum(of: Confidentiality) -> &'static str {
+    match of {
+        Confidentiality::PostQuantum => "confidentiality is post-quantum; the signature, Ed25519, is not",
+        Confidentiality::Classical => {
+            "confidentiality is not post-quantum, since not all recipients are; nor is the signature, Ed25519"
+        }
+        Confidentiality::Unknown => {
+            "whether confidentiality is post-quantum cannot be told from the key slot; the signature, Ed25519, is not"
+        }
+    }
+}
 
 /// Bytes over time.
 fn rate(bytes: u64, time: Duration) -> String {

@@ -21,8 +21,8 @@ use crate::pack::{
 };
 use crate::progress::{Ask, Progress};
 use crate::set::program_to_travel;
-use crate::stages::seal::SetIdentity;
 use crate::stages::seal::recipients::Recipients;
+use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::text::for_shell;
 use base64::Engine as _;
 use job::{check_inventory, finish, metadata_estimate, own, survey};
@@ -45,6 +45,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     check_label(options.label.as_deref())?;
     let recipients = Recipients::parse_all(&options.recipient, &options.recipients, ask.clone(), progress)?;
     agree_to_only_own(options, &recipients, &ask)?;
+    let slot = Slot::made_for(&recipients)?;
     let no_key = || Error::usage("there is no signing key: nobody could trust the set", "give --signing-key FILE");
     let key_file = options.signing_key.as_ref().ok_or_else(no_key)?;
     let key = load_signing_key(&options.disk, key_file, &ask, progress)?;
@@ -83,7 +84,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
     check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
-    let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public());
+    let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
     }
@@ -93,7 +94,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     // Only now: nothing of an earlier export is lost to a mistake in this command.
     in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
-    let begun = Begun { mounted, ..begun(options, &plan, &recipients, &key, key_file, &walked)? };
+    let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, &walked)? };
     let state = State::create(&options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
     let held = held.into_iter().map(Some).collect();
@@ -140,29 +141,41 @@ fn agree_to_only_own(options: &Options, recipients: &Recipients, ask: &dyn Ask) 
     }
 }
 
-/// Settles everything that stays the same for all of the set. Its own identity is forgotten again: only the slot has it.
+/// The set's own identity, made and forgotten again: only the slot has it.
+struct Slot {
+    recipient: SetRecipient,
+    bytes: Vec<u8>,
+}
+
+impl Slot {
+    /// A new one; whoever cannot be encrypted to is found out now.
+    fn made_for(recipients: &Recipients) -> Result<Slot> {
+        let identity = SetIdentity::generate();
+        Ok(Slot { recipient: identity.recipient(), bytes: identity.slot(recipients)? })
+    }
+}
+
+/// Settles everything that stays the same for all of the set.
 fn begun(
     options: &Options,
     plan: &Plan,
-    recipients: &Recipients,
+    (recipients, slot): (&Recipients, Slot),
     key: &SigningKey,
     key_file: &Path,
     walked: &Walked,
 ) -> Result<Begun> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| Error::Internal(e.to_string()))?;
-    let identity = SetIdentity::generate();
-    let slot = identity.slot(recipients)?;
     let seconds = jiff::Timestamp::from_second(options.now.as_second()).unwrap_or(options.now);
     Ok(Begun {
         tool: Begun::version(),
         set: hex(&id),
         label: options.label.clone(),
         created: seconds.to_string(),
-        recipient: identity.recipient().to_string(),
+        recipient: slot.recipient,
         recipients: recipients.named().to_vec(),
         survive: options.request.survive,
-        slot: base64::engine::general_purpose::STANDARD.encode(slot),
+        slot: base64::engine::general_purpose::STANDARD.encode(slot.bytes),
         signer: public_line(&key.public()),
         signing_key: absolute(&key_file.to_owned())?,
         sources: options.sources.iter().map(absolute).collect::<Result<_>>()?,

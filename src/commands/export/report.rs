@@ -3,6 +3,7 @@
 use super::options::Options;
 use crate::commands::keygen::OwnKey;
 use crate::commands::reported::{self, ReportedDrive, ReportedGroup, ReportedProgram};
+use crate::format::sealed::Confidentiality;
 use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::{Drive, UNTOLD};
 use crate::pack::{LeftOut, Noted, Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
@@ -46,6 +47,10 @@ pub struct Report {
     pub recipients: Vec<Named>,
     /// Whether the only one who can is whoever has the keys of this machine.
     pub only_own: bool,
+    /// Whether a quantum computer can open one day what is recorded of it now.
+    pub confidentiality: Confidentiality,
+    /// How it is signed.
+    pub signature: &'static str,
     /// The fingerprint of the key that signs it.
     pub signer_fingerprint: String,
     /// What the set survives.
@@ -90,17 +95,19 @@ pub(super) struct Totals {
     noticed: Noticed,
     recipients: Vec<Named>,
     only_own: bool,
+    confidentiality: Confidentiality,
     signer: String,
 }
 
 impl Totals {
-    pub(super) fn of(walked: &Walked, recipients: &[Named], own: &OwnKey, signer: &KeyData) -> Totals {
+    pub(super) fn of(walked: &Walked, recipients: &[Named], own: &OwnKey, signer: &KeyData, slot: &[u8]) -> Totals {
         Totals {
             entries: walked.entries.len() as u64,
             bytes_in: walked.entries.iter().map(|e| e.stored()).sum(),
             noticed: walked.noticed.clone(),
             recipients: recipients.to_vec(),
             only_own: !recipients.is_empty() && recipients.iter().all(|named| own.is(&named.recipient)),
+            confidentiality: Confidentiality::of_slot(slot),
             signer: fingerprint(signer),
         }
     }
@@ -131,6 +138,8 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
         only_own: totals.only_own,
+        confidentiality: totals.confidentiality,
+        signature: reported::SIGNATURE,
         signer_fingerprint: totals.signer,
         bytes_out: plan.needed.iter().sum(),
         survives: survives(plan.k, plan.m, &groups),
@@ -165,6 +174,8 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
         only_own: totals.only_own,
+        confidentiality: totals.confidentiality,
+        signature: reported::SIGNATURE,
         signer_fingerprint: totals.signer,
         bytes_out: parts.iter().map(bytes_out).sum(),
         survives: survives_as_placed(last),

@@ -9,6 +9,7 @@ use crate::media::guarded;
 use crate::media::memory;
 use crate::progress::{Ask, Progress};
 use crate::stages::refusal::breaks;
+use crate::text::for_shell;
 use age::armor::ArmoredReader;
 use age::{DecryptError, Identity, IdentityFile, encrypted, ssh};
 use std::io::{Cursor, Read};
@@ -24,6 +25,8 @@ const MOST_WORK: u8 = 22;
 const TRIES: usize = 3;
 /// What the identity of a plugin begins with.
 const PLUGIN: &[u8] = b"AGE-PLUGIN-";
+/// What the post-quantum identity of age begins with, which the age crate does not know yet.
+const POST_QUANTUM: &[u8] = b"AGE-SECRET-KEY-PQ-1";
 
 /// Identities to try on a key slot.
 pub struct Identities {
@@ -183,10 +186,16 @@ fn parse(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> Result<Parsed> 
         let identity = Held::open(Box::new(identity.with_callbacks(callbacks.clone())));
         return Ok(Parsed { identities: vec![identity], need_help });
     }
-    let parsed = IdentityFile::from_buffer(bytes).map_err(|e| bad(file, &e.to_string()))?;
+    let parsed = IdentityFile::from_buffer(bytes).map_err(|e| match has(bytes, POST_QUANTUM) {
+        true => Error::identity(
+            format!("{} holds a post-quantum identity, which takes the program age-plugin-pq", file.display()),
+            format!("make one for that program of it: `age-plugin-pq -identity -o NEW {}`", for_shell(file)),
+        ),
+        false => bad(file, &e.to_string()),
+    })?;
     let identities = parsed.with_callbacks(callbacks.clone()).into_identities();
     let identities = identities.map_err(|e| bad(file, &format!("needs a plugin: {e}")))?;
-    let need_help = bytes.windows(PLUGIN.len()).any(|w| w.eq_ignore_ascii_case(PLUGIN));
+    let need_help = has(bytes, PLUGIN);
     Ok(Parsed { identities: identities.into_iter().map(|i| Held::open(i)).collect(), need_help })
 }
 
@@ -201,6 +210,10 @@ fn behind_a_passphrase(bytes: &[u8], file: &Path, callbacks: &AskCallbacks) -> R
         Ok(Some(identity)) => Ok(Box::new(identity)),
         _ => Err(bad(file, "is encrypted, but not with a passphrase")),
     }
+}
+
+fn has(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word))
 }
 
 fn is_age_file(bytes: &[u8]) -> bool {

@@ -6,11 +6,15 @@ pub mod recipients;
 mod stream;
 
 use crate::error::{Error, Result};
+use crate::format::hashes::Value;
 use crate::format::sealed::{Header, SLOT};
+use crate::format::{FormatError, names};
 use crate::media::memory;
+use crate::stages::refusal::breaks;
 use age::armor::{ArmoredWriter, Format};
 use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::io::{self, BufRead, Read, Write};
 use std::iter;
 use std::sync::Arc;
@@ -18,7 +22,14 @@ use zeroize::Zeroizing;
 
 pub use age::stream::StreamWriter;
 
-/// The public half of a set's own identity: what export seals to.
+/// What stands before the recipient in the file of an identity, as `age-keygen` has it too.
+pub const PUBLIC: &str = "# public key: ";
+/// What the line of an identity begins with, whatever its type.
+const ANY_IDENTITY: &str = "AGE-";
+/// What the line of an identity begins with that sets have now.
+const IDENTITY: &str = "AGE-SECRET-KEY-1";
+
+/// The public half of a set's own identity: what export seals to. It is a secret all the same (rule 60): `Debug` does not show it.
 #[derive(Clone)]
 pub struct SetRecipient(x25519::Recipient);
 
@@ -59,8 +70,8 @@ impl SetIdentity {
 
     /// The text of an identity file, as `age -i` takes it.
     pub fn file(&self) -> Zeroizing<String> {
-        let (secret, public) = (self.0.to_string(), self.0.to_public().to_string());
-        let lines = ["# public key: ", &public, "\n", secret.expose_secret(), "\n"];
+        let (secret, public) = (self.0.to_string(), self.recipient().text());
+        let lines = [PUBLIC, &public, "\n", secret.expose_secret(), "\n"];
         let mut text = memory::text(lines.iter().map(|l| l.len()).sum());
         text.extend(lines);
         text
@@ -95,13 +106,23 @@ impl SetIdentity {
         }
     }
 
-    /// Opens a key slot; the identity must be that of `recipient`, which the signed manifest names.
-    pub fn from_slot(slot: &[u8], identities: &identities::Identities, recipient: &str) -> Result<SetIdentity> {
+    /// Opens a key slot; the recipient of the identity in it must have the hash that the signed manifest names (rule 31).
+    pub fn from_slot(slot: &[u8], identities: &identities::Identities, recipient: &Value) -> Result<SetIdentity> {
         let text = identities.open(slot)?;
-        let secret = text.lines().find(|l| l.starts_with("AGE-SECRET-KEY-1"));
+        let secret = text.lines().find(|l| l.starts_with(IDENTITY));
+        if let (None, Some(newer)) = (secret, text.lines().find(|l| l.starts_with(ANY_IDENTITY))) {
+            // What stands before the first 1 is the type; the secret follows.
+            let kind = newer.split_once('1').map_or("", |(kind, _)| kind.trim_start_matches(ANY_IDENTITY));
+            let kind = kind.trim_start_matches("SECRET-KEY-").trim_end_matches('-');
+            return Err(breaks(names::KEYS)(FormatError::Critical(format!("identity of type {kind}"))));
+        }
         let identity: Option<x25519::Identity> = secret.and_then(|s| s.parse().ok());
-        match identity {
-            Some(identity) if identity.to_public().to_string() == recipient => Ok(SetIdentity::held(identity)),
+        let fits = |public: SetRecipient| {
+            let said = text.lines().any(|line| line.strip_prefix(PUBLIC) == Some(&public.text()));
+            said && public.blake3() == *recipient
+        };
+        match identity.map(SetIdentity::held) {
+            Some(held) if fits(held.recipient()) => Ok(held),
             _ => Err(Error::untrusted(
                 "the key slot opens, but holds the key of another set",
                 "bring another drive of the set, or ask the sender for a new export",
@@ -111,9 +132,14 @@ impl SetIdentity {
 }
 
 impl SetRecipient {
-    /// From its text (`age1…`).
-    pub fn parse(text: &str) -> Option<SetRecipient> {
-        text.parse().ok().map(SetRecipient)
+    /// Its text (`age1…`), for who may know it.
+    pub fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.to_string())
+    }
+
+    /// The hash of its text, which is all that a manifest says of it.
+    pub fn blake3(&self) -> Value {
+        *blake3::hash(self.text().as_bytes()).as_bytes()
     }
 
     /// Seals `plain` as an age file at the end of `out`.
@@ -128,9 +154,23 @@ impl SetRecipient {
     }
 }
 
-impl std::fmt::Display for SetRecipient {
+impl std::fmt::Debug for SetRecipient {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        self.0.fmt(f)
+        f.write_str("SetRecipient")
+    }
+}
+
+/// For the state of an export, which nobody else may read.
+impl Serialize for SetRecipient {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SetRecipient {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(d)?);
+        text.parse().map(SetRecipient).map_err(|_| serde::de::Error::custom("no recipient of a set"))
     }
 }
 
@@ -156,7 +196,7 @@ mod tests {
     #[test]
     fn a_slot_has_room_for_many_recipients_and_opens_for_the_last() {
         let all: Vec<SetIdentity> = (0..SLOT.stanzas).map(|_| SetIdentity::generate()).collect();
-        let texts: Vec<String> = all.iter().map(|one| one.recipient().to_string()).collect();
+        let texts: Vec<String> = all.iter().map(|one| one.recipient().text().to_string()).collect();
         let to = |texts| {
             recipients::Recipients::parse_all(texts, &[], crate::progress::Nobody, &crate::progress::Silent::default())
                 .unwrap()
@@ -165,22 +205,70 @@ mod tests {
         assert_eq!(mine.slot(&to(&texts)).err().map(|e| e.exit_code()), Some(2));
         let slot = mine.slot(&to(&texts[..most])).unwrap();
         let last = identities::Identities::native((*all[most - 1].0).clone());
-        assert!(SetIdentity::from_slot(&slot, &last, &mine.recipient().to_string()).is_ok());
+        assert!(SetIdentity::from_slot(&slot, &last, &mine.recipient().blake3()).is_ok());
     }
 
     #[test]
     fn a_slot_of_another_set_is_refused() {
         let (mine, other) = (SetIdentity::generate(), SetIdentity::generate());
         let me = SetIdentity::generate();
-        let lone = [me.recipient().to_string()];
+        let lone = [me.recipient().text().to_string()];
         let to = recipients::Recipients::parse_all(&lone, &[], Nobody, &Silent::default()).unwrap();
         let slot = mine.slot(&to).unwrap();
         let identities = identities::Identities::native((*me.0).clone());
-        assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().to_string()).is_ok());
-        let swapped = SetIdentity::from_slot(&slot, &identities, &other.recipient().to_string());
+        assert!(SetIdentity::from_slot(&slot, &identities, &mine.recipient().blake3()).is_ok());
+        let swapped = SetIdentity::from_slot(&slot, &identities, &other.recipient().blake3());
         assert_eq!(swapped.err().map(|e| e.exit_code()), Some(5));
         let stranger = identities::Identities::native(x25519::Identity::generate());
-        let closed = SetIdentity::from_slot(&slot, &stranger, &mine.recipient().to_string());
+        let closed = SetIdentity::from_slot(&slot, &stranger, &mine.recipient().blake3());
         assert_eq!(closed.err().map(|e| e.exit_code()), Some(6));
+    }
+
+    /// What `from_slot` says of a slot that holds this text.
+    fn opened(text: &str, recipient: &Value) -> Result<SetIdentity> {
+        let me = SetIdentity::generate();
+        let mut slot = Vec::new();
+        me.recipient().seal(text.as_bytes(), &mut slot).unwrap();
+        SetIdentity::from_slot(&slot, &identities::Identities::native((*me.0).clone()), recipient)
+    }
+
+    #[test]
+    fn a_slot_names_the_recipient_of_its_identity_and_may_hold_others() {
+        let (mine, other) = (SetIdentity::generate(), SetIdentity::generate());
+        let (file, hash) = (mine.file(), mine.recipient().blake3());
+        assert!(opened(&file, &hash).is_ok());
+        assert!(opened(&format!("AGE-SECRET-KEY-PQ-1QQQ\n{}AGE-PLUGIN-X-1QQQ\n", *file), &hash).is_ok());
+        let lines: Vec<&str> = file.lines().collect();
+        let named = |public: &str| format!("{PUBLIC}{public}\n{}\n", lines[1]);
+        for text in
+            [lines[1], &named(&other.recipient().text()), &named("age1"), &format!("{}{}", *other.file(), *file)]
+        {
+            assert_eq!(opened(text, &hash).err().map(|e| e.exit_code()), Some(5));
+        }
+    }
+
+    #[test]
+    fn an_identity_of_a_later_type_is_named_and_its_secret_is_not() {
+        let hash = SetIdentity::generate().recipient().blake3();
+        for (text, kind) in
+            [("AGE-SECRET-KEY-PQ-1SECRET1X", "PQ"), ("AGE-PLUGIN-X-1SECRET1X", "PLUGIN-X"), ("AGE-SECRET", "")]
+        {
+            let refused = opened(&format!("# a comment\n{text}\n"), &hash).err().unwrap();
+            assert!(
+                refused.exit_code() == 1 && refused.to_string().contains(&format!("\"identity of type {kind}\"")),
+                "{refused}"
+            );
+            assert!(!format!("{refused:?}").contains("SECRET1"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_recipient_of_a_set_is_kept_and_not_shown() {
+        let recipient = SetIdentity::generate().recipient();
+        let kept = serde_json::to_string(&recipient).unwrap();
+        assert_eq!(kept, format!("{:?}", *recipient.text()));
+        assert!(serde_json::from_str::<SetRecipient>(&kept).unwrap().blake3() == recipient.blake3());
+        let refused = serde_json::from_str::<SetRecipient>(&kept.replace("age1", "age1q")).err().unwrap();
+        assert!(!format!("{recipient:?} {refused:?}").contains("age1"));
     }
 }

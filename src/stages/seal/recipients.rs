@@ -197,7 +197,7 @@ fn explain_ssh(error: &ssh::ParseRecipientKeyError) -> &'static str {
 /// What to say when the age crate refuses recipients.
 pub(super) fn cannot_encrypt(error: EncryptError) -> Error {
     Error::usage(
-        format!("cannot encrypt to these recipients: {error}"),
+        format!("cannot encrypt to these recipients: {}", error.to_string().replace(ISOLATES, "")),
         "check the recipients file and the age plugins on PATH",
     )
 }

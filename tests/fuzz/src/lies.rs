@@ -184,7 +184,7 @@ fn lie(bytes: &mut Bytes) -> Lie {
         "/previous",
         "/created",
         "/tool",
-        "/recipient",
+        "/recipient_blake3",
         "/filter",
         "/segment_bytes",
         "/volume_bytes",

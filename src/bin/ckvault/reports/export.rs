@@ -1,6 +1,6 @@
 //! What `export` has written, or would write.
 
-use super::{MEANINGFUL, counted, named, rate, title};
+use super::{MEANINGFUL, counted, named, quantum, rate, title};
 use crate::ui::say;
 use ckvault::commands::export::Report;
 use ckvault::pack::Noted;
@@ -98,6 +98,7 @@ fn people(report: &Report) {
         say!("only you can open this: that is the key of this machine");
     }
     say!("signed by the key {}", report.signer_fingerprint);
+    say!("{}", quantum(report.confidentiality));
 }
 
 /// What travels otherwise than it lay there, and what does not travel.

@@ -1,6 +1,6 @@
 //! What `keygen` has made, and what `list` and `inspect` show.
 
-use super::{chain, counted, title};
+use super::{chain, counted, quantum, title};
 use crate::ui::{say, tell, wrote};
 use ckvault::commands::{inspect, keygen, list};
 use ckvault::text::printable;
@@ -62,7 +62,7 @@ pub fn inspect(report: &inspect::Report) {
         printable(report.tool.as_bytes()),
         report.format
     );
-    say!("recipient {} (the set's own)", printable(report.recipient.as_bytes()));
+    say!("quantum   {}", quantum(report.confidentiality));
     let groups = counted(report.groups.len() as u64, "group", "groups");
     say!("volumes   {groups} of {}+{}, {} in all", report.k, report.m, HumanBytes(report.bytes));
     for drive in &report.drives {
