@@ -16,13 +16,17 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Takes a stripe; returns how far all volumes can be written now, if a run of each is there.
-    pub fn take(&mut self, stripe: Arc<Stripe>) -> Option<u64> {
+    /// Takes a stripe; returns how far the `here` volumes of this drive can be written now, if a run of each is there. One alone is
+    /// written in order, however much there is of it.
+    pub fn take(&mut self, stripe: Arc<Stripe>, here: usize) -> Option<u64> {
         self.written = self.written.max(self.stripes.front().map_or(stripe.offset, |first| first.offset));
         let run = run_end(self.written, stripe.volumes());
         let there = stripe.end();
         self.stripes.push_back(stripe);
-        (there >= run).then_some(run)
+        match here {
+            1 => Some(there),
+            _ => (there >= run).then_some(run),
+        }
     }
 
     /// The group, if nothing of its volumes is written yet but there is something to write.
@@ -50,5 +54,71 @@ impl Gathered {
     pub fn wrote(&mut self, end: u64) {
         self.written = end;
         while self.stripes.pop_front_if(|stripe| stripe.end() <= end).is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::stripe::Pool;
+    use crate::stages::runs::run_bytes;
+    use crate::threads::lock;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+
+    /// What a byte of a volume is.
+    fn byte(volume: usize, offset: u64) -> u8 {
+        (offset / 251 + offset + volume as u64) as u8
+    }
+
+    fn stripe(volumes: usize, offset: u64, bytes: usize, used: &[usize]) -> Arc<Stripe> {
+        let column = |v| Mutex::new((0..bytes as u64).map(|i| byte(v, offset + i)).collect());
+        let stripe = Stripe::new(0, offset, 0, (0..volumes).map(column).collect(), Arc::new(Pool::new(0)));
+        lock(&stripe.tally).used = Some(used.to_vec());
+        Arc::new(stripe)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn volumes_are_written_whole_and_in_order_a_run_of_each_in_turn(
+            alone in any::<bool>(), stripes in 1usize..5, last in prop::collection::vec(0usize..=3 * BLOCK, 200..201),
+        ) {
+            // Many, so that runs are short.
+            let (volumes, bytes) = (200, 3 * BLOCK);
+            let here: Vec<usize> = if alone { vec![7] } else { vec![0, 3, 199] };
+            let run = run_bytes(volumes);
+            let mut gathered = Gathered::default();
+            let mut lengths = vec![BLOCK as u64; volumes];
+            let mut write = |gathered: &mut Gathered, end: u64| {
+                prop_assert_eq!(gathered.begins().is_some(), lengths[here[0]] == BLOCK as u64);
+                for volume in &here {
+                    let shown = gathered.show(*volume, end, |written, offset| {
+                        assert_eq!(offset, lengths[*volume]);
+                        assert!(written.iter().zip(offset..).all(|(b, at)| *b == byte(*volume, at)));
+                        lengths[*volume] += written.len() as u64;
+                        Ok(())
+                    });
+                    prop_assert!(end == u64::MAX || alone || lengths[*volume] % run == 0);
+                    prop_assert!(shown.unwrap() > 0 || end == u64::MAX);
+                }
+                gathered.wrote(end);
+                Ok(())
+            };
+            for i in 0..stripes {
+                let used = if i + 1 == stripes { last.clone() } else { vec![bytes; volumes] };
+                let offset = (BLOCK + i * bytes) as u64;
+                if i + 1 < stripes && let Some(end) = gathered.take(stripe(volumes, offset, bytes, &used), here.len()) {
+                    write(&mut gathered, end)?;
+                } else if i + 1 == stripes {
+                    // The last one ends the group, whatever there is of it.
+                    gathered.take(stripe(volumes, offset, bytes, &used), 0);
+                    write(&mut gathered, u64::MAX)?;
+                }
+            }
+            for volume in &here {
+                prop_assert_eq!(lengths[*volume], (BLOCK + (stripes - 1) * bytes + last[*volume]) as u64);
+            }
+        }
     }
 }

@@ -207,7 +207,7 @@ impl Writer<'_> {
             match order {
                 Order::Begin(group) => open = self.begin(group)?,
                 Order::Rows(stripe) => {
-                    if let Some(end) = gathered.take(stripe) {
+                    if let Some(end) = gathered.take(stripe, open.len()) {
                         self.write(&open, &mut gathered, end)?;
                     }
                 }
