@@ -10,6 +10,7 @@ use crate::media::drive;
 use crate::media::durable::Partial;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Seen, bad_runs, compare};
+use crate::stages::runs::run_bytes;
 use crate::threads::FirstError;
 use crate::threads::lock;
 use crate::threads::workers;
@@ -61,7 +62,7 @@ impl From<Error> for Why {
 pub fn rebuild(blocks: &Blocks, targets: &[Target], progress: &dyn Progress) -> Result<Vec<Result<Made, Why>>> {
     let Some(group) = targets.first().map(|t| t.at.group) else { return Ok(Vec::new()) };
     let makings = targets.iter().map(Making::begin).collect();
-    let rebuilding = Rebuilding { blocks, group, makings, progress, next: AtomicU64::new(0) };
+    let rebuilding = Rebuilding { blocks, group, makings, progress, next: AtomicU64::new(0), asked: Mutex::new(0) };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
         for _ in 0..workers() {
@@ -209,6 +210,8 @@ struct Rebuilding<'a> {
     makings: Vec<Making<'a>>,
     progress: &'a dyn Progress,
     next: AtomicU64,
+    /// Rows up to which drives have been asked ahead.
+    asked: Mutex<u64>,
 }
 
 /// Some blocks of a volume that is being made.
@@ -232,7 +235,28 @@ impl Rebuilding<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
+            self.ask_ahead(start + batch, end);
             self.make_rows(start..(start + batch).min(end), &wanted);
+        }
+    }
+
+    /// Has the drives read ahead by a run of each volume that rows are made from: those that are made, as far as they are there, and
+    /// as many others as it takes.
+    fn ask_ahead(&self, row: u64, end: u64) {
+        let volumes = self.blocks.volumes(self.group);
+        let run = run_bytes(volumes) / BLOCK as u64;
+        let mut asked = lock(&self.asked);
+        while *asked < (row + run).min(end) {
+            let bytes = *asked * BLOCK as u64..(*asked + run) * BLOCK as u64;
+            let mut others = self.blocks.set().manifest.groups[self.group].k;
+            for at in (0..volumes).map(|index| At { group: self.group, index }) {
+                let made = self.makings.iter().any(|m| m.target.at == at);
+                if made || others > 0 {
+                    let there = self.blocks.ask_ahead(at, &bytes);
+                    others -= u16::from(there && !made);
+                }
+            }
+            *asked += run;
         }
     }
 

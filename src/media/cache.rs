@@ -36,15 +36,10 @@ pub fn evict_device(device: &Path) -> bool {
     }
 }
 
-/// Whether pages of a file of `len` bytes are still in the cache, by asking for some that may not block.
-pub fn is_cached(file: &File, len: u64) -> bool {
-    /// Asking may start a readahead, so the next question must be out of its reach.
-    const APART: u64 = 8 << 20;
-    const QUESTIONS: u64 = 8;
-    let mut byte = [0u8; 1];
-    (0..len).step_by(APART.max(len / QUESTIONS) as usize).any(|offset| {
-        let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-        // "Not without blocking" is the proof; anything else (no support, for example) proves nothing.
-        !matches!(read, Err(Errno::AGAIN))
-    })
+/// Whether the page of a file with the byte at `offset` is in the cache, by asking for it in a way that may not block. That starts
+/// reading it, and some after it.
+pub fn is_cached_at(file: &File, offset: u64) -> bool {
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut [0u8])], offset, ReadWriteFlags::NOWAIT);
+    // "Not without blocking" is the proof, and that there is nothing; anything else (no support, for example) proves nothing.
+    !matches!(read, Err(Errno::AGAIN) | Ok(0))
 }

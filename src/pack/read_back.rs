@@ -2,12 +2,13 @@
 //! around at a faked capacity is found too.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, volume_name};
 use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pack::directories::SetDirs;
 use crate::progress::{Phase, Progress, Silent};
-use crate::set::{Origin, compare};
+use crate::set::{Expected, Origin, compare, compare_in_turn};
+use crate::stages::runs::run_bytes;
 
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
@@ -42,8 +43,11 @@ fn one_drive(
     };
     let device_evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
     let own = |d: u16| usize::from(d) == index + 1;
-    for (_, _, name, volume) in manifest.volumes().filter(|(_, _, _, v)| own(v.drive)) {
-        from_drive &= compare(&dir.at(name), volume.bytes, &volume.blake3, progress, advance)?;
+    for (number, group) in manifest.groups.iter().enumerate() {
+        let own = group.volumes.iter().enumerate().filter(|(_, volume)| own(volume.drive));
+        let volumes: Vec<Expected> =
+            own.map(|(i, v)| (dir.at(volume_name(number, i, group.k)), v.bytes, &v.blake3)).collect();
+        from_drive &= compare_in_turn(&volumes, run_bytes(group.volumes.len()), progress, advance)?;
     }
     for (name, listed) in &manifest.files {
         for place in [dir, copy] {

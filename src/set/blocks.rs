@@ -130,12 +130,11 @@ impl<'a> Blocks<'a> {
         self.set.manifest.groups[group].volumes.len()
     }
 
-    /// Has the drive of a volume read some bytes of it ahead, from the file that will be asked first.
-    pub fn ask_ahead(&self, at: At, bytes: &Range<u64>) {
-        if let Some(source) = self.files(at).first() {
-            let from = bytes.start / BLOCK as u64 * BLOCK as u64;
-            cache::fetch(source.file.file(), from, bytes.end.next_multiple_of(BLOCK as u64) - from);
-        }
+    /// Has the drive of a volume read some bytes of it ahead, from the file that will be asked first; false if there is none.
+    pub fn ask_ahead(&self, at: At, bytes: &Range<u64>) -> bool {
+        let (from, to) = self.bytes_of(at, &(bytes.start / BLOCK as u64..bytes.end.div_ceil(BLOCK as u64)));
+        let files = self.files(at);
+        files.first().map(|source| cache::fetch(source.file.file(), from, to - from)).is_some()
     }
 
     /// Has a drive read some blocks of one file of a volume ahead.

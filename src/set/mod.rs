@@ -44,7 +44,7 @@ pub(crate) use part::{At, Part, name_drives};
 pub(crate) use paths::{Ways, check_folded, check_folded_links, leaving};
 pub(crate) use patterns::Patterns;
 pub(crate) use program::{own_program, pass_on_program, program_to_travel};
-pub(crate) use readback::{Origin, compare};
+pub(crate) use readback::{Expected, Origin, compare, compare_in_turn};
 pub(crate) use reading::{Source, exhausted};
 pub(crate) use rows::could_help;
 pub(crate) use trust::Signer;
