@@ -42,7 +42,7 @@ pub struct Manifest {
     /// The program that wrote it.
     pub tool: String,
     /// BLAKE3 of the text of the set's own age recipient, to which segments and inventory are encrypted. The text itself is a
-    /// secret (rule 60).
+    /// secret (rule 75).
     #[serde(with = "hash_hex")]
     pub recipient_blake3: Value,
     /// What is done to segments before they are sealed: the name of a [`Filter`].

@@ -1,6 +1,6 @@
 //! What an export remembers, so that it can go on after whatever interrupts it: how it was begun, and what is safe on the
 //! drives. It lies with the user, not on a drive, where a thief could edit it, and nobody else may read it: of the set's own
-//! recipient it has what no drive may have (rule 60).
+//! recipient it has what no drive may have (rule 75).
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;

@@ -29,7 +29,7 @@ const ANY_IDENTITY: &str = "AGE-";
 /// What the line of an identity begins with that sets have now.
 const IDENTITY: &str = "AGE-SECRET-KEY-1";
 
-/// The public half of a set's own identity: what export seals to. It is a secret all the same (rule 60): `Debug` does not show it.
+/// The public half of a set's own identity: what export seals to. It is a secret all the same (rule 75): `Debug` does not show it.
 #[derive(Clone)]
 pub struct SetRecipient(x25519::Recipient);
 
