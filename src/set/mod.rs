@@ -120,6 +120,8 @@ pub(crate) fn unlock(
         place.disk.confine(needs);
     }
     let set = open(place, progress)?;
+    // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
+    set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     let identity = open_slot(&set, &identities?)?;
     if later {
         place.disk.confine(needs);

@@ -13,7 +13,7 @@ pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error
             return Error::untrusted(format!("{file}: {rule}"), hint);
         }
         let hint = match rule {
-            FormatError::Critical(_) => "use a newer ckvault, or recover.py beside the set",
+            FormatError::Newer { .. } => "use a newer ckvault, or recover.py beside the set",
             _ => "the sender signed a set that breaks the format: ask for a new export",
         };
         Error::format(format!("{file}: {rule}"), hint)
