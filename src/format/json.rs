@@ -72,9 +72,8 @@ fn scan(text: &str, longest: u64) -> Result<(), FormatError> {
             }
             b'-' | b'0'..=b'9' => {
                 let of_number = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
-                at = begun + bytes[begun..].iter().position(|b| !of_number(b)).unwrap_or(bytes.len() - begun);
-                let digits = text[begun..at].strip_prefix('-').unwrap_or(&text[begun..at]);
-                if !digits.bytes().all(|b| b.is_ascii_digit()) || &text[begun..at] == "-0" {
+                at += bytes[at..].iter().position(|b| !of_number(b)).unwrap_or(bytes.len() - at);
+                if !is_integer(&text[begun..at]) {
                     return Err(syntax("a number is not written as an integer"));
                 }
             }
@@ -90,6 +89,12 @@ fn meaning(spelt: &str) -> Result<Cow<'_, str>, FormatError> {
         false => Ok(Cow::Borrowed(spelt.trim_matches('"'))),
         true => serde_json::from_str(spelt).map(Cow::Owned).map_err(|_| syntax("a text is not well-formed")),
     }
+}
+
+/// Whether a number has neither fraction nor exponent, and is not `-0`. Zeros before it are for the parser.
+fn is_integer(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    digits.bytes().all(|b| b.is_ascii_digit()) && number != "-0"
 }
 
 /// Whether the text before these bytes is the name of a field.

@@ -337,8 +337,15 @@ mod tests {
             format!("entries\t0\t2^{}", inventory::MOST_ENTRIES.ilog2()),
             format!("inventory, all lines\t1\t{} GiB", inventory::MOST_BYTES >> 30),
             format!("line of the inventory\t1\t{} MiB", inventory::LONGEST_LINE >> 20),
+            format!("frame, with its header of {}\t{}\t{}", frame::HEADER, frame::HEADER + 1, frame::LONGEST),
+            format!("age file of a segment, opened\t0\tS + {} KiB", frame::MOST_BEYOND >> 10),
+            format!("extents of a file\t0\t{}", inventory::MOST_EXTENTS),
+            format!("drives\t1\t{}", limits::MOST_DRIVES),
         ] {
             assert!(format.contains(&told), "the page of the format does not say: {told:?}");
         }
+        let entries = inventory::MOST_ENTRIES.ilog2();
+        assert!(include_str!("../../README.md").contains(&format!("2^{entries} entries in a set")));
+        assert!(recovery::SCRIPT.contains(&format!("head[\"entries\"], 0, 1 << {entries}")));
     }
 }

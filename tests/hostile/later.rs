@@ -4,7 +4,7 @@ use crate::cases::{refuse, small};
 use crate::compose::Recipe;
 use crate::recover::{SIGNERS, can_recover};
 use crate::site::Site;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 
 /// All verbs take it, and recover.py does.
@@ -40,7 +40,7 @@ fn fields_that_are_not_known_are_ignored() {
 #[test]
 fn what_is_newer_says_what_is_wanted() {
     let newer = "which is newer than this";
-    let manifest = |field: &'static str, value: serde_json::Value| small().manifest(move |m| m[field] = value.clone());
+    let manifest = |field: &'static str, value: Value| small().manifest(move |m| m[field] = value.clone());
     refuse(vec![
         ("a format", manifest("format", "99".into()), 1, "the set needs the format \"99\", which is newer than this"),
         ("a draft", manifest("format", "draft-99".into()), 1, newer),
@@ -51,6 +51,25 @@ fn what_is_newer_says_what_is_wanted() {
         ("a filter", manifest("filter", "bf16-delta".into()), 1, "the set needs the filter \"bf16-delta\""),
         ("no filter", manifest("filter", "".into()), 1, "filter \"\" is not valid"),
     ]);
+}
+
+/// The manifest is the same for all verbs; and who trusts nobody is told no less.
+#[test]
+fn a_manifest_that_is_newer_stops_every_verb() {
+    for (field, value) in [("format", json!("99")), ("critical", json!(["slot-shares"]))] {
+        let site = Site::new();
+        site.compose(&small().manifest(move |m| m[field] = value.clone()), 1);
+        for verb in ["verify", "inspect", "list", "repair", "import"] {
+            let ran = site.run(verb).ends(1);
+            assert!(ran.stderr.contains("manifest.json: the set needs the "), "{ran}");
+        }
+        let told: Value = serde_json::from_str(&site.run("verify --json").ends(1).stdout).unwrap();
+        assert_eq!(told["code"], "newer");
+        site.trusts("# nobody\n");
+        site.run("verify").ends(5);
+        let ran = site.run("inspect").ends(1);
+        assert!(ran.stderr.contains("manifest.json (NOT VERIFIED): the set needs the "), "{ran}");
+    }
 }
 
 /// Rule 70: verify and repair need not know what files mean.
