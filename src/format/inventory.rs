@@ -24,6 +24,9 @@ const LONGEST_TEXT: u64 = 512 << 10;
 pub struct Head {
     /// The version of the format.
     pub inventory: String,
+    /// Features that who lists or restores must know.
+    #[serde(deserialize_with = "json::array::<_, _, 0, 64>")]
+    pub critical: Vec<String>,
     /// The set that it belongs to.
     pub set: String,
     /// Which part of the set it lies with, from 1.
@@ -166,6 +169,7 @@ fn parse_head(line: &[u8]) -> Result<Head, FormatError> {
     }
     // Of a version that is not known nothing else is.
     version::require(parse::<Version>(line)?.inventory)?;
+    parse::<version::Needs>(line)?.require()?;
     let head: Head = parse(line)?;
     within("entries", head.entries, 0, MOST_ENTRIES)?;
     within("length of the tar stream", head.tar_bytes, 1024, LARGEST)?;
@@ -269,6 +273,7 @@ mod tests {
         entries.dedup_by(|a, b| a.path == b.path);
         let head = Head {
             inventory: FORMAT.into(),
+            critical: vec![],
             set: "x".into(),
             part: 1,
             first: 0,
@@ -321,6 +326,20 @@ mod tests {
     fn of_a_newer_version_only_the_version_is_read() {
         let refused = read([b"{\"inventory\":\"2\",\"set\":7}\n".to_vec()].into_iter()).unwrap_err();
         assert_eq!(refused, FormatError::Newer { what: "format", name: "2".into() });
+    }
+
+    /// Rule 69.
+    #[test]
+    fn a_feature_that_is_not_known_is_named() {
+        let refused = |critical: &str| {
+            let line = format!("{{\"inventory\":\"{FORMAT}\",{critical}\"set\":7}}\n").into_bytes();
+            read([line].into_iter()).unwrap_err()
+        };
+        let newer = FormatError::Newer { what: "feature", name: "builds-on".into() };
+        assert_eq!(refused("\"critical\":[\"builds-on\"],"), newer);
+        for other in ["\"critical\":{},", "\"critical\":null,", "\"critical\":\"builds-on\",", "\"critical\":[],", ""] {
+            assert!(matches!(refused(other), FormatError::Syntax(_)), "{other}");
+        }
     }
 
     #[test]

@@ -398,6 +398,7 @@ def read_inventory(part, secret, first):
     lines = iter(io.BytesIO(lines))
     head = parse(next(lines, b""))
     require(head["inventory"])
+    require_none(head["critical"])
     need((head["set"], head["part"]) == (m["set"], m["part"]), "the inventory is that of another set or part (rule 34)")
     need(not part.signer or part.signer[1] == head["signer"], "the inventory names another signer (rule 34)")
     count = -(-number(head["tar_bytes"], KIB, 1 << 56) // m["segment_bytes"])

@@ -293,6 +293,7 @@ mod tests {
         let tar_bytes = tar::lay_out(&mut entries).unwrap();
         let head = Head {
             inventory: FORMAT.into(),
+            critical: vec![],
             set: manifest.set.clone(),
             part: 1,
             signer: String::new(),

@@ -95,6 +95,18 @@ fn a_filter_that_is_not_known_stops_list_and_import_only() {
     is_kept_but_not_read(&small().manifest(|m| m["filter"] = "bf16-delta".into()), "the filter \"bf16-delta\"");
 }
 
+/// Rule 69.
+#[test]
+fn a_feature_of_the_inventory_stops_list_and_import_only() {
+    let needs = || small().field(0, "critical", json!(["builds-on"]));
+    is_kept_but_not_read(&needs(), "inventory.age: the set needs the feature \"builds-on\"");
+    refuse(vec![
+        ("a feature", needs(), 1, "the set needs the feature \"builds-on\""),
+        ("no list", small().field(0, "critical", json!({})), 1, "inventory.age"),
+        ("nothing", small().text(0, "\"critical\":[],", ""), 1, "`critical`"),
+    ]);
+}
+
 /// Lists a further file, and lays it beside the others.
 fn with_further(name: &'static str, text: &'static str) -> Recipe {
     small().with_edit(|r| &mut r.edit_listed, move |files| files.push((name, text.as_bytes().to_vec())))

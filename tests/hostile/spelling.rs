@@ -52,7 +52,7 @@ fn arrays_in_place_of_objects() {
         ("a file", manifest("/files/keys.age", &["bytes", "blake3"]), 1, "manifest.json: not well"),
         (
             "the head",
-            line(0, &["inventory", "set", "part", "signer", "tar_bytes", "entries", "first", "segments"]),
+            line(0, &["inventory", "critical", "set", "part", "signer", "tar_bytes", "entries", "first", "segments"]),
             1,
             INVENTORY,
         ),
