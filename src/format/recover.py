@@ -11,8 +11,8 @@ SETDIR: a *.ckvault directory; give all of them when the set lies on several dri
 This script cannot say whether it is the one that was signed: RECOVER.txt says how to see that, and to run a copy.
 Nothing on a drive is believed but what is signed, or has a hash that is. Each file is opened and read once, and DIR gets its
 name when everything has been compared. Rules that are named by number stand in ckvault-format(5). Parity is not used.
-It ends with 0, or 1: hostile set, or a tool is missing; 2: wrong arguments; 5: not signed by --signers; 6: wrong identity;
-7: something is damaged or not here, or there is no room.
+It ends with 0, or 1: hostile set, or one that needs a newer recover.py, or a tool is missing; 2: wrong arguments; 5: not signed
+by --signers, or of an older format; 6: wrong identity; 7: something is damaged or not here, or there is no room.
 """
 import sys
 
