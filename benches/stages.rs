@@ -200,6 +200,7 @@ fn j_tar_headers(bencher: Bencher) {
 fn inventory() -> Inventory {
     let head = Head {
         inventory: ckvault::format::FORMAT.into(),
+        critical: vec![],
         set: "0".repeat(32),
         part: 1,
         signer: "ssh-ed25519 AAAA".into(),

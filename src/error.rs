@@ -83,6 +83,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A set was written for a later version than this one.
+    #[error("{message}")]
+    Newer {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// What stopped a verb that left something: what it can go on with, or what it could not remove.
     #[error("{cause}")]
     Left {
@@ -114,7 +122,7 @@ macro_rules! constructors {
 
 constructors! {
     usage => Usage, source => Source, refused => Refused, untrusted => Untrusted, identity => Identity,
-    drive => Drive, lost => Lost, format => Format,
+    drive => Drive, lost => Lost, format => Format, newer => Newer,
 }
 
 impl Error {
@@ -187,6 +195,7 @@ impl Error {
             | Error::Identity { hint, .. }
             | Error::Drive { hint, .. }
             | Error::Format { hint, .. }
+            | Error::Newer { hint, .. }
             | Error::Left { hint, .. }
             | Error::Lost { hint, .. } => hint,
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
@@ -221,6 +230,7 @@ impl Error {
             Error::Drive { .. } => "drive",
             Error::Lost { .. } => "lost",
             Error::Format { .. } => "format",
+            Error::Newer { .. } => "newer",
             Error::Interrupted => "interrupted",
             Error::Internal(_) => "internal",
             Error::Left { cause, .. } => cause.code(),
@@ -234,6 +244,7 @@ impl Error {
             | Error::Source { .. }
             | Error::Refused { .. }
             | Error::Format { .. }
+            | Error::Newer { .. }
             | Error::Internal(_) => 1,
             Error::Left { cause, .. } => cause.exit_code(),
             Error::Usage { .. } => 2,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# usage: make-golden.sh CKVAULT    makes golden/draft-3 anew; needs root, to mount drives of limited size
+# usage: make-golden.sh CKVAULT    makes golden/draft-4 anew; needs root, to mount drives of limited size
 set -euo pipefail
 ckvault=$(realpath "$1")
 cd "$(dirname "$0")/golden"
-version=draft-3
+version=draft-4
 rm -rf "$version"
 mkdir -p "$version"/{keys,drive1,drive2,part1,part2}
 source=$(mktemp -d)
@@ -42,7 +42,7 @@ for directory, names, files in os.walk(b".", topdown=False):
 PY
 export CKVAULT_HOME=$PWD/$version/keys XDG_STATE_HOME=$ports/state
 "$ckvault" keygen >/dev/null
-"$ckvault" export "$source" --to "$version/drive1" --to "$version/drive2" --parity 3+2 --volume-size 2M --label golden
+"$ckvault" export "$source" --to "$version/drive1" --to "$version/drive2" --parity 3+2 --volume-size 2M --label golden --recipients "$CKVAULT_HOME/recipients.txt"
 "$ckvault" list "$version"/drive? --json > "$version/expected.json"
 
 # The same in two parts: drives of which the first is too small.
@@ -50,7 +50,7 @@ mkdir "$ports"/drive{1,2}
 mount -t tmpfs -o size=4900K none "$ports/drive1"
 mount -t tmpfs -o size=20M none "$ports/drive2"
 ln -s drive1 "$ports/port"
-"$ckvault" export "$source/model" --to "$ports/port" --parity 2+1 --volume-size 2M --label parts \
+"$ckvault" export "$source/model" --to "$ports/port" --parity 2+1 --volume-size 2M --label parts --recipients "$CKVAULT_HOME/recipients.txt" \
   --next-drive-command 'ln -sfn drive$CKVAULT_DRIVE_NUMBER $CKVAULT_DRIVE'
 cp -r "$ports/drive1/." "$version/part1"
 cp -r "$ports/drive2/." "$version/part2"

@@ -4,7 +4,7 @@
 use super::{FormatError, within};
 
 /// The magic number of a skippable frame, the last of the sixteen that RFC 8878 sets aside.
-const MAGIC: [u8; 4] = 0x184D_2A5F_u32.to_le_bytes();
+pub(super) const MAGIC: [u8; 4] = 0x184D_2A5F_u32.to_le_bytes();
 /// Magic number and length.
 const HEAD: usize = 8;
 /// Bytes that say one range.

@@ -7,8 +7,12 @@ const MAGIC: &[u8; 4] = b"ckvF";
 /// Bytes of a frame before its age file.
 pub const HEADER: usize = 16;
 
-/// The longest age file in a frame: a segment of 1 MiB that did not compress, and ample room for the header of age.
-pub const LONGEST: u32 = (1 << 20) + (1 << 16);
+/// The longest frame: a segment of 1 MiB that did not compress, and ample room for what is around it.
+pub const LONGEST: usize = (1 << 20) + (1 << 16);
+
+/// What the age file of a segment may hold beyond the bytes of the segment: a filter header with all ranges, and zstd frames around
+/// each plane of them.
+pub const MOST_BEYOND: usize = 32 << 10;
 
 /// The sixteen bytes before the age file of segment `segment`, which has `len` bytes.
 pub fn header(segment: u64, len: u32) -> [u8; HEADER] {
@@ -22,7 +26,7 @@ pub fn header(segment: u64, len: u32) -> [u8; HEADER] {
 /// The age file in `frame`, which must be that of segment `segment` and end where the frame ends.
 pub fn payload(frame: &[u8], segment: u64) -> Result<&[u8], FormatError> {
     let payload = frame.get(HEADER..).ok_or(FormatError::Bytes { offset: 0, what: "a frame header of 16 bytes" })?;
-    within("length of a frame", payload.len() as u64, 1, LONGEST.into())?;
+    within("length of a frame", frame.len() as u64, HEADER as u64 + 1, LONGEST as u64)?;
     if frame[..HEADER] != header(segment, payload.len() as u32) {
         return Err(FormatError::Bytes { offset: 0, what: "the frame header of this segment" });
     }

@@ -1,16 +1,14 @@
 //! The inventory: private JSON lines. First the head, then one line an entry, then one line a segment.
 
 use super::deal::{Dealer, Place};
-use super::hashes::Value;
+pub use super::entry::{
+    ALIGNMENT, Entry, Extent, Kind, LARGEST, LINK_MODE, LONGEST_PATH, LONGEST_XATTR, MOST_EXTENTS, MOST_XATTRS, Name,
+};
 use super::manifest::MOST_PARTS;
-use super::{FORMAT, FormatError, hash_hex, json, within};
-use crate::text::printable;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::{FormatError, frame, json, version, within};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fmt;
 
 /// The most bytes in one line.
 pub const LONGEST_LINE: u64 = 64 << 20;
@@ -18,92 +16,17 @@ pub const LONGEST_LINE: u64 = 64 << 20;
 pub const MOST_ENTRIES: u64 = 1 << 22;
 /// The most bytes of all lines, which bounds the names and segments that are held in memory.
 pub const MOST_BYTES: u64 = 2 << 30;
-/// The longest path, in bytes (Linux refuses longer ones).
-pub const LONGEST_PATH: usize = 4095;
-/// The most extended attributes of an entry; Linux has room for fewer.
-pub const MOST_XATTRS: usize = 1 << 14;
-/// The longest value of one, in bytes (Linux refuses longer ones).
-pub const LONGEST_XATTR: usize = 64 << 10;
-const LONGEST_XATTR_NAME: usize = 255;
 /// Rule 58: the most bytes of a text in a line, as it is spelt: six for each of the longest.
 const LONGEST_TEXT: u64 = 512 << 10;
-/// The most extents of a sparse file.
-pub const MOST_EXTENTS: usize = 1 << 16;
-/// Extents begin, and but for the end of the file end, at multiples of this: tar pads each to its records.
-pub const ALIGNMENT: u64 = 512;
-/// The largest file and the longest tar stream, in bytes.
-pub const LARGEST: u64 = 1 << 56;
-
-/// Bytes that are mostly UTF-8: a JSON string if they are, else `{"base64": "…"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Name(pub Box<[u8]>);
-
-impl Name {
-    /// From bytes.
-    pub fn new(bytes: &[u8]) -> Name {
-        Name(bytes.into())
-    }
-
-    /// As it may be shown on a terminal.
-    pub fn printable(&self) -> String {
-        printable(&self.0)
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Raw {
-            base64: String,
-        }
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => s.serialize_str(text),
-            Err(_) => Raw { base64: STANDARD.encode(&self.0) }.serialize(s),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(NameVisitor)
-    }
-}
-
-/// Reads either form as it comes: to keep what could be one of them until it is known takes many times its length.
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a string, or an object with base64")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
-        Ok(Name::new(text.as_bytes()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
-        let mut bytes: Option<Vec<u8>> = None;
-        while let Some(field) = map.next_key::<String>()? {
-            if field != "base64" {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let decoded = STANDARD.decode(map.next_value::<String>()?).map_err(A::Error::custom)?;
-            if bytes.replace(decoded).is_some() {
-                return Err(A::Error::duplicate_field("base64"));
-            }
-        }
-        bytes.map(|b| Name(b.into())).ok_or_else(|| A::Error::missing_field("base64"))
-    }
-}
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The version of the format.
     pub inventory: String,
+    /// Features that who lists or restores must know.
+    #[serde(deserialize_with = "json::array::<_, _, 0, 64>")]
+    pub critical: Vec<String>,
     /// The set that it belongs to.
     pub set: String,
     /// Which part of the set it lies with, from 1.
@@ -118,186 +41,6 @@ pub struct Head {
     pub first: u64,
     /// Segments of this part.
     pub segments: u64,
-}
-
-/// A stretch of a sparse file that has data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extent(pub u64, pub u64);
-
-impl Extent {
-    /// The first byte after it.
-    pub fn end(&self) -> u64 {
-        self.0.saturating_add(self.1)
-    }
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Kind {
-    /// A directory.
-    Dir,
-    /// A regular file.
-    File {
-        /// Its length with holes.
-        size: u64,
-        /// Where its data lies, if it has holes.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        extents: Option<Box<[Extent]>>,
-        /// BLAKE3 of its data: of the whole file, or of its extents one after the other. `None` if its data ends in a later
-        /// part.
-        #[serde(default, with = "hash_hex::optional")]
-        blake3: Option<Value>,
-    },
-    /// A symbolic link.
-    Symlink {
-        /// What it says.
-        target: Name,
-    },
-    /// Another name of a file that stands before it.
-    Hardlink {
-        /// The path of that file.
-        target: Name,
-    },
-}
-
-/// One entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "EntryLine")]
-pub struct Entry {
-    /// Path in the set, components separated by `/`; empty for the directory that was exported itself.
-    pub path: Name,
-    /// What it is.
-    #[serde(flatten)]
-    pub kind: Kind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Modification time: seconds, nanoseconds.
-    pub mtime: (i64, u32),
-    /// Extended attributes in the `user.` namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub xattrs: Vec<(Name, Name)>,
-    /// Where its header begins in the tar stream.
-    pub offset: u64,
-}
-
-/// The line of an entry, field by field. A tagged enum would have to keep all of the line, many times as large, until it knows
-/// the tag.
-#[derive(Deserialize)]
-struct EntryLine {
-    path: Name,
-    kind: KindName,
-    size: Option<u64>,
-    extents: Option<Box<[Extent]>>,
-    #[serde(default, with = "hash_hex::optional")]
-    blake3: Option<Value>,
-    target: Option<Name>,
-    mode: u32,
-    mtime: (i64, u32),
-    #[serde(default)]
-    xattrs: Vec<(Name, Name)>,
-    offset: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KindName {
-    Dir,
-    File,
-    Symlink,
-    Hardlink,
-}
-
-impl TryFrom<EntryLine> for Entry {
-    type Error = String;
-
-    fn try_from(line: EntryLine) -> Result<Entry, String> {
-        let missing = |field| format!("missing field `{field}`");
-        let target = line.target.ok_or_else(|| missing("target"));
-        let kind = match line.kind {
-            KindName::Dir => Kind::Dir,
-            KindName::File => Kind::File {
-                size: line.size.ok_or_else(|| missing("size"))?,
-                extents: line.extents,
-                blake3: line.blake3,
-            },
-            KindName::Symlink => Kind::Symlink { target: target? },
-            KindName::Hardlink => Kind::Hardlink { target: target? },
-        };
-        Ok(Entry {
-            path: line.path,
-            kind,
-            mode: line.mode,
-            mtime: line.mtime,
-            xattrs: line.xattrs,
-            offset: line.offset,
-        })
-    }
-}
-
-impl Entry {
-    /// Bytes of its contents in the tar stream.
-    pub fn stored(&self) -> u64 {
-        match &self.kind {
-            Kind::File { extents: Some(extents), .. } => extents.iter().map(|e| e.1).sum(),
-            Kind::File { size, .. } => *size,
-            _ => 0,
-        }
-    }
-
-    /// The length of a file with holes; 0 of what is none.
-    pub fn size(&self) -> u64 {
-        if let Kind::File { size, .. } = self.kind { size } else { 0 }
-    }
-
-    /// Whether another part says the same of this entry; takes over its hash, if that is known only there.
-    pub fn agree(&mut self, mut said: Entry) -> bool {
-        if let (Kind::File { blake3: mine, .. }, Kind::File { blake3: theirs, .. }) = (&mut self.kind, &mut said.kind) {
-            *mine = mine.or(*theirs);
-            *theirs = theirs.or(*mine);
-        }
-        *self == said
-    }
-
-    fn validate(&self) -> Result<(), FormatError> {
-        within("length of a path", self.path.0.len() as u64, 0, LONGEST_PATH as u64)?;
-        within("mode", self.mode.into(), 0, 0o7777)?;
-        within("extended attributes", self.xattrs.len() as u64, 0, MOST_XATTRS as u64)?;
-        for (name, value) in &self.xattrs {
-            within("length of an extended attribute", value.0.len() as u64, 0, LONGEST_XATTR as u64)?;
-            if !name.0.starts_with(b"user.") || name.0.len() > LONGEST_XATTR_NAME || name.0.contains(&0) {
-                return Err(FormatError::Text { what: "extended attribute", value: name.printable() });
-            }
-        }
-        within("nanoseconds", self.mtime.1.into(), 0, 999_999_999)?;
-        match &self.kind {
-            Kind::File { size, extents, .. } => {
-                within("size of a file", *size, 0, LARGEST)?;
-                extents.iter().try_for_each(|e| validate_extents(e, *size))
-            }
-            Kind::Symlink { target } | Kind::Hardlink { target } => {
-                within("length of a link", target.0.len() as u64, 1, LONGEST_PATH as u64)
-            }
-            Kind::Dir => Ok(()),
-        }
-    }
-}
-
-fn validate_extents(extents: &[Extent], size: u64) -> Result<(), FormatError> {
-    within("extents of a file", extents.len() as u64, 0, MOST_EXTENTS as u64)?;
-    let mut end = 0;
-    for extent in extents {
-        if extent.0 % ALIGNMENT != 0 || (extent.1 % ALIGNMENT != 0 && extent.end() != size) {
-            return Err(FormatError::Contradiction("extents are not aligned to the records of tar".into()));
-        }
-        if extent.1 == 0 || extent.0 < end || extent.end() > size {
-            return Err(FormatError::Contradiction(
-                "extents are out of order, empty or past the end of the file".into(),
-            ));
-        }
-        end = extent.end();
-    }
-    Ok(())
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -375,8 +118,9 @@ impl Reader {
     pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
         self.bytes += line.len() as u64;
         within("length of the inventory", self.bytes, 1, MOST_BYTES)?;
+        let line = line.strip_suffix(b"\n").ok_or_else(|| FormatError::Syntax("a line has no line feed".into()))?;
         let Some(head) = &self.head else {
-            self.head = Some(validate_head(parse(line)?)?);
+            self.head = Some(parse_head(line)?);
             return Ok(());
         };
         if self.seen < head.entries {
@@ -389,7 +133,7 @@ impl Reader {
             return Ok(());
         }
         let segment: Segment = parse(line)?;
-        within("length of a frame", segment.bytes.into(), 1, u64::from(super::frame::LONGEST))?;
+        within("length of a frame", segment.bytes.into(), frame::HEADER as u64 + 1, frame::LONGEST as u64)?;
         let place = self.dealer.deal(segment.bytes);
         let said = Place { group: segment.group, volume: segment.volume, offset: segment.offset, bytes: segment.bytes };
         let number = head.first + self.frames.len() as u64;
@@ -418,10 +162,15 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, FormatError> {
     json::parse(line, LONGEST_TEXT)
 }
 
-fn validate_head(head: Head) -> Result<Head, FormatError> {
-    if head.inventory != FORMAT {
-        return Err(FormatError::Version(head.inventory));
+fn parse_head(line: &[u8]) -> Result<Head, FormatError> {
+    #[derive(Deserialize)]
+    struct Version {
+        inventory: String,
     }
+    // Of a version that is not known nothing else is.
+    version::require(parse::<Version>(line)?.inventory)?;
+    parse::<version::Needs>(line)?.require()?;
+    let head: Head = parse(line)?;
     within("entries", head.entries, 0, MOST_ENTRIES)?;
     within("length of the tar stream", head.tar_bytes, 1024, LARGEST)?;
     within("part", head.part.into(), 1, MOST_PARTS)?;
@@ -459,6 +208,7 @@ fn in_walk(path: &Name) -> impl Iterator<Item = u16> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::FORMAT;
     use proptest::prelude::*;
 
     fn kind() -> impl Strategy<Value = Kind> {
@@ -485,23 +235,24 @@ mod tests {
     fn entry() -> impl Strategy<Value = Entry> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Name::new(&b));
         let attribute =
-            || prop::collection::vec(1u8..=255, 0..30).prop_map(|b| Name::new(&[b"user.", &b[..]].concat()));
+            || prop::collection::vec(1u8..=255, 1..30).prop_map(|b| Name::new(&[b"user.", &b[..]].concat()));
         (
             bytes(),
             kind(),
             0u32..0o10000,
             any::<i64>(),
             0u32..1_000_000_000,
-            prop::collection::vec((attribute(), bytes()), 0..2),
+            prop::collection::vec((attribute(), bytes()), 0..3),
             any::<u64>(),
         )
-            .prop_map(|(path, kind, mode, s, ns, xattrs, offset)| Entry {
-                path,
-                kind,
-                mode,
-                mtime: (s, ns),
-                xattrs,
-                offset,
+            .prop_map(|(path, kind, mode, s, ns, mut xattrs, offset)| {
+                xattrs.sort();
+                xattrs.dedup_by(|a, b| a.0 == b.0);
+                let mode = if matches!(kind, Kind::Symlink { .. }) { LINK_MODE } else { mode };
+                if matches!(kind, Kind::Symlink { .. } | Kind::Hardlink { .. }) {
+                    xattrs.clear();
+                }
+                Entry { path, kind, mode, mtime: (s, ns), xattrs, offset }
             })
     }
 
@@ -522,6 +273,7 @@ mod tests {
         entries.dedup_by(|a, b| a.path == b.path);
         let head = Head {
             inventory: FORMAT.into(),
+            critical: vec![],
             set: "x".into(),
             part: 1,
             first: 0,
@@ -535,13 +287,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(entries in prop::collection::vec(entry(), 0..20), frames in prop::collection::vec(1u32..1_000_000, 1..40)) {
+        fn round_trip(entries in prop::collection::vec(entry(), 0..20), frames in prop::collection::vec(17u32..1_000_000, 1..40)) {
             let inventory = inventory(entries, frames);
             prop_assert_eq!(read(lines_of(&inventory).into_iter()), Ok(inventory));
         }
 
         #[test]
-        fn a_lost_or_moved_line_is_noticed(frames in prop::collection::vec(1u32..1000, 2..40), at in any::<usize>()) {
+        fn a_lost_or_moved_line_is_noticed(frames in prop::collection::vec(17u32..1000, 2..40), at in any::<usize>()) {
             let inventory = inventory(vec![], frames);
             let mut lines = lines_of(&inventory);
             let at = 1 + at % (lines.len() - 1);
@@ -549,6 +301,44 @@ mod tests {
             prop_assert!(read(lines.clone().into_iter()).is_err());
             lines.push(lost);
             prop_assert!(at == lines.len() - 1 || read(lines.into_iter()).is_err());
+        }
+    }
+
+    #[test]
+    fn each_line_ends_with_a_line_feed_and_a_frame_holds_something() {
+        let frames = |bytes: u32| lines_of(&inventory(vec![], vec![300, bytes]));
+        read(frames(17).into_iter()).unwrap();
+        read(frames(frame::LONGEST as u32).into_iter()).unwrap();
+        for bytes in [0, 16, frame::LONGEST as u32 + 1] {
+            assert!(matches!(
+                read(frames(bytes).into_iter()),
+                Err(FormatError::Limit { what: "length of a frame", .. })
+            ));
+        }
+        for at in 0..3 {
+            let mut lines = frames(300);
+            lines[at].pop();
+            assert!(matches!(read(lines.into_iter()), Err(FormatError::Syntax(_))));
+        }
+    }
+
+    #[test]
+    fn of_a_newer_version_only_the_version_is_read() {
+        let refused = read([b"{\"inventory\":\"2\",\"set\":7}\n".to_vec()].into_iter()).unwrap_err();
+        assert_eq!(refused, FormatError::Newer { what: "format", name: "2".into() });
+    }
+
+    /// Rule 69.
+    #[test]
+    fn a_feature_that_is_not_known_is_named() {
+        let refused = |critical: &str| {
+            let line = format!("{{\"inventory\":\"{FORMAT}\",{critical}\"set\":7}}\n").into_bytes();
+            read([line].into_iter()).unwrap_err()
+        };
+        let newer = FormatError::Newer { what: "feature", name: "builds-on".into() };
+        assert_eq!(refused("\"critical\":[\"builds-on\"],"), newer);
+        for other in ["\"critical\":{},", "\"critical\":null,", "\"critical\":\"builds-on\",", "\"critical\":[],", ""] {
+            assert!(matches!(refused(other), FormatError::Syntax(_)), "{other}");
         }
     }
 
@@ -567,20 +357,6 @@ mod tests {
         all(&[b"b", b"a"]).unwrap();
         for twice in [[&b"a"[..], b"a", b"b"], [b"a", b"b", b"a"], [b"b", b"b", b"a"], [b"", b"a", b""]] {
             assert!(all(&twice).is_err(), "{twice:?}");
-        }
-    }
-
-    #[test]
-    fn lies_about_extents_are_refused() {
-        for bad in [
-            vec![Extent(0, 0)],
-            vec![Extent(512, 9000)],
-            vec![Extent(1024, 512), Extent(0, 512)],
-            vec![Extent(u64::MAX - 511, 512)],
-            vec![Extent(1, 511)],
-            vec![Extent(0, 100)],
-        ] {
-            assert!(validate_extents(&bad, 5000).is_err(), "{bad:?}");
         }
     }
 }

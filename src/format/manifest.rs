@@ -4,9 +4,9 @@ use super::filter::Filter;
 use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
 use super::header::Header;
 pub use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_DRIVES, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
-use super::{FORMAT, FormatError, hash_hex, hex, json, names, parse_id, valid_label, within};
+use super::{FormatError, hash_hex, hex, json, names, parse_id, valid_label, version, within};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most bytes that a manifest may have.
 pub const LONGEST: u64 = 64 << 20;
@@ -24,28 +24,29 @@ pub struct Manifest {
     /// The version of the format.
     pub format: String,
     /// Features that a reader must know; unknown fields beside these may be ignored.
-    #[serde(deserialize_with = "json::at_most::<_, _, 64>")]
+    #[serde(deserialize_with = "json::array::<_, _, 0, 64>")]
     pub critical: Vec<String>,
     /// The set's id: 32 hex digits.
     pub set: String,
     /// The public label, if one was given.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub label: Option<String>,
     /// Which part of the set, from 1: a set that did not fit the drives at hand goes on in a next part on the next drives.
     pub part: u32,
     /// Whether this is the last part.
     pub last: bool,
     /// BLAKE3 of the previous part's manifest.
-    #[serde(default, with = "hash_hex::optional")]
+    #[serde(with = "hash_hex::optional")]
     pub previous: Option<Value>,
     /// When the export was begun: `YYYY-MM-DDTHH:MM:SSZ`.
     pub created: String,
-    /// The program that wrote it.
+    /// The program that wrote it: 1 to 128 printable characters of ASCII.
     pub tool: String,
     /// BLAKE3 of the text of the set's own age recipient, to which segments and inventory are encrypted. The text itself is a
     /// secret (rule 75).
     #[serde(with = "hash_hex")]
     pub recipient_blake3: Value,
-    /// What is done to segments before they are sealed: the name of a [`Filter`].
+    /// What is done to segments before they are sealed: the name of a [`Filter`], or of one that only later readers know.
     pub filter: String,
     /// Bytes of the tar stream in each segment but the last.
     pub segment_bytes: u32,
@@ -54,10 +55,10 @@ pub struct Manifest {
     /// How many drives this part was written to, and every other part.
     pub drives: u16,
     /// The groups, in order.
-    #[serde(deserialize_with = "json::at_most::<_, _, 65536>")]
+    #[serde(deserialize_with = "json::objects::<_, _, 0, 65536>")]
     pub groups: Vec<Group>,
     /// Metadata files that are the same on every drive, by name.
-    #[serde(deserialize_with = "json::names_at_most::<_, _, 64>")]
+    #[serde(deserialize_with = "json::named_objects::<_, _, 64>")]
     pub files: BTreeMap<String, Listed>,
 }
 
@@ -69,7 +70,7 @@ pub struct Group {
     /// Parity volumes.
     pub m: u16,
     /// All of them, data first.
-    #[serde(deserialize_with = "json::at_most::<_, _, 255>")]
+    #[serde(deserialize_with = "json::objects::<_, _, 0, 255>")]
     pub volumes: Vec<Volume>,
 }
 
@@ -84,7 +85,7 @@ pub struct Volume {
     #[serde(with = "hash_hex")]
     pub blake3: Value,
     /// The values of its spans of 128 MiB, if it has more than one.
-    #[serde(default, deserialize_with = "json::at_most::<_, _, 524288>", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::array::<_, _, 1, 524288>", skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<Span>,
 }
 
@@ -139,7 +140,7 @@ fn b3sums_line(name: &str, volume: &Volume) -> String {
 
 /// The group of a volume with this file name; `None` if it is not one of a volume.
 pub fn group_of_volume(name: &str) -> Option<u32> {
-    let (group, volume) = name.strip_suffix(".ckv")?.strip_prefix('g')?.split_once('-')?;
+    let (group, volume) = name.strip_suffix(names::VOLUME_SUFFIX)?.strip_prefix('g')?.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let volume = volume.strip_prefix(['d', 'p'])?;
     (digits(group) && digits(volume)).then(|| group.parse().ok()).flatten()
@@ -167,17 +168,14 @@ impl Manifest {
         #[derive(Deserialize)]
         struct Version {
             format: String,
-            #[serde(default, deserialize_with = "json::at_most::<_, _, 64>")]
-            critical: Vec<String>,
         }
-        let version: Version = json::parse(bytes, LONGEST_TEXT)?;
-        if version.format != FORMAT {
-            return Err(FormatError::Version(version.format));
-        }
-        if let Some(feature) = version.critical.into_iter().next() {
-            return Err(FormatError::Critical(feature));
-        }
+        // Of a version that is not known nothing else is, and what a feature changes is not known without it.
+        version::require(json::parse::<Version>(bytes, LONGEST_TEXT)?.format)?;
+        json::parse::<version::Needs>(bytes, LONGEST_TEXT)?.require()?;
         let manifest: Manifest = json::parse(bytes, LONGEST_TEXT)?;
+        if !bytes.ends_with(b"\n") {
+            return Err(FormatError::Syntax("its last line has no line feed".into()));
+        }
         manifest.validate()?;
         Ok(manifest)
     }
@@ -231,8 +229,9 @@ impl Manifest {
     }
 
     /// The names of the metadata files that each drive has.
-    pub fn metadata(&self) -> impl Iterator<Item = &'static str> {
-        names::METADATA.into_iter().chain(self.program().map(|_| names::PROGRAM))
+    pub fn metadata(&self) -> impl Iterator<Item = &str> {
+        let further = self.files.keys().map(String::as_str).filter(|name| !names::LISTED.contains(name));
+        names::METADATA.into_iter().chain(further)
     }
 
     /// The program that travels with the set, if one does.
@@ -267,9 +266,9 @@ impl Manifest {
         (offsets, at)
     }
 
-    /// What has to be undone after segments were opened.
-    pub fn filter(&self) -> Filter {
-        Filter::parse(&self.filter).unwrap_or(Filter::Zstd)
+    /// What has to be undone after segments were opened. Who does not open them need not know it (rule 70).
+    pub fn filter(&self) -> Result<Filter, FormatError> {
+        Filter::parse(&self.filter).ok_or_else(|| version::newer("filter", self.filter.clone()))
     }
 
     fn validate(&self) -> Result<(), FormatError> {
@@ -283,8 +282,11 @@ impl Manifest {
         if !is_utc_second(&self.created) {
             return Err(FormatError::Time(self.created.clone()));
         }
-        if Filter::parse(&self.filter).is_none() {
+        if !version::is_name(&self.filter) {
             return Err(text("filter", &self.filter));
+        }
+        if !is_tool(&self.tool) {
+            return Err(text("tool", &self.tool));
         }
         within("part", self.part.into(), 1, MOST_PARTS)?;
         if (self.part > 1) != self.previous.is_some() {
@@ -347,27 +349,43 @@ impl Manifest {
         if let Some(program) = self.program() {
             within("length of the program", program.bytes, 1, LONGEST_PROGRAM)?;
         }
-        let known = |name: &str| names::LISTED.contains(&name) || name == names::PROGRAM;
-        if let Some(name) = self.files.keys().find(|n| !known(n)) {
-            return Err(FormatError::Text { what: "metadata file", value: name.clone() });
-        }
+        self.validate_further_files()?;
         let (_, values) = self.value_offsets();
         if self.files[names::HASHES].bytes != values * 32 {
             return Err(FormatError::Contradiction("hashes.b3 has not one value for each block".into()));
         }
         Ok(())
     }
+
+    /// Rule 71: files that only later versions know are files all the same.
+    fn validate_further_files(&self) -> Result<(), FormatError> {
+        let mut seen = BTreeSet::new();
+        let known = |name: &str| names::LISTED.contains(&name) || name == names::PROGRAM;
+        for (name, file) in self.files.iter().filter(|(name, _)| !known(name)) {
+            if !names::may_be_listed(name) || !seen.insert(name.to_ascii_lowercase()) {
+                return Err(FormatError::Text { what: "metadata file", value: name.clone() });
+            }
+            within("length of a metadata file", file.bytes, 1, LONGEST_FILE)?;
+        }
+        Ok(())
+    }
 }
 
-/// Whether a text is a second in the one spelling `YYYY-MM-DDTHH:MM:SSZ`.
+/// Whether a text is a second in the one spelling `YYYY-MM-DDTHH:MM:SSZ`, of any year that this has room for.
 fn is_utc_second(text: &str) -> bool {
-    let time = text.parse::<jiff::Timestamp>();
-    time.is_ok_and(|time| time.subsec_nanosecond() == 0 && time.to_string() == text && text.len() == 20)
+    let civil = text.strip_suffix('Z').filter(|civil| civil.len() == "YYYY-MM-DDTHH:MM:SS".len());
+    civil.is_some_and(|civil| civil.parse::<jiff::civil::DateTime>().is_ok_and(|time| time.to_string() == civil))
+}
+
+/// Whether a text is the name of a program: 1 to 128 printable characters of ASCII.
+fn is_tool(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::format::FORMAT;
     use proptest::prelude::*;
 
     pub(crate) fn sample(k: u16, m: u16, groups: usize) -> Manifest {
@@ -420,10 +438,11 @@ pub(crate) mod tests {
     fn each_broken_rule_is_named() {
         use FormatError as E;
         assert!(matches!(refused(|m| m.format = "draft-0".into()), E::Version(_)));
-        assert!(matches!(refused(|m| m.critical = vec!["x".into()]), E::Critical(_)));
+        assert!(matches!(refused(|m| m.critical = vec!["x".into()]), E::Newer { what: "feature", .. }));
+        assert!(matches!(refused(|m| m.format = "draft-99".into()), E::Newer { what: "format", .. }));
         assert!(matches!(refused(|m| m.set = "../../etc".into()), E::Text { what: "set id", .. }));
         assert!(matches!(refused(|m| m.label = Some("../x".into())), E::Text { what: "label", .. }));
-        assert!(matches!(refused(|m| m.filter = "rot13".into()), E::Text { what: "filter", .. }));
+        assert!(matches!(refused(|m| m.filter = "Rot 13".into()), E::Text { what: "filter", .. }));
         assert!(matches!(refused(|m| m.groups[1].volumes[0].drive = 3), E::Limit { what: "drive number", .. }));
         assert!(matches!(refused(|m| m.groups[0].volumes[0].bytes = 1 << 60), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].volumes[5].bytes -= 1), E::Contradiction(_)));
@@ -436,17 +455,77 @@ pub(crate) mod tests {
             refused(|m| with(m, "ckvault", long.clone())),
             E::Limit { what: "length of the program", .. }
         ));
-        assert!(matches!(refused(|m| with(m, "ckvault.exe", long)), E::Text { what: "metadata file", .. }));
         assert!(matches!(refused(|m| m.part = 2), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.part = 0), E::Limit { what: "part", .. }));
         assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+        for bad in [String::new(), "x".repeat(129), "ckvault\n".into(), "ckvault ü".into(), "\u{7f}".into()] {
+            assert!(matches!(refused(|m| m.tool = bad), E::Text { what: "tool", .. }));
+        }
+    }
+
+    /// What a later version may be like, nobody knows but that it says which one it is.
+    #[test]
+    fn of_a_newer_version_only_the_version_is_read() {
+        for later in
+            [r#"{"format":"2"}"#, r#"{"critical":7,"format":"2"}"#, r#"{"format":"2","set":null,"critical":["x"]}"#]
+        {
+            let refused = Manifest::parse(later.as_bytes()).unwrap_err();
+            assert!(matches!(&refused, FormatError::Newer { what: "format", name } if name == "2"), "{later}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_is_not_known_stops_who_opens_segments() {
+        let manifest = Manifest { filter: "bf16-delta.v2".into(), ..sample(4, 2, 2) };
+        let parsed = Manifest::parse(&manifest.encode()).unwrap();
+        assert!(matches!(parsed.filter(), Err(FormatError::Newer { what: "filter", .. })));
+        assert_eq!(sample(4, 2, 2).filter(), Ok(Filter::Zstd));
+    }
+
+    #[test]
+    fn each_value_has_one_form() {
+        let text = String::from_utf8(sample(2, 1, 1).encode()).unwrap();
+        let (volume, file) = ("{\"drive\":1,", "\"keys.age\":{\"bytes\":100,");
+        for (from, to) in [
+            (volume, "{\"spans\":[],\"drive\":1,"),
+            (volume, "{\"spans\":null,\"drive\":1,"),
+            (volume, "{\"drive\":1.0,"),
+            (volume, "{\"drive\":1e0,"),
+            (volume, "{\"drive\":null,"),
+            (volume, "{\"drive\":1,\"dri\\u0076e\":1,"),
+            (volume, "[1,196608,\"0000000000000000000000000000000000000000000000000000000000000000\"],{\"drive\":1,"),
+            (
+                file,
+                "\"keys.age\":[100,\"0909090909090909090909090909090909090909090909090909090909090909\"],\"x\":{\"bytes\":100,",
+            ),
+            ("\"label\":\"llama\",", ""),
+            ("\"previous\":null,", ""),
+            ("\"last\":true", "\"last\":null"),
+            ("\"part\":1", "\"part\":1,\"later\":0.5"),
+            ("\"part\":1", "\"part\":1,\"later\":{\"a\":1,\"a\":1}"),
+            ("\"part\":1", "\"part\":1,\"later\":\"\\ud800\""),
+            ("\"critical\":[]", "\"critical\":{}"),
+            ("\"critical\":[],", ""),
+            ("\n", ""),
+        ] {
+            assert!(text.contains(from), "{from}");
+            assert!(Manifest::parse(text.replacen(from, to, 1).as_bytes()).is_err(), "{from} {to}");
+        }
+        let null = text.replace("\"llama\"", "null");
+        assert_eq!(Manifest::parse(null.as_bytes()).unwrap().label, None);
     }
 
     #[test]
     fn a_time_has_one_spelling() {
-        for good in ["2026-11-23T06:00:00Z", "1970-01-01T00:00:00Z", "9999-12-30T21:59:59Z", "2024-02-29T23:59:59Z"] {
+        for good in [
+            "2026-11-23T06:00:00Z",
+            "1970-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "2024-02-29T23:59:59Z",
+        ] {
             assert!(is_utc_second(good), "{good}");
         }
         for bad in [
@@ -482,6 +561,43 @@ pub(crate) mod tests {
         let parsed = Manifest::parse(&manifest.encode()).unwrap();
         assert_eq!(parsed.program().map(|p| p.bytes), Some(LONGEST_PROGRAM));
         assert_eq!(parsed.metadata().last(), Some("ckvault"));
+    }
+
+    /// Rule 71.
+    #[test]
+    fn files_that_are_not_known_are_listed_like_others() {
+        let with = |listed: &[&str]| {
+            let mut manifest = sample(4, 2, 2);
+            manifest.files.extend(listed.iter().map(|n| (n.to_string(), Listed { bytes: 1 << 40, blake3: [1; 32] })));
+            Manifest::parse(&manifest.encode())
+        };
+        let long = "x".repeat(64);
+        for good in ["NOTES.txt", "ckvault.exe", ".well-known", "a", "-", "keys.age.2", &long] {
+            let parsed = with(&[good, "ckvault-arm"]);
+            assert!(parsed.is_ok_and(|m| m.metadata().count() == names::METADATA.len() + 2), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "copy/x",
+            "ü",
+            "a b",
+            "a.",
+            "x.partial",
+            "g00000-d000.ckv",
+            "x.CKV",
+            &(long.clone() + "x"),
+        ] {
+            assert!(matches!(with(&[bad]), Err(FormatError::Text { what: "metadata file", .. })), "{bad}");
+        }
+        for taken in
+            ["manifest.json", "Manifest.json.sig", "b3sums", "copy", "CUSTODY", "keys.age.sig", "Keys.age", "CKVAULT"]
+        {
+            assert!(with(&[taken]).is_err(), "{taken}");
+        }
+        assert!(with(&["notes", "NOTES"]).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! numbers in this module are its MUSTs.
 
 pub mod deal;
+pub mod entry;
 pub mod filter;
 pub mod frame;
 pub mod hashes;
@@ -10,13 +11,15 @@ pub mod inventory;
 pub(crate) mod json;
 pub(crate) mod limits;
 pub mod manifest;
+pub(crate) mod packed;
 pub(crate) mod recovery;
 pub mod sealed;
 pub mod signature;
 pub mod signers;
+pub(crate) mod version;
 
 /// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-3";
+pub const FORMAT: &str = "draft-4";
 
 /// Names of the files in a set's directory.
 pub mod names {
@@ -40,9 +43,20 @@ pub mod names {
     pub const PROGRAM: &str = "ckvault";
     /// The directory with the second copy of each metadata file.
     pub const COPY: &str = "copy";
+    /// The directory for signed attachments, in which ckvault looks at nothing (rule 72).
+    pub const CUSTODY: &str = "custody";
+    /// The signature of a key slot that was written anew, which no version makes yet.
+    pub const KEYS_SIGNATURE: &str = "keys.age.sig";
+    /// What the name of a volume ends with.
+    pub const VOLUME_SUFFIX: &str = ".ckv";
     /// Both places of a metadata file in a set's directory.
     pub fn both(name: &str) -> [String; 2] {
         [name.to_owned(), format!("{COPY}/{name}")]
+    }
+
+    /// The name of the file that has this place in a set's directory.
+    pub fn of_both(place: &str) -> &str {
+        place.strip_prefix(COPY).and_then(|rest| rest.strip_prefix('/')).unwrap_or(place)
     }
 
     /// What the name of a set's directory ends with.
@@ -52,10 +66,26 @@ pub mod names {
 
     /// Metadata files whose bytes are the same on every drive and stand in the manifest.
     pub const LISTED: [&str; 5] = [KEYS, INVENTORY, HASHES, RECOVER_TXT, RECOVER_PY];
-    /// Every metadata file that each set has, in the order in which they are judged. Some sets have [`PROGRAM`] as well.
+    /// Every metadata file that each set has, in the order in which they are judged. Some sets have [`PROGRAM`] as well, or others that
+    /// only later versions know.
     pub const METADATA: [&str; 8] = [MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS, RECOVER_TXT, RECOVER_PY];
-    /// Those of which the contents of the set are independent.
-    pub const AIDS: [&str; 3] = [RECOVER_TXT, RECOVER_PY, PROGRAM];
+    /// Whether the contents of a set are independent of a file, as they are of all files that this version does not know.
+    pub fn is_aid(name: &str) -> bool {
+        ![MANIFEST, SIGNATURE, KEYS, INVENTORY, HASHES, B3SUMS].contains(&name) && !name.ends_with(VOLUME_SUFFIX)
+    }
+
+    /// Rule 71: whether a file that is not known may have this name. It is no other file of a set, nor takes the place of one on
+    /// a file system that does not tell upper from lower case, or passes over a dot at the end.
+    pub fn may_be_listed(name: &str) -> bool {
+        let of_name = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let lower = name.to_ascii_lowercase();
+        let taken = METADATA.into_iter().chain([PROGRAM, COPY, CUSTODY, KEYS_SIGNATURE]);
+        let endings = [".", VOLUME_SUFFIX, ".partial"];
+        (1..=64).contains(&name.len())
+            && name.bytes().all(of_name)
+            && !endings.iter().any(|end| lower.ends_with(end))
+            && taken.into_iter().all(|other| !other.eq_ignore_ascii_case(name))
+    }
 }
 
 /// One variant a broken rule of the format. The file it was found in is added by who read it.
@@ -64,9 +94,17 @@ pub enum FormatError {
     /// Rule 1: the format version is not one that this program reads.
     #[error("format {0:?} is not readable by this version (it reads {FORMAT:?})")]
     Version(String),
-    /// Rule 2: a feature that must be understood is not.
-    #[error("the set needs the feature {0:?}, which this version does not have")]
-    Critical(String),
+    /// Rules 1, 2, 69 and 70: a later reader is wanted.
+    #[error(
+        "the set needs the {what} {name:?}, which is newer than this ckvault ({}, which reads {FORMAT:?})",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// What it needs: a format, a feature or a filter.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// Rule 3: JSON or its types.
     #[error("not well-formed: {0}")]
     Syntax(String),
@@ -299,8 +337,15 @@ mod tests {
             format!("entries\t0\t2^{}", inventory::MOST_ENTRIES.ilog2()),
             format!("inventory, all lines\t1\t{} GiB", inventory::MOST_BYTES >> 30),
             format!("line of the inventory\t1\t{} MiB", inventory::LONGEST_LINE >> 20),
+            format!("frame, with its header of {}\t{}\t{}", frame::HEADER, frame::HEADER + 1, frame::LONGEST),
+            format!("age file of a segment, opened\t0\tS + {} KiB", frame::MOST_BEYOND >> 10),
+            format!("extents of a file\t0\t{}", inventory::MOST_EXTENTS),
+            format!("drives\t1\t{}", limits::MOST_DRIVES),
         ] {
             assert!(format.contains(&told), "the page of the format does not say: {told:?}");
         }
+        let entries = inventory::MOST_ENTRIES.ilog2();
+        assert!(include_str!("../../README.md").contains(&format!("2^{entries} entries in a set")));
+        assert!(recovery::SCRIPT.contains(&format!("head[\"entries\"], 0, 1 << {entries}")));
     }
 }

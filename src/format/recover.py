@@ -11,8 +11,9 @@ SETDIR: a *.ckvault directory; give all of them when the set lies on several dri
 This script cannot say whether it is the one that was signed: RECOVER.txt says how to see that, and to run a copy.
 Nothing on a drive is believed but what is signed, or has a hash that is. Each file is opened and read once, and DIR gets its
 name when everything has been compared. Rules that are named by number stand in ckvault-format(5). Parity is not used.
-It ends with 0, or 1: hostile set, or a tool is missing; 2: wrong arguments; 5: not signed by --signers, or the key of another
-set; 6: wrong identity; 7: something is damaged or not here, or there is no room.
+It ends with 0, or 1: hostile set, or one that needs a newer recover.py, or a tool is missing; 2: wrong arguments; 5: not signed
+by --signers, of an older format, or the key of another set; 6: wrong identity; 7: something is damaged or not here, or there is
+no room.
 """
 import sys
 
@@ -23,7 +24,7 @@ sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix + "/", sys.b
 
 import argparse, array, base64, collections, io, itertools, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
 
-FORMAT = "draft-3"
+FORMAT = "draft-4"
 KIB, MIB = 1 << 10, 1 << 20
 FRAME = 16  # magic, length, segment number
 FILTER = (0x184D2A5F).to_bytes(4, "little")
@@ -81,7 +82,8 @@ def run(command, data, most, **more):
                 child.kill()
                 break
         feeder.join()
-    return b"".join(out) if child.returncode == 0 else None
+    # What ends by itself before it is killed may have given too much all the same.
+    return b"".join(out) if child.returncode == 0 and size <= most else None
 
 
 def age(options, secret, data):
@@ -244,14 +246,46 @@ def signer_of(manifest, signature, args):
     return None
 
 
-def parse(text):
-    """JSON, but for what another reader could understand otherwise (rule 3)."""
+def parse(line):
+    """An object in JSON, but for what another reader could understand otherwise (rules 3 and 60 to 63)."""
 
     def once(pairs):
-        need(len(pairs) == len(dict(pairs)), "an object in the set has a field twice")
+        need(len(pairs) == len(dict(pairs)) <= 1024, "an object in the set has a field twice, or too many")
         return dict(pairs)
 
-    return json.loads(text.decode(), object_pairs_hook=once, parse_int=lambda digits: int(digits[:21]))
+    def integer(digits):
+        need(re.match("(?!-0)-?[0-9]+\\Z", digits), "a number in the set is not written as an integer")
+        return int(digits[:21])
+
+    need(line[-1:] == b"\n", "a line in the set has no line feed")
+    value = json.loads(line.decode(), object_pairs_hook=once, parse_int=integer, parse_float=integer, parse_constant=integer)
+    need(type(value) is dict, "a line in the set is no object")
+    return value
+
+
+def age_of(version):
+    """After all drafts come the versions that are numbers."""
+    known = re.match("(draft-)?([1-9][0-9]{0,8})\\Z", version)
+    return (not known.group(1), int(known.group(2))) if known else (False, 0)
+
+
+def need_newer(what, name):
+    die(1, "the set needs the %s %.66a, which is newer than this recover.py (it reads %s)" % (what, name, FORMAT), "use the one beside the set, or a newer ckvault")
+
+
+def require(version):
+    """Rule 1."""
+    if age_of(version) > age_of(FORMAT):
+        need_newer("format", version)
+    if version != FORMAT:
+        die(5, "the set has the format %.66a, and this reads %s" % (version, FORMAT), "use the recover.py beside it, if the sender confirms that it is that old")
+
+
+def require_none(features):
+    """Rules 2 and 69: there are none yet."""
+    need(type(features) is list, "the features that the set needs are no list")
+    for feature in features:
+        need_newer("feature", feature)
 
 
 def read_part(path, args):
@@ -273,10 +307,12 @@ def read_part(path, args):
         die(5, "the set in %s is not signed by one of your signers" % show(path), "do not use it; ask the sender for the public key")
     ((hash, signer),) = trusted.items()
     m = parse(manifests[hash])
-    if m["format"] != FORMAT or m["critical"] != []:
-        die(1, "the set has the format %.50a with %.99a, and this reads %s" % (m["format"], m["critical"], FORMAT), "use a newer ckvault")
-    need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m.get("previous") is not None), "part and previous do not agree")
-    need(m["segment_bytes"] in [64 * KIB << n for n in range(5)] and m["filter"] in ("planes", "zstd"), "the segments have no known form")
+    require(m["format"])
+    require_none(m["critical"])
+    need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m["previous"] is not None), "part and previous do not agree")
+    need(m["segment_bytes"] in [64 * KIB << n for n in range(5)], "the segments have no known length")
+    if m["filter"] not in ("planes", "zstd"):
+        need_newer("filter", m["filter"])
     return Part(m, hash, signer, places)
 
 
@@ -325,25 +361,47 @@ Entry = collections.namedtuple("Entry", "path kind size extents blake3 target mo
 
 def name(value, least, most):
     raw = value.encode() if type(value) is str else base64.b64decode(value["base64"], validate=True)
+    if type(value) is not str:
+        # In base64 is only what is not UTF-8, and in one spelling (rule 64).
+        need(base64.b64encode(raw).decode() == value["base64"] and raw.decode(errors="ignore").encode() != raw, "a name has another spelling (rule 64)")
     number(len(raw), least, most)
     return raw
 
 
+def read_extents(extents, size):
+    """Where the data of a sparse file lies (rules 37 and 65)."""
+    end, stored = -1, 0
+    for start, length in extents:
+        aligned = number(start, 0, size) % 512 == 0 and (number(length, 1, size) % 512 == 0 or start + length == size)
+        need(aligned and end < start and start + length <= size, "the extents of a sparse file are none (rule 37)")
+        end, stored = start + length, stored + length
+    need(stored < size, "a file without holes has extents (rule 65)")
+
+
+def read_xattrs(pairs):
+    xattrs = [(name(n, 6, 255), name(v, 0, 64 * KIB)) for n, v in pairs]
+    names = [n for n, _ in xattrs]
+    need(0 < len(names) <= 1 << 14 and names == sorted(set(names)), "the names of extended attributes are not in order (rule 66)")
+    need(all(n.startswith(b"user.") and b"\0" not in n for n in names), "an extended attribute grants rights (rule 48)")
+    return xattrs
+
+
 def read_entry(line):
-    kind, size, extents, blake3, target, end = line["kind"], 0, None, None, b"", 0
+    kind, size, extents, blake3, target = line["kind"], 0, None, None, b""
+    own = line.keys() & {"size", "extents", "blake3", "target"}
     if kind == "file":
+        need(own | {"extents"} == {"size", "extents", "blake3"}, "a file has fields of another kind (rule 67)")
         size, extents, blake3 = number(line["size"], 0, 1 << 56), line.get("extents"), line["blake3"]
         need(re.match("[0-9a-f]{64}\\Z", blake3), "a file has no hash")
+        if "extents" in line:
+            read_extents(extents, size)
     elif kind != "dir":
-        need(kind in ("symlink", "hardlink"), "an entry is neither directory, file nor link")
+        need(kind in ("symlink", "hardlink") and own == {"target"}, "an entry has fields of another kind (rule 67)")
+        need("xattrs" not in line and (kind != "symlink" or line["mode"] == 0o777), "a link says what its file does not (rule 68)")
         target = name(line["target"], 1, 4095)
-    for start, length in extents or []:
-        aligned = start % 512 == 0 and (length % 512 == 0 or start + length == size)
-        need(aligned and end <= start < start + length <= size, "the extents of a sparse file are none (rule 37)")
-        end = start + length
-    xattrs = [(name(n, 5, 255), name(v, 0, 64 * KIB)) for n, v in line.get("xattrs", [])]
-    number(len(xattrs), 0, 1 << 14)
-    need(all(n.startswith(b"user.") and b"\0" not in n for n, _ in xattrs), "an extended attribute grants rights (rule 48)")
+    else:
+        need(not own, "a directory has fields of another kind (rule 67)")
+    xattrs = read_xattrs(line["xattrs"]) if "xattrs" in line else []
     seconds, nanoseconds = line["mtime"]
     mtime = number(seconds, -(1 << 63), (1 << 63) - 1) * 10**9 + number(nanoseconds, 0, 10**9 - 1)
     path, mode = name(line["path"], 0, 4095), number(line["mode"], 0, 0o7777)
@@ -353,11 +411,14 @@ def read_entry(line):
 def read_inventory(part, secret, first):
     """The head; the entries, which in the last part have all hashes; of each frame of the part its group, volume, offset, length."""
     m, packed = part.manifest, decrypt(secret, listed(part, "inventory.age", 2 << 30))
-    lines = packed and run(["zstd", "-dc"], packed, 2 << 30)
-    need(lines, "the inventory cannot be opened with the set's own identity")
+    need(packed, "the inventory cannot be opened with the set's own identity")
+    check_frames(packed, 128 * MIB, False)
+    lines = run(["zstd", "-dc"], packed, 2 << 30)
+    need(lines, "the inventory cannot be decompressed, or is too long")
     lines = iter(io.BytesIO(lines))
     head = parse(next(lines, b""))
-    need(head["inventory"] == FORMAT, "the inventory is of another version of the format")
+    require(head["inventory"])
+    require_none(head["critical"])
     need((head["set"], head["part"]) == (m["set"], m["part"]), "the inventory is that of another set or part (rule 34)")
     need(not part.signer or part.signer[1] == head["signer"], "the inventory names another signer (rule 34)")
     count = -(-number(head["tar_bytes"], KIB, 1 << 56) // m["segment_bytes"])
@@ -378,8 +439,8 @@ def read_inventory(part, secret, first):
 
 
 def check_paths(entries, staging, keep_links):
-    """Nothing may be placed outside of the target, or through a link (rules 38 to 43)."""
-    kinds, links, work = {}, {}, 0
+    """Nothing may be placed outside of the target, or through a link (rules 38 to 43 and 68)."""
+    kinds, files, links, work = {}, {}, {}, 0
 
     def refuse(bad, path, why):
         need(not bad, "the set holds the path %s, which is refused: %s" % (show(path), why))
@@ -393,38 +454,45 @@ def check_paths(entries, staging, keep_links):
         refuse(e.path in kinds, e.path, "it stands in the set twice")
         refuse(e.kind == "hardlink" and kinds.get(e.target) != "file", e.path, "it is a hard link to what is no file of the set before it")
         refuse(e.kind == "symlink" and b"\0" in e.target, e.path, "its target has a NUL")
+        refuse(e.kind == "hardlink" and files.get(e.target) != (e.mode, e.mtime), e.path, "it is a hard link with another mode or time than its file")
         if e.kind == "symlink":
             links[e.path] = e.target
+        if e.kind == "file":
+            files[e.path] = (e.mode, e.mtime)
         kinds[e.path] = e.kind
     for path in [] if keep_links else links:
-        leaves, steps = follow(path, links)
-        work += steps
-        need(work < 1 << 27, "the links of the set take too long to follow")
+        leaves, more = follow(path, links)
+        work += more
+        need(work <= 1 << 27, "the links of the set take too long to follow")
         if leaves:
             die(1, "%s is a link that leaves the target (to %s)" % (show(path), show(links[path])), "--links keep if you trust it")
 
 
 def follow(path, links):
-    """Whether a link leads out of the set, and in how many steps that was seen."""
-    at, hops, steps = path.split(b"/"), 0, 0
-    ahead = [at.pop()]
-    while ahead and hops <= 40:  # a loop leads nowhere, so not out either
+    """Whether a link leads out of the set, and how much work that was to see (rule 43)."""
+    at, _, last = path.rpartition(b"/")
+    ahead, hops, steps, work = [last], 0, 0, 0
+    while ahead:
         component = ahead.pop()
-        steps += 1 + len(at)
-        if component == b".." and not at or steps > 1 << 22:
-            return True, steps
-        if component in (b"", b".", b".."):
-            del at[len(at) - (component == b"..") :]
+        steps, work = steps + 1, work + 1 + len(at) // 64
+        if component == b".." and not at or steps > 4096:
+            return True, work
+        if component in (b"", b"."):
             continue
-        at.append(component)
-        target = links.get(b"/".join(at))
+        if component == b"..":
+            at = at.rpartition(b"/")[0]
+            continue
+        at = at + b"/" + component if at else component
+        target = links.get(at)
         if target is not None:
-            if target.startswith(b"/"):
-                return True, steps
-            at.pop()
             hops += 1
+            if hops > 40:  # a loop leads nowhere, so not out either
+                break
+            if target.startswith(b"/"):
+                return True, work
+            at = at.rpartition(b"/")[0]
             ahead += reversed(target.split(b"/"))
-    return False, steps
+    return False, work
 
 
 # The tar stream. What it must be follows from the inventory, and is compared byte by byte (rule 45).
@@ -517,6 +585,9 @@ def segments(parts, frames, secret, tar_bytes):
             frame = volumes[v].read(size)
             header = b"ckvF" + (size - FRAME).to_bytes(4, "little") + n.to_bytes(8, "little")
             packed = decrypt(secret, frame[FRAME:]) if len(frame) == size and frame[:FRAME] == header else None
+            if packed:
+                need(len(packed) <= m["segment_bytes"] + 32 * KIB, "segment %d is sealed with more than it needs" % n)
+                check_frames(packed, 8 * MIB, m["filter"] == "planes")
             plain = packed and run(["zstd", "-dc"], packed, m["segment_bytes"])
             if not plain:
                 die(7, "segment %d in %s cannot be opened" % (n, volumes[v].name), DAMAGED)
@@ -525,6 +596,41 @@ def segments(parts, frames, secret, tar_bytes):
             n += 1
         [volume.close() for volume in volumes]
         need(group == len(m["groups"]) - 1, "a group of volumes is not used")
+
+
+def check_frames(packed, window, planes):
+    """Nothing but frames of zstd, without a dictionary or a larger window, and no second filter header (rules 55 and 73)."""
+    at = 0
+
+    def skip(count):
+        nonlocal at
+        at += count
+        need(at <= len(packed), "a zstd frame is cut short")
+
+    def little(count):
+        skip(count)
+        return int.from_bytes(packed[at - count : at], "little")
+
+    while at < len(packed):
+        begun, magic = at, little(4)
+        if magic >> 4 == 0x184D2A5:
+            need(not planes or not begun or magic != int.from_bytes(FILTER, "little"), "a segment has a second filter header (rule 55)")
+            skip(little(4))
+            continue
+        need(magic == 0xFD2FB528, "what is compressed is no zstd frame (rule 73)")
+        descriptor = little(1)
+        need(descriptor & 3 == 0, "a zstd frame needs a dictionary (rule 73)")
+        single = descriptor >> 5 & 1
+        if not single:
+            size = little(1)
+            need((8 + (size & 7)) << (7 + (size >> 3)) <= window, "a zstd frame needs too large a window (rule 73)")
+        skip((single, 2, 4, 8)[descriptor >> 6])
+        last = 0
+        while not last:
+            block = little(3)
+            last = block & 1
+            skip(1 if block >> 1 & 3 == 1 else block >> 3)
+        skip(descriptor & 4)
 
 
 def from_planes(packed, planes):

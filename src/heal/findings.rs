@@ -67,9 +67,9 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Whether it is a metadata file of this name, or the second copy of one.
-    pub fn is(&self, name: &str) -> bool {
-        self.name.rsplit('/').next() == Some(name)
+    /// The name of the metadata file that it is, or is the second copy of.
+    pub fn of(&self) -> &str {
+        names::of_both(&self.name)
     }
 }
 

@@ -54,6 +54,10 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
             take(own_text(blocks.set, name, &text)?.as_bytes())
         }
         None if name == names::PROGRAM => carry_program(blocks.set, take),
+        None if names::is_aid(name) => Err(Error::refused(
+            format!("no copy of {name} is whole, and this version does not know what it is"),
+            "nothing of the contents depends on it; ask the sender for it",
+        )),
         None => Err(blocks.set.without(name)),
     }
 }

@@ -87,7 +87,7 @@ pub fn needs(set: &Set, found: &[Audit]) -> Vec<u32> {
     let of = |(part, found): (&Part, &Audit)| {
         let mut drives: BTreeSet<u16> = found.absent.clone();
         drives.extend(found.volumes.iter().flatten().filter(|v| v.state != State::Ok).map(|v| v.drive));
-        let gone = |f: &FileState| names::AIDS.iter().any(|aid| f.is(aid) && !found.has_good(aid));
+        let gone = |f: &FileState| names::is_aid(f.of()) && !found.has_good(f.of());
         let bad = |dir: &Dir| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok && !gone(f));
         drives.extend(part.homes().filter(|(dir, _)| bad(dir)).map(|(_, drive)| drive));
         drives.into_iter().map(|d| part.manifest.drive_number(d)).collect::<Vec<_>>()
@@ -270,7 +270,7 @@ impl Remedy {
 
     /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
     fn lacks(&self, dir: &Dir) -> bool {
-        let aid = |at: &Location| names::AIDS.iter().any(|aid| names::both(aid).contains(&at.name));
+        let aid = |at: &Location| names::is_aid(names::of_both(&at.name));
         let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
         self.left.iter().any(|(at, why)| at.dir == *dir && !(aid(at) && nowhere(why)))
     }

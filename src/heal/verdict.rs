@@ -147,7 +147,7 @@ impl Audit {
 
     /// Whether a copy of a metadata file is as it was signed.
     pub(crate) fn has_good(&self, name: &str) -> bool {
-        self.files.iter().any(|f| f.state == State::Ok && f.is(name))
+        self.files.iter().any(|f| f.state == State::Ok && f.of() == name)
     }
 
     /// How many blocks of a row are bad, and whether absent drives could help if those are too many. Whatever has its name

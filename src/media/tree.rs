@@ -219,7 +219,7 @@ fn user_xattrs(
     };
     let mut found = Vec::new();
     let (user, others): (Vec<&[u8]>, Vec<&[u8]>) =
-        names.split(|b| *b == 0).filter(|n| !n.is_empty()).partition(|n| n.starts_with(b"user."));
+        names.split(|b| *b == 0).filter(|n| !n.is_empty()).partition(|n| n.starts_with(b"user.") && n.len() > 5);
     for name in user {
         let mut value = vec![0u8; MOST_OF_XATTRS];
         let len = get(&CString::new(name)?, &mut value)?;

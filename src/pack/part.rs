@@ -219,6 +219,7 @@ impl Export {
     fn head(&self, frames: &[u32]) -> Head {
         Head {
             inventory: FORMAT.into(),
+            critical: Vec::new(),
             set: self.begun.set.clone(),
             part: self.at.part,
             signer: public_line(&self.key.public()),

@@ -2,7 +2,9 @@
 //! that cannot travel is found before the first byte is written.
 
 use crate::error::{Error, Result};
-use crate::format::inventory::{ALIGNMENT, Entry, Extent, Kind, LONGEST_PATH, MOST_ENTRIES, MOST_EXTENTS, Name};
+use crate::format::inventory::{
+    ALIGNMENT, Entry, Extent, Kind, LINK_MODE, LONGEST_PATH, MOST_ENTRIES, MOST_EXTENTS, Name,
+};
 use crate::media::disk::Disk;
 use crate::media::staging::is_staging;
 use crate::media::tree::{self, Stamp, UserXattrs, Xattrs};
@@ -269,10 +271,11 @@ impl Walker {
                 "export a part of it",
             ));
         }
+        let mode = if matches!(kind, Kind::Symlink { .. }) { LINK_MODE } else { meta.mode() & 0o7777 };
         self.entries.push(Entry {
             path: Name::new(name),
             kind,
-            mode: meta.mode() & 0o7777,
+            mode,
             mtime: (meta.mtime(), meta.mtime_nsec() as u32),
             xattrs: xattrs.iter().map(|(n, v)| (Name::new(n), Name::new(v))).collect(),
             offset: 0,

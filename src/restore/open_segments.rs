@@ -1,12 +1,12 @@
 //! Segments on the way back: read from their volumes, opened and decompressed by identical workers.
 
 use crate::error::{Error, Result};
-use crate::format::frame;
+use crate::format::{frame, names};
 use crate::progress::Progress;
 use crate::restore::ahead::Ahead;
 use crate::restore::schedule::Turns;
 use crate::set::{At, Blocks, Contents};
-use crate::stages::compress::{self, Decompressor};
+use crate::stages::compress::Decompressor;
 use crate::stages::refusal::breaks;
 use crate::threads::{FirstError, lock, workers};
 use std::ops::Range;
@@ -59,7 +59,7 @@ impl Opening<'_> {
         let mut decompressor = Decompressor::new()?;
         let (mut sealed, mut plain) = (Vec::new(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
-        let filter = self.blocks.set().manifest.filter();
+        let filter = self.blocks.set().manifest.filter().map_err(breaks(names::MANIFEST))?;
         while let Some((queue, segment)) = self.turns.next(reader) {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
@@ -68,7 +68,7 @@ impl Opening<'_> {
             let Some(range) = self.read(segment, &mut sealed)? else { continue };
             let frame = &mut sealed[range];
             frame::payload(frame, segment).map_err(breaks(format!("segment {segment}")))?;
-            let opened = self.contents.identity.open(&mut frame[frame::HEADER..], compress::longest(limit));
+            let opened = self.contents.identity.open(&mut frame[frame::HEADER..], limit + frame::MOST_BEYOND);
             let opened = opened.and_then(|packed| decompressor.decompress(filter, packed, limit, &mut plain));
             opened.map_err(|e| broken(segment, &e))?;
             (self.place)(segment, &plain)?;

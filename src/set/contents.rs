@@ -263,3 +263,75 @@ fn check_volumes(manifest: &Manifest, places: &[Place]) -> Result<(), FormatErro
         false => Err(FormatError::Contradiction("the frames do not fill the volumes that the manifest names".into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::FORMAT;
+    use crate::format::inventory::{Extent, Name};
+    use crate::format::manifest::tests::sample;
+
+    /// The first of two parts, in which the contents of the first of three files end too late, and the others have none.
+    fn first_part() -> (Manifest, Head, Vec<Entry>, Vec<Place>) {
+        let frame = 300;
+        let mut manifest = Manifest { segment_bytes: 1 << 16, last: false, ..sample(1, 1, 1) };
+        manifest.groups[0].volumes.iter_mut().for_each(|volume| volume.bytes = BLOCK as u64 + u64::from(frame));
+        let file = |path: &str, size, extents: Option<Box<[Extent]>>, blake3| Entry {
+            path: Name::new(path.as_bytes()),
+            kind: Kind::File { size, extents, blake3 },
+            mode: 0o644,
+            mtime: (0, 0),
+            xattrs: vec![],
+            offset: 0,
+        };
+        let nothing = Some(*blake3::hash(b"").as_bytes());
+        let mut entries = vec![
+            file("a", 100_000, None, None),
+            file("empty", 0, None, nothing),
+            file("hole", 1 << 20, Some([].into()), nothing),
+        ];
+        let tar_bytes = tar::lay_out(&mut entries).unwrap();
+        let head = Head {
+            inventory: FORMAT.into(),
+            critical: vec![],
+            set: manifest.set.clone(),
+            part: 1,
+            signer: String::new(),
+            tar_bytes,
+            entries: 3,
+            first: 0,
+            segments: 1,
+        };
+        let places = places(&[frame], 1, manifest.volume_bytes).collect();
+        (manifest, head, entries, places)
+    }
+
+    /// Rule 51: what has no stored byte has the hash of nothing, wherever its header lies.
+    #[test]
+    fn a_hash_is_null_where_contents_end_later_and_nowhere_else() {
+        let (manifest, head, entries, places) = first_part();
+        agree(&manifest, &head, &entries, &places).unwrap();
+        for (at, hash) in [(0, Some([1; 32])), (1, None), (2, None)] {
+            let mut entries = entries.clone();
+            let Kind::File { blake3, .. } = &mut entries[at].kind else { panic!("no file") };
+            *blake3 = hash;
+            let refused = agree(&manifest, &head, &entries, &places).unwrap_err();
+            assert!(refused.to_string().contains("is missing or cannot be known"), "{at}: {refused}");
+        }
+    }
+
+    /// Rule 36: the last part ends with the stream, and no other.
+    #[test]
+    fn segments_fit_the_stream_and_the_place_of_the_part() {
+        let (manifest, head, entries, places) = first_part();
+        for (head, manifest) in [
+            (Head { first: 1, ..head.clone() }, manifest.clone()),
+            (Head { segments: 2, ..head.clone() }, manifest.clone()),
+            (Head { segments: 3, ..head.clone() }, manifest.clone()),
+            (head.clone(), Manifest { last: true, ..manifest.clone() }),
+            (head.clone(), Manifest { part: 2, ..manifest.clone() }),
+        ] {
+            assert!(agree(&manifest, &head, &entries, &places).is_err(), "{head:?}");
+        }
+    }
+}

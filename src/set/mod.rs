@@ -52,7 +52,7 @@ pub(crate) use trusted_manifest::being_written;
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest};
-use crate::format::names;
+use crate::format::{FormatError, names};
 use crate::media::dir::Dir;
 use crate::media::fence::Needs;
 use crate::media::sets::Found;
@@ -121,6 +121,8 @@ pub(crate) fn unlock(
         place.disk.confine(needs);
     }
     let set = open(place, progress)?;
+    // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
+    set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     let identity = open_slot(&set, &identities?)?;
     if later {
         place.disk.confine(needs);
@@ -166,13 +168,16 @@ pub(crate) fn peek<T>(
         Err(refused @ Error::Usage { .. }) if place.signer.is_none() => refused,
         Err(other) => return Err(other),
     };
-    let (mut all, mut kept) = (Vec::new(), 0);
+    let (mut all, mut kept, mut newer) = (Vec::new(), 0, None);
     for part in found.parts {
         let mut seen = None;
         let mut look = |bytes: Vec<u8>| {
             if seen.is_none() {
-                let readable = Manifest::parse(&bytes).ok();
-                seen = readable.map(|manifest| of(&manifest, Err(refused.to_string()), part.dirs.clone()));
+                match Manifest::parse(&bytes) {
+                    Ok(manifest) => seen = Some(of(&manifest, Err(refused.to_string()), part.dirs.clone())),
+                    Err(why @ FormatError::Newer { .. }) => newer = Some(why),
+                    Err(_) => {}
+                }
                 kept += bytes.len() as u64;
             }
         };
@@ -186,9 +191,10 @@ pub(crate) fn peek<T>(
         }
     }
     all.sort_by_key(|seen| seen.part);
-    match all.is_empty() {
-        false => Ok(all),
-        true => Err(Error::untrusted(
+    match (all.is_empty(), newer) {
+        (false, _) => Ok(all),
+        (true, Some(why)) => Err(breaks(format!("{} (NOT VERIFIED)", names::MANIFEST))(why)),
+        (true, None) => Err(Error::untrusted(
             "no manifest here can be read: the export was interrupted, or the drive is damaged",
             "bring another drive of the set",
         )),

@@ -4,31 +4,29 @@ use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
 use std::collections::{HashMap, VecDeque};
 
-/// Linux follows no more links on the way of one path.
+/// Rule 43: Linux follows no more links on the way of one path.
 const MOST_HOPS: usize = 40;
-/// More components than the longest path has.
+/// Rule 43: more components than the longest path has.
 const MOST_STEPS: usize = 4096;
-/// What following all links of a set may cost, in components and in 64 bytes of their paths: some seconds. A link of a
+/// Rule 43: what following all links of a set may cost, in components and in 64 bytes of their paths: some seconds. A link of a
 /// checkpoint costs about ten.
-const MOST_WORK: u64 = 1 << 28;
+const MOST_WORK: u64 = 1 << 27;
 const LONGEST_COMPONENT: usize = 255;
 
 /// Refuses entries that could reach outside of the target, or each other, or have a name at the top that is `reserved`; and links
 /// that leave the target, of those entries that `placed` says are wanted.
 pub fn check(entries: &[Entry], reserved: impl Fn(&[u8]) -> bool, placed: impl Fn(usize) -> bool) -> Result<()> {
-    let mut kinds: HashMap<&[u8], &Kind> = HashMap::with_capacity(entries.len());
+    let mut before: HashMap<&[u8], &Entry> = HashMap::with_capacity(entries.len());
     let mut links: HashMap<&[u8], &[u8]> = HashMap::new();
     for (i, entry) in entries.iter().enumerate() {
         let path = &entry.path.0[..];
         check_path(&entry.path, i, &entry.kind, &reserved)?;
         let parent = path.iter().rposition(|b| *b == b'/').map_or(&b""[..], |at| &path[..at]);
-        if !parent.is_empty() && !matches!(kinds.get(parent), Some(Kind::Dir)) {
+        if !parent.is_empty() && before.get(parent).is_none_or(|e| e.kind != Kind::Dir) {
             return Err(refuse(&entry.path, "its parent is not a directory of the set"));
         }
         match &entry.kind {
-            Kind::Hardlink { target } if !matches!(kinds.get(&target.0[..]), Some(Kind::File { .. })) => {
-                return Err(refuse(&entry.path, "it is a hard link to what is no file of the set before it"));
-            }
+            Kind::Hardlink { target } => check_hardlink(entry, before.get(&target.0[..]))?,
             Kind::Symlink { target } => {
                 if target.0.contains(&0) {
                     return Err(refuse(&entry.path, "its target has a NUL"));
@@ -37,7 +35,7 @@ pub fn check(entries: &[Entry], reserved: impl Fn(&[u8]) -> bool, placed: impl F
             }
             _ => {}
         }
-        if kinds.insert(path, &entry.kind).is_some() {
+        if before.insert(path, entry).is_some() {
             return Err(refuse(&entry.path, "it stands in the set twice"));
         }
     }
@@ -89,6 +87,17 @@ fn check_path(name: &Name, position: usize, kind: &Kind, reserved: impl Fn(&[u8]
         true => Err(refuse(name, "the name is reserved for ckvault itself")),
         false => Ok(()),
     }
+}
+
+/// Rules 42 and 68: a hard link is another name of a file that stands before it, and says the same of it.
+fn check_hardlink(link: &Entry, file: Option<&&Entry>) -> Result<()> {
+    match file {
+        Some(file) if !matches!(file.kind, Kind::File { .. }) => {}
+        Some(file) if (file.mode, file.mtime) == (link.mode, link.mtime) => return Ok(()),
+        Some(_) => return Err(refuse(&link.path, "it is a hard link with another mode or time than its file")),
+        None => {}
+    }
+    Err(refuse(&link.path, "it is a hard link to what is no file of the set before it"))
 }
 
 /// Where links lead.
@@ -269,6 +278,8 @@ mod tests {
     fn hard_links_lead_to_files_before_them() {
         let hard = |path, target: &str| entry(path, Kind::Hardlink { target: Name::new(target.as_bytes()) });
         assert!(check(&[file("a"), hard("b", "a")], false).is_ok());
+        let other = [Entry { mode: 0o600, ..hard("b", "a") }, Entry { mtime: (0, 1), ..hard("b", "a") }];
+        other.into_iter().for_each(|hard| assert!(check(&[file("a"), hard], true).is_err()));
         for (set, why) in [
             (vec![hard("b", "/etc/passwd")], "outside"),
             (vec![hard("b", "a"), file("a")], "after"),
@@ -295,6 +306,37 @@ mod tests {
         ] {
             assert_eq!(check(&entries, false).is_ok(), ok, "{:?}", entries.last());
             assert!(check(&entries, true).is_ok());
+        }
+    }
+
+    /// Rule 43: Linux follows forty, and says of the next that there is a loop.
+    #[test]
+    fn forty_links_are_followed_and_no_more() {
+        let chain = |links: usize, end: &str| {
+            let to = |i: usize| if i + 1 < links { format!("l{}", i + 1) } else { end.to_owned() };
+            (0..links).map(|i| link(&format!("l{i}"), &to(i))).collect::<Vec<_>>()
+        };
+        // Each link of a chain is followed for itself: only the first is as long as the chain.
+        let first = |entries: &[Entry]| super::check(entries, |_| false, |i| i == 0).is_ok();
+        for end in ["..", "/etc"] {
+            assert!(!first(&chain(40, end)) && first(&chain(41, end)), "{end}");
+        }
+        assert!(first(&chain(40, "x")) && first(&chain(41, "x")));
+    }
+
+    /// Rule 43: a way has no more than 4096 components, those of links on it among them.
+    #[test]
+    fn steps_are_counted_and_made_by_name() {
+        let to = |steps: usize| [link("l", &("./".repeat(steps - 2) + "x"))];
+        assert!(check(&to(MOST_STEPS), false).is_ok() && check(&to(MOST_STEPS + 1), false).is_err());
+        // What is no directory, or is not there, is left by `..` as if it were one.
+        for (entries, ok) in [
+            (vec![file("f"), link("l", "f/../f")], true),
+            (vec![link("l", "none/none/../../x")], true),
+            (vec![link("l", "none/../../x")], false),
+            (vec![file("f"), link("l", "f/../..")], false),
+        ] {
+            assert_eq!(check(&entries, false).is_ok(), ok, "{:?}", entries.last());
         }
     }
 

@@ -7,16 +7,16 @@ use crate::format::signature::TrustError;
 /// For `map_err`: a rule of the format that `file` breaks.
 pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error {
     move |rule| {
-        // An old format may lack what protects the new one: whoever offers it is not believed.
-        if let FormatError::Version(_) = rule {
-            let hint = "use the version of ckvault that wrote the set, or recover.py beside it, if the sender confirms that it is that old";
-            return Error::untrusted(format!("{file}: {rule}"), hint);
+        let what = format!("{file}: {rule}");
+        match rule {
+            // An old format may lack what protects the new one: whoever offers it is not believed.
+            FormatError::Version(_) => Error::untrusted(
+                what,
+                "use the version of ckvault that wrote the set, or recover.py beside it, if the sender confirms that it is that old",
+            ),
+            FormatError::Newer { .. } => Error::newer(what, "use a newer ckvault, or recover.py beside the set"),
+            _ => Error::format(what, "the sender signed a set that breaks the format: ask for a new export"),
         }
-        let hint = match rule {
-            FormatError::Critical(_) => "use a newer ckvault, or recover.py beside the set",
-            _ => "the sender signed a set that breaks the format: ask for a new export",
-        };
-        Error::format(format!("{file}: {rule}"), hint)
     }
 }
 

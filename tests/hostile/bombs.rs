@@ -130,13 +130,18 @@ fn lines_that_grow_when_they_are_parsed() {
 fn json_that_nests() {
     let deep = |open: &str, close: &str| open.repeat(100_000) + "1" + &close.repeat(100_000);
     let (lists, objects) = (deep("[", "]"), deep("{\"a\":", "}"));
-    for nested in [lists, objects] {
-        harmless(vec![
+    let ignored = |nested: &str| {
+        [
             small().signed("\"tool\":", &format!("\"x\":{nested},\"tool\":")),
             small().text(0, "\"entries\":", &format!("\"x\":{nested},\"entries\":")),
             small().text(2, "\"mode\":", &format!("\"x\":{nested},\"mode\":")),
             small().text(3, "\"bytes\":", &format!("\"x\":{nested},\"bytes\":")),
-        ]);
+        ]
+    };
+    // What has no meaning is passed over; but a reader must not have to be careful with it.
+    harmless(ignored(&("[".repeat(63) + &"]".repeat(63))));
+    refuse(ignored(&lists).into_iter().map(|recipe| ("too deep", recipe, 1, "depth of JSON")).collect());
+    for nested in [lists, objects] {
         refuse(vec![
             ("as the tool", small().signed("\"tool\":", &format!("\"tool\":{nested},\"x\":")), 1, "manifest.json"),
             ("as a path", small().text(2, "\"path\":\"a\"", &format!("\"path\":{nested}")), 1, "inventory.age"),
@@ -193,9 +198,9 @@ fn entries(count: usize, path: usize) -> Recipe {
     })
 }
 
-/// What has no meaning is passed over, however deep it is.
+/// What has no meaning is passed over.
 #[track_caller]
-fn harmless(recipes: Vec<Recipe>) {
+fn harmless(recipes: impl IntoIterator<Item = Recipe>) {
     for recipe in recipes {
         let site = Site::new();
         site.compose(&recipe, 1);
@@ -237,7 +242,7 @@ fn forty_million_segments() {
             head.replace("\"entries\":2", "\"entries\":0").replace("\"segments\":1", "\"segments\":40000000")
         )?;
         (0..40_000_000u64).try_for_each(|n| {
-            writeln!(out, "{{\"segment\":{n},\"group\":0,\"volume\":0,\"offset\":{},\"bytes\":1}}", 65536 + n)
+            writeln!(out, "{{\"segment\":{n},\"group\":0,\"volume\":0,\"offset\":{},\"bytes\":17}}", 65536 + 17 * n)
         })
     });
     let recipe = recipe.manifest(|m| m["volume_bytes"] = (1u64 << 46).into());

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The version of the format that is spoken here.
-pub const FORMAT: &str = "draft-3";
+pub const FORMAT: &str = "draft-4";
 
 const BLOCK: usize = 64 << 10;
 
@@ -168,7 +168,7 @@ impl Recipe {
     /// The first line of the inventory: what the format says of the set goes here and nowhere else.
     fn head(&self, keys: &Keys, tar_bytes: u64) -> Value {
         json!({
-            "inventory": FORMAT, "set": hex(&self.set), "part": 1, "first": 0, "signer": keys.public(), "tar_bytes": tar_bytes,
+            "inventory": FORMAT, "critical": [], "set": hex(&self.set), "part": 1, "first": 0, "signer": keys.public(), "tar_bytes": tar_bytes,
             "entries": self.items.len(), "segments": tar_bytes.div_ceil(self.segment_bytes as u64),
         })
     }

@@ -17,8 +17,9 @@ pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
 
 /// What it does not look at, since it does not use it: parity, hashes of blocks, the label and the like.
-const UNUSED: [&str; 12] = [
+const UNUSED: [&str; 14] = [
     "M is 0",
+    "an array of 1 to 524288 elements",
     "creation time",
     "do not agree",
     "drive number",
@@ -29,6 +30,7 @@ const UNUSED: [&str; 12] = [
     "length of the program",
     "metadata file",
     "spans",
+    "tool",
     "volume size",
 ];
 

@@ -100,13 +100,11 @@ fn words_of_the_manifest() {
             ("hash", small().manifest(move |m| m["files"]["keys.age"]["blake3"] = evil.into()), 1, "manifest.json"),
             ("recipient", set("recipient_blake3"), 1, "manifest.json"),
             ("as it is", small().signed("\"drives\"", evil), 1, "manifest.json"),
+            ("tool", set("tool"), 1, "tool"),
         ]);
-        // These mean nothing, and are shown.
+        // What nobody has signed is shown no sooner.
         let site = Site::new();
         site.compose(&set("tool"), 1);
-        for verb in ["inspect", "inspect --json", "verify", "verify --json", "list", "import --json"] {
-            site.run(verb).ends(0);
-        }
         nobody_vouches(&site);
     }
 }

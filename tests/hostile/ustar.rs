@@ -26,7 +26,11 @@ pub struct Item {
 }
 
 pub fn item(path: impl AsRef<[u8]>, kind: Kind) -> Item {
-    let mode = if matches!(kind, Kind::Dir) { 0o755 } else { 0o644 };
+    let mode = match kind {
+        Kind::Dir => 0o755,
+        Kind::Symlink(_) => 0o777,
+        _ => 0o644,
+    };
     Item { path: path.as_ref().to_vec(), kind, mode, mtime: (1_700_000_000, 5), xattrs: Vec::new() }
 }
 

@@ -14,6 +14,7 @@ pub use stream::{StreamCompressor, reader};
 
 use crate::error::Result;
 use crate::format::filter::{self, Range, Shape};
+use crate::format::packed;
 use judge::{Judge, Way};
 use level::{DENSE, NO_SEARCH, QUICK, internal};
 use serde::{Deserialize, Serialize};
@@ -190,6 +191,7 @@ impl Decompressor {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
+        packed::check(packed, filter).map_err(invalid)?;
         self.ranges.clear();
         if filter == filter::Filter::Planes {
             filter::read(packed, &mut self.ranges).map_err(invalid)?;

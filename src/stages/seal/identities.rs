@@ -3,8 +3,8 @@
 use super::header;
 use super::recipients::AskCallbacks;
 use crate::error::{Error, Result};
-use crate::format::names;
 use crate::format::sealed::{Header, SEALED, SLOT};
+use crate::format::{names, within};
 use crate::media::guarded;
 use crate::media::memory;
 use crate::progress::{Ask, Progress};
@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use zeroize::Zeroizing;
 
 const LONGEST: u64 = 16 << 20;
+/// The most that a key slot may hold.
 const LONGEST_SECRET: u64 = 64 << 10;
 /// Work factor of passphrases: 2^22 is about four seconds, and what rage accepts by default on a fast machine.
 const MOST_WORK: u8 = 22;
@@ -84,11 +85,12 @@ impl Identities {
         let (header, rest) = sealed.split_at(header);
         let reader = self.decrypt(header, rest)?;
         // Large enough never to move, and so to leave no second copy behind.
-        let mut text = memory::text(LONGEST_SECRET as usize);
-        let read = reader.take(LONGEST_SECRET).read_to_string(&mut text);
+        let mut text = memory::text(LONGEST_SECRET as usize + 1);
+        let read = reader.take(LONGEST_SECRET + 1).read_to_string(&mut text);
         read.map_err(|e| {
             Error::untrusted(format!("keys.age cannot be opened: {e}"), "bring another drive of the set")
         })?;
+        within("length of the opened key slot", text.len() as u64, 0, LONGEST_SECRET).map_err(breaks(names::KEYS))?;
         Ok(text)
     }
 

@@ -8,7 +8,7 @@ mod stream;
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
 use crate::format::sealed::{Header, SLOT};
-use crate::format::{FormatError, names};
+use crate::format::{names, version};
 use crate::media::memory;
 use crate::stages::refusal::breaks;
 use age::armor::{ArmoredWriter, Format};
@@ -114,7 +114,7 @@ impl SetIdentity {
             // What stands before the first 1 is the type; the secret follows.
             let kind = newer.split_once('1').map_or("", |(kind, _)| kind.trim_start_matches(ANY_IDENTITY));
             let kind = kind.trim_start_matches("SECRET-KEY-").trim_end_matches('-');
-            return Err(breaks(names::KEYS)(FormatError::Critical(format!("identity of type {kind}"))));
+            return Err(breaks(names::KEYS)(version::newer("identity of type", kind.to_ascii_lowercase())));
         }
         let identity: Option<x25519::Identity> = secret.and_then(|s| s.parse().ok());
         let fits = |public: SetRecipient| {
@@ -251,11 +251,11 @@ mod tests {
     fn an_identity_of_a_later_type_is_named_and_its_secret_is_not() {
         let hash = SetIdentity::generate().recipient().blake3();
         for (text, kind) in
-            [("AGE-SECRET-KEY-PQ-1SECRET1X", "PQ"), ("AGE-PLUGIN-X-1SECRET1X", "PLUGIN-X"), ("AGE-SECRET", "")]
+            [("AGE-SECRET-KEY-PQ-1SECRET1X", "pq"), ("AGE-PLUGIN-X-1SECRET1X", "plugin-x"), ("AGE-SECRET", "")]
         {
             let refused = opened(&format!("# a comment\n{text}\n"), &hash).err().unwrap();
             assert!(
-                refused.exit_code() == 1 && refused.to_string().contains(&format!("\"identity of type {kind}\"")),
+                refused.exit_code() == 1 && refused.to_string().contains(&format!("identity of type {kind:?}")),
                 "{refused}"
             );
             assert!(!format!("{refused:?}").contains("SECRET1"), "{refused:?}");

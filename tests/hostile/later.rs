@@ -1,0 +1,173 @@
+//! What a later version may write: what is harmless is passed over, and what is not is refused, with the name of what is wanted.
+
+use crate::cases::{refuse, small};
+use crate::compose::Recipe;
+use crate::recover::{SIGNERS, can_recover};
+use crate::site::Site;
+use serde_json::{Value, json};
+use std::fs;
+
+/// All verbs take it, and recover.py does.
+#[track_caller]
+fn taken(site: &Site) {
+    for verb in ["verify", "inspect", "list", "import"] {
+        site.run(verb).ends(0);
+    }
+    assert_eq!(fs::read(site.target().join("a")).unwrap(), b"hello");
+    fs::remove_dir_all(site.target()).unwrap();
+    if can_recover() {
+        site.recover(SIGNERS).ends(0);
+        fs::remove_dir_all(site.target()).unwrap();
+    }
+}
+
+/// Rule 8, and the names that are set aside.
+#[test]
+fn fields_that_are_not_known_are_ignored() {
+    let site = Site::new();
+    let recipe = small().manifest(|m| {
+        m["family"] = "ab".repeat(16).into();
+        m["public"] = json!({ "model": "llama", "parameters": 70 });
+        m["parents"] = json!(["0".repeat(64)]);
+        m["groups"][0]["later"] = json!([null, true, { "a": -1 }]);
+        m["files"]["keys.age"]["later"] = 1.into();
+    });
+    site.compose(&recipe.field(2, "later", "x"), 1);
+    taken(&site);
+}
+
+/// One exit code, and the name of what is wanted.
+#[test]
+fn what_is_newer_says_what_is_wanted() {
+    let newer = "which is newer than this";
+    let manifest = |field: &'static str, value: Value| small().manifest(move |m| m[field] = value.clone());
+    refuse(vec![
+        ("a format", manifest("format", "99".into()), 1, "the set needs the format \"99\", which is newer than this"),
+        ("a draft", manifest("format", "draft-99".into()), 1, newer),
+        ("an older draft", manifest("format", "draft-2".into()), 5, "format \"draft-2\" is not readable"),
+        ("no format", manifest("format", "x".into()), 5, "format \"x\" is not readable"),
+        ("a feature", manifest("critical", json!(["slot-shares"])), 1, "the set needs the feature \"slot-shares\""),
+        ("a format inside", small().field(0, "inventory", "99"), 1, "the set needs the format \"99\""),
+        ("a filter", manifest("filter", "bf16-delta".into()), 1, "the set needs the filter \"bf16-delta\""),
+        ("no filter", manifest("filter", "".into()), 1, "filter \"\" is not valid"),
+    ]);
+}
+
+/// The manifest is the same for all verbs; and who trusts nobody is told no less.
+#[test]
+fn a_manifest_that_is_newer_stops_every_verb() {
+    for (field, value) in [("format", json!("99")), ("critical", json!(["slot-shares"]))] {
+        let site = Site::new();
+        site.compose(&small().manifest(move |m| m[field] = value.clone()), 1);
+        for verb in ["verify", "inspect", "list", "repair", "import"] {
+            let ran = site.run(verb).ends(1);
+            assert!(ran.stderr.contains("manifest.json: the set needs the "), "{ran}");
+        }
+        let told: Value = serde_json::from_str(&site.run("verify --json").ends(1).stdout).unwrap();
+        assert_eq!(told["code"], "newer");
+        site.trusts("# nobody\n");
+        site.run("verify").ends(5);
+        let ran = site.run("inspect").ends(1);
+        assert!(ran.stderr.contains("manifest.json (NOT VERIFIED): the set needs the "), "{ran}");
+    }
+}
+
+/// Rule 70: verify and repair need not know what files mean.
+#[track_caller]
+fn is_kept_but_not_read(recipe: &Recipe, why: &str) {
+    let site = Site::new();
+    let dirs = site.compose(recipe, 1);
+    fs::remove_file(dirs[0].join("g00000-p000.ckv")).unwrap();
+    fs::remove_file(dirs[0].join("hashes.b3")).unwrap();
+    site.run("verify").ends(3).shows("repairable");
+    site.run("repair").ends(0);
+    site.run("verify").ends(0).shows("intact");
+    site.run("inspect").ends(0);
+    for verb in ["list", "import"] {
+        let ran = site.run(verb).ends(1);
+        assert!(ran.stderr.contains(why) && ran.stderr.contains("hint: use a newer ckvault"), "{ran}");
+    }
+    assert!(!site.target().exists());
+}
+
+#[test]
+fn a_filter_that_is_not_known_stops_list_and_import_only() {
+    is_kept_but_not_read(&small().manifest(|m| m["filter"] = "bf16-delta".into()), "the filter \"bf16-delta\"");
+}
+
+/// Rule 69.
+#[test]
+fn a_feature_of_the_inventory_stops_list_and_import_only() {
+    let needs = || small().field(0, "critical", json!(["builds-on"]));
+    is_kept_but_not_read(&needs(), "inventory.age: the set needs the feature \"builds-on\"");
+    refuse(vec![
+        ("a feature", needs(), 1, "the set needs the feature \"builds-on\""),
+        ("no list", small().field(0, "critical", json!({})), 1, "inventory.age"),
+        ("nothing", small().text(0, "\"critical\":[],", ""), 1, "`critical`"),
+    ]);
+}
+
+/// Lists a further file, and lays it beside the others.
+fn with_further(name: &'static str, text: &'static str) -> Recipe {
+    small().with_edit(|r| &mut r.edit_listed, move |files| files.push((name, text.as_bytes().to_vec())))
+}
+
+/// Rule 71.
+#[test]
+fn files_that_are_not_known_are_checked_by_their_hash() {
+    let site = Site::new();
+    let dirs = site.compose(&with_further("NOTES.txt", "whatever\n"), 1);
+    taken(&site);
+    let path = dirs[0].join("NOTES.txt");
+    for damage in ["echo another > ", "rm "] {
+        let damaged = std::process::Command::new("sh").args(["-c", &format!("{damage}{}", path.display())]).status();
+        assert!(damaged.unwrap().success());
+        site.run("verify").ends(3).shows("repairable");
+        site.run("repair").ends(0);
+        assert_eq!(fs::read(&path).unwrap(), b"whatever\n");
+    }
+    // Nothing depends on it, and nobody can make it.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(dirs[0].join("copy/NOTES.txt")).unwrap();
+    site.run("verify").ends(3).shows("repairable");
+    let ran = site.run("repair");
+    assert!(format!("{ran}").contains("no copy of NOTES.txt is whole"), "{ran}");
+    site.run("import").ends(0);
+}
+
+#[test]
+fn files_have_names_that_no_other_file_has() {
+    let listed = |name: &'static str| small().manifest(move |m| m["files"][name] = m["files"]["recover.py"].clone());
+    refuse(
+        [
+            "manifest.json",
+            "b3sums",
+            "Keys.age",
+            "custody",
+            "copy",
+            "keys.age.sig",
+            "g00000-d000.ckv",
+            "x.partial",
+            "a.",
+            "a b",
+            "..",
+        ]
+        .into_iter()
+        .map(|name| (name, listed(name), 1, "metadata file"))
+        .collect(),
+    );
+}
+
+/// Rule 72.
+#[test]
+fn what_lies_in_custody_is_nobodys_business() {
+    let site = Site::new();
+    let dirs = site.compose(&small(), 1);
+    fs::create_dir(dirs[0].join("custody")).unwrap();
+    fs::write(dirs[0].join("custody/manifest.json"), "{}").unwrap();
+    std::os::unix::fs::symlink("/dev/zero", dirs[0].join("custody/receipt.sig")).unwrap();
+    taken(&site);
+    fs::remove_file(dirs[0].join("keys.age")).unwrap();
+    site.run("repair").ends(0);
+    assert!(dirs[0].join("custody/receipt.sig").is_symlink());
+}
