@@ -56,7 +56,7 @@ pub struct Report {
     pub segment_bytes: u32,
     /// No volume is longer.
     pub volume_bytes: u64,
-    /// The drives of these parts. Which of them are here is not found out: that may take reading volumes.
+    /// The drives of these parts. Which of them are here is told by `B3SUMS` alone: no volume is read.
     pub drives: Vec<ReportedDrive>,
     /// What the set survives.
     pub survives: String,
@@ -100,7 +100,7 @@ fn shown(dirs: &[Dir]) -> Vec<PathBuf> {
 impl Report {
     /// What a manifest and the key slot beside it say, verified or not.
     fn of_part(manifest: &Manifest, dirs: &[Dir]) -> Report {
-        let drives = reported::drives(manifest, std::iter::empty());
+        let drives = reported::drives(manifest, set::said_homes(manifest, dirs).into_iter());
         Report {
             verified: false,
             signer: None,

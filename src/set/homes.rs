@@ -1,10 +1,26 @@
 //! Which drive, by its number, each directory that was found belongs to.
 
+use crate::format::hashes::Value;
+use crate::format::manifest::Manifest;
 use crate::format::{header, manifest, names};
 use crate::media::dir::{Dir, Location};
 use crate::set::part::Part;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+
+/// Directories that say by their `B3SUMS` of which drive they are, each with that drive: as far as this is told without looking at
+/// volumes.
+pub(crate) fn said_homes<'a>(manifest: &Manifest, dirs: &'a [Dir]) -> Vec<(&'a Dir, u16)> {
+    let sums = manifest.b3sums_hashes();
+    let of = |dir: &'a Dir| {
+        let both = names::both(names::B3SUMS).into_iter();
+        let said: Vec<Value> =
+            both.filter_map(|name| Some(*blake3::hash(&dir.read(name, manifest::LONGEST).ok()?).as_bytes())).collect();
+        let drives = (1..).zip(&sums).filter(|(_, sums)| said.contains(sums)).map(|(drive, _)| (dir, drive));
+        drives.collect::<Vec<_>>()
+    };
+    dirs.iter().flat_map(of).collect()
+}
 
 impl Part {
     /// Directories that are not there any more belong to drives that went away; returns whether there are any.

@@ -38,6 +38,7 @@ pub(crate) use blocks::{Blocks, Seen, bad_runs};
 pub(crate) use contents::{Contents, agree, read_contents};
 pub(crate) use entry_key::fixed;
 pub(crate) use foreign::{foreign, header_of, is_of_set};
+pub(crate) use homes::said_homes;
 pub(crate) use metadata_copies::confidentiality;
 pub(crate) use opened::Set;
 pub(crate) use part::{At, Part, name_drives};

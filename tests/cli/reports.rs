@@ -131,6 +131,10 @@ fn import_list_and_inspect_report_what_they_must() {
     let seen = vault.receiver("inspect usb --json").ok().json();
     assert_eq!((text(&seen["set"]), &seen["verified"], number(&seen["k"])), (set.id(), &true.into(), 2));
     assert_eq!(seen["survives"], set.report["survives"]);
+    // Where its drive is, which a file on it says.
+    let drive = &seen["drives"][0];
+    assert!(text(&drive["path"]).ends_with("usb") && text(&drive["directory"]).ends_with(".ckvault"), "{drive}");
+    vault.receiver("inspect usb").ok().shows(", here: usb/");
 }
 
 #[test]

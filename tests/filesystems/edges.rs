@@ -137,6 +137,18 @@ fn where_there_are_no_locks_it_is_said_and_gone_on() {
 }
 
 #[test]
+fn a_quota_that_is_used_up_is_called_that() {
+    let vault = Vault::new();
+    vault.exported(900_000, "2+1");
+    let Some(_liar) = Liar::new(&vault, "quota") else { return };
+    let behind = vault.path("liar.behind");
+    vault.sender("export checkpoint --to liar --recipients keys.txt --parity 2+1").fails(7).says("quota");
+    assert!(names_in(&behind).is_empty(), "{:?}", names_in(&behind));
+    vault.receiver("import usb --to liar/out").fails(7).says("quota");
+    assert!(!behind.join("out").exists());
+}
+
+#[test]
 fn a_target_that_takes_no_modes_and_times_gets_the_rest() {
     // One refuses, the other says yes and does nothing.
     for lie in ["modes", "deaf"] {

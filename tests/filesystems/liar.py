@@ -67,6 +67,8 @@ class Mirror(Operations):
         return os.pread(fh, size, offset)
 
     def write(self, path, data, offset, fh):
+        if LIE == "quota" and os.fstat(fh).st_size > 100_000:  # what this user may use is used up
+            raise FuseOSError(errno.EDQUOT)
         return os.pwrite(fh, data, offset)
 
     def truncate(self, path, length, fh=None):
@@ -127,7 +129,7 @@ class Mirror(Operations):
         raise FuseOSError(errno.ENOSYS)
 
 
-mirrors = LIE in ("locks", "modes", "deaf", "forgets")
+mirrors = LIE in ("locks", "modes", "deaf", "forgets", "quota")
 FUSE(
     Mirror() if mirrors else Liar(),
     TARGET,

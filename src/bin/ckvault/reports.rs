@@ -73,13 +73,19 @@ fn read_errors(errors: &BTreeMap<u32, u64>) {
 
 /// A drive, told apart from others: by its number, where it is, and what the device says of itself.
 fn named(drive: &ReportedDrive) -> String {
+    format!("drive {}{}", drive.drive, whereabouts(": ", drive))
+}
+
+/// Where a drive is, and what the device says of itself; nothing of one that is not here.
+fn whereabouts(before: &str, drive: &ReportedDrive) -> String {
     let place = drive.directory.as_ref().or(drive.path.as_ref());
-    let place = place.map(|path| format!(": {}", printable(path.as_os_str().as_encoded_bytes()))).unwrap_or_default();
+    let place =
+        place.map(|path| format!("{before}{}", printable(path.as_os_str().as_encoded_bytes()))).unwrap_or_default();
     let label = drive.label.as_ref().map(|label| format!("label {label}"));
     let serial = drive.serial.as_ref().map(|serial| format!("serial {serial}"));
     let known: Vec<String> = label.into_iter().chain(serial).collect();
     let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
-    format!("drive {}{place}{known}", drive.drive)
+    format!("{place}{known}")
 }
 
 /// The drives that are here.

@@ -1,6 +1,6 @@
 //! What `keygen` has made, and what `list` and `inspect` show.
 
-use super::{chain, counted, quantum, title};
+use super::{chain, counted, quantum, title, whereabouts};
 use crate::ui::{say, tell, wrote};
 use ckvault::commands::{inspect, keygen, list};
 use ckvault::text::printable;
@@ -67,7 +67,7 @@ pub fn inspect(report: &inspect::Report) {
     say!("volumes   {groups} of {}+{}, {} in all", report.k, report.m, HumanBytes(report.bytes));
     for drive in &report.drives {
         let volumes = counted(drive.volumes, "volume", "volumes");
-        say!("drive {}   {volumes}, {}", drive.drive, HumanBytes(drive.bytes));
+        say!("drive {}   {volumes}, {}{}", drive.drive, HumanBytes(drive.bytes), whereabouts(", here: ", drive));
     }
     chain(&report.parts, report.last);
     if let Some(program) = &report.program {
