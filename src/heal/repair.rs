@@ -181,9 +181,10 @@ impl Remedy {
             }
         }
         self.make_new_files(blocks, &ORDER[1..]);
-        if blocks.set().manifest.program().is_some() {
-            self.make_new_files(blocks, &[names::PROGRAM]);
-        }
+        // The program, if one travels with the set, and what only later versions know.
+        let known = |name: &&str| ORDER.contains(name) || *name == names::MANIFEST;
+        let further: Vec<&str> = blocks.set().manifest.metadata().filter(|name| !known(name)).collect();
+        self.make_new_files(blocks, &further);
         self.finish_new_drives(blocks, found);
         Ok(())
     }

@@ -240,15 +240,18 @@ impl Rebuilding<'_> {
         }
     }
 
-    /// Has the drives read ahead by a run of each volume that rows are made from: those that are made, as far as they are there, and
-    /// as many others as it takes.
+    /// Has the drives read ahead by a run of each volume that rows are made from: those that are made, as far as they are there, and,
+    /// if one is not, as many others as it takes.
     fn ask_ahead(&self, row: u64, end: u64) {
         let volumes = self.blocks.volumes(self.group);
         let run = run_bytes(volumes) / BLOCK as u64;
+        // For blocks that are bad here and there, others are read only where these are.
+        let absent = self.makings.iter().any(|m| self.blocks.files(m.target.at).is_empty());
+        let others = if absent { self.blocks.set().manifest.groups[self.group].k } else { 0 };
         let mut asked = lock(&self.asked);
         while *asked < (row + run).min(end) {
             let bytes = *asked * BLOCK as u64..(*asked + run) * BLOCK as u64;
-            let mut others = self.blocks.set().manifest.groups[self.group].k;
+            let mut others = others;
             for at in (0..volumes).map(|index| At { group: self.group, index }) {
                 let made = self.makings.iter().any(|m| m.target.at == at);
                 if made || others > 0 {

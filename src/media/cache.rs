@@ -18,9 +18,16 @@ pub fn fetch(file: &File, from: u64, bytes: u64) {
     }
 }
 
+/// Asks the kernel to begin to write a stretch of a file to the drive. File systems that choose places when they write then
+/// choose them in the order in which they are asked.
+pub fn begin_writing(file: &File, from: u64, bytes: u64) {
+    // What is dirty is written, and what is not yet written cannot be forgotten.
+    let _ = fadvise(file, from, NonZeroU64::new(bytes), Advice::DontNeed);
+}
+
 /// Asks the kernel to forget the pages of a file that has been synced.
 pub fn evict(file: &File) {
-    // Advice that is not taken shows in `is_cached`.
+    // Advice that is not taken shows in `is_cached_at`.
     let _ = fadvise(file, 0, None, Advice::DontNeed);
 }
 

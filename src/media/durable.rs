@@ -1,6 +1,7 @@
 //! Files that are complete or not there: written as `.partial`, fsynced, renamed, the directory fsynced.
 
 use crate::error::{Error, Result};
+use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::threads::FirstError;
 use rustix::fs::FileType;
@@ -71,6 +72,11 @@ impl Partial {
             let path = format!("{} at byte {offset}", self.path().display());
             Error::on_drive("write", path)(e)
         })
+    }
+
+    /// Has the drive begin to write the bytes from `from` to `to`, and these before others that it is told of later.
+    pub fn begin_writing(&self, from: u64, to: u64) {
+        cache::begin_writing(&self.file, from, to - from);
     }
 
     /// Makes the contents durable, so that they can be read back before they get their name.

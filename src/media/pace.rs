@@ -172,7 +172,7 @@ fn next_step(last: &[Step; 2 * SOME]) -> u64 {
         least.bytes < most.bytes / 4 * 3 && least.took > most.took / 4 * 3 && least.took > 2 * STEP_TIME
     });
     if in_vain {
-        return largest.clamp(LEAST_STEP, MOST_STEP);
+        return last[0].bytes.saturating_mul(4).clamp(LEAST_STEP, MOST_STEP);
     }
     let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
     let time = if rate >= FAST { STEP_TIME } else { SHORT_STEP_TIME };

@@ -85,11 +85,7 @@ impl<'a> Striper<'a> {
         sink: &'a dyn Sink,
     ) -> Result<Striper<'a>> {
         let n = plan.placement.len();
-        let stripe_bytes = (STRIPE / (n * BLOCK)).max(1) * BLOCK;
-        // The shortest and the longest volume of a group are never further apart than a frame.
-        let open = (plan.longest_frame() as usize).div_ceil(stripe_bytes) + 2;
-        // What writers hold until they have a run of each volume, and then a little, so that nobody waits while they write.
-        let gathered = run_bytes(n).div_ceil(stripe_bytes as u64) as usize + 1;
+        let (stripe_bytes, stripes) = stripes(n, plan.longest_frame() as usize);
         let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
         let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
         let dealing = Dealing {
@@ -114,7 +110,7 @@ impl<'a> Striper<'a> {
             stripe_bytes,
             window: 3 * workers as u64,
             resumed,
-            pool: Arc::new(Pool::new(open + 3 + gathered + gathered / 4)),
+            pool: Arc::new(Pool::new(stripes)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
             rows: RowsOut::new(plan, sink)?,
@@ -152,7 +148,6 @@ impl<'a> Striper<'a> {
         lock(&self.dealing).waiting.insert(segment, Sealed { frame, stretches });
         // One frame at a time: who waits for the pool must hold no frame that others need in order to finish a stripe.
         loop {
-            let mut closed = Vec::new();
             let copy = {
                 let mut dealing = lock(&self.dealing);
                 let next = dealing.next;
@@ -164,22 +159,19 @@ impl<'a> Striper<'a> {
                 }
                 let Some(sealed) = dealing.waiting.remove(&next).filter(|_| !dealing.full) else { return Ok(()) };
                 dealing.next += 1;
-                self.deal(&mut dealing, sealed, &mut closed)?
+                self.deal(&mut dealing, sealed)?
             };
             self.turn.notify_all();
             self.copy(copy)?;
-            closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))?;
         }
     }
 
     /// Ends the last group; returns the first segment that was not placed. Called when nobody places any more.
     pub fn finish(&self) -> Result<u64> {
         let mut dealing = lock(&self.dealing);
-        let mut closed = Vec::new();
         if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > BLOCK as u64) {
-            self.close_group(&mut dealing, &mut closed)?;
+            self.close_group(&mut dealing)?;
         }
-        closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))?;
         Ok(dealing.next)
     }
 
@@ -200,14 +192,14 @@ impl<'a> Striper<'a> {
         lengths
     }
 
-    fn deal(&self, dealing: &mut Dealing, sealed: Sealed, closed: &mut Vec<Arc<Stripe>>) -> Result<Copy> {
+    fn deal(&self, dealing: &mut Dealing, sealed: Sealed) -> Result<Copy> {
         let frame = sealed.frame;
         let bytes = frame.len() as u32;
         match (dealing.after_group, dealing.dealer.ends_group(bytes)) {
             // Sealed until it is long enough, see `accepts`: if it never is, it is not what ended the group before.
             (true, false) => return Err(not_as_before()),
             (true, true) => dealing.after_group = false,
-            (false, true) => self.close_group(dealing, closed)?,
+            (false, true) => self.close_group(dealing)?,
             (false, false) => {}
         }
         let place = dealing.dealer.deal(bytes);
@@ -249,18 +241,20 @@ impl<'a> Striper<'a> {
     }
 
     /// Closes the stripes that are open at the end of a group.
-    fn close_group(&self, dealing: &mut Dealing, closed: &mut Vec<Arc<Stripe>>) -> Result<()> {
+    fn close_group(&self, dealing: &mut Dealing) -> Result<()> {
         let lengths = self.all_lengths(dealing.dealer.lengths());
         dealing.closed.add(&lengths);
         let group = dealing.dealer.group();
-        for stripe in std::mem::take(&mut dealing.open) {
+        let closed = std::mem::take(&mut dealing.open);
+        for stripe in &closed {
             let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
             lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
-            closed.push(stripe);
         }
         dealing.reached = BLOCK as u64;
         let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
-        self.rows.end_group(Ending { before: dealing.stripes, group, lengths, frames, page })
+        self.rows.end_group(Ending { before: dealing.stripes, group, lengths, frames, page })?;
+        // At once: the next group may have to wait for the memory that writers hold until this one has ended.
+        closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))
     }
 
     fn copy(&self, copy: Copy) -> Result<()> {
@@ -277,6 +271,16 @@ impl<'a> Striper<'a> {
     }
 }
 
+/// Bytes of a column of a stripe, and how many stripes there may be in memory.
+fn stripes(volumes: usize, longest_frame: usize) -> (usize, usize) {
+    let bytes = (STRIPE / (volumes * BLOCK)).max(1) * BLOCK;
+    // The shortest and the longest volume of a group are never further apart than a frame.
+    let open = longest_frame.div_ceil(bytes) + 2;
+    // What writers hold until they have a run of each volume, and then a little, so that nobody waits while they write.
+    let gathered = run_bytes(volumes).div_ceil(bytes as u64) as usize + 1;
+    (bytes, open + 3 + gathered + gathered / 4)
+}
+
 fn not_as_before() -> Error {
     Error::source(
         "the source does not seal to what it did before the interruption",
@@ -288,15 +292,17 @@ fn not_as_before() -> Error {
 mod tests {
     use super::*;
     use crate::format::hashes::spans_and_root;
+    use crate::pack::gathered::Gathered;
     use crate::pack::stripe::{GroupEnd, Order};
     use crate::stages::compress::Compression;
     use crate::stages::parity::Codec;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// Keeps volumes in memory.
+    /// Keeps volumes in memory, and holds stripes as long as the writer of a drive does.
     #[derive(Default)]
     struct Memory {
+        held: Mutex<Gathered>,
         volumes: Mutex<HashMap<(u32, usize), Vec<u8>>>,
         ends: Mutex<Vec<Arc<GroupEnd>>>,
         n: usize,
@@ -317,8 +323,15 @@ mod tests {
                         assert!(volume.len() as u64 <= stripe.offset);
                         stripe.with_column(v, |bytes| volume.extend_from_slice(bytes));
                     }
+                    let mut held = lock(&self.held);
+                    if let Some(end) = held.take(stripe, self.n) {
+                        held.wrote(end);
+                    }
                 }
-                Order::End(end) => lock(&self.ends).push(end),
+                Order::End(end) => {
+                    *lock(&self.held) = Gathered::default();
+                    lock(&self.ends).push(end);
+                }
                 Order::Known(_) => panic!("nothing is known here"),
             }
             Ok(())
@@ -373,6 +386,20 @@ mod tests {
             lock(&memory.ends).iter().flat_map(|end| end.frames.clone()).collect()
         };
         (memory, frames)
+    }
+
+    #[test]
+    fn stripes_fit_into_memory_however_many_volumes_there_are() {
+        for volumes in 1..=255 {
+            let (bytes, stripes) = stripes(volumes, (1 << 20) + (40 << 10));
+            assert!(volumes * bytes * stripes <= 450 << 20, "{volumes}: {stripes} stripes of {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_ends_lets_go_of_the_memory_that_the_next_one_waits_for() {
+        let wide = Plan { segment_bytes: 1 << 20, ..plan(2, 200, 1_116_000) };
+        check(&wide, &[9_984, 9_984, 1_039_984, 1_048_984], 1);
     }
 
     fn check(plan: &Plan, lens: &[usize], workers: usize) {

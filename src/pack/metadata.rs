@@ -5,6 +5,7 @@ use crate::format::manifest::Listed;
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::durable::{self, Partial};
+use crate::media::process::open_files;
 use crate::media::program::Program;
 use crate::pack::directories::SetDirs;
 use crate::set::pass_on_program;
@@ -31,7 +32,7 @@ impl Drafts {
     /// The same small file in every place of a set.
     pub fn everywhere(&mut self, dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
         for place in dirs.places() {
-            self.0.push(durable::write(&place, name, bytes)?);
+            self.keep(durable::write(&place, name, bytes)?)?;
         }
         Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
     }
@@ -41,7 +42,7 @@ impl Drafts {
         for drive in 0..dirs.dirs.len() {
             let bytes = of(drive as u16 + 1);
             for place in dirs.places_on(drive) {
-                self.0.push(durable::write(place, names::B3SUMS, &bytes)?);
+                self.keep(durable::write(place, names::B3SUMS, &bytes)?)?;
             }
         }
         Ok(())
@@ -61,19 +62,28 @@ impl Drafts {
             return Err(error);
         }
         sealed.map_err(|e| Error::Internal(format!("inventory: {e}")))?;
-        Ok(self.take(everywhere))
+        self.take(everywhere)
     }
 
     /// A program, in every place of a set, from one reading of it.
     pub fn program(&mut self, dirs: &SetDirs, program: &Program) -> Result<Listed> {
         let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
         pass_on_program(program, &mut |piece| out.put(piece))?;
-        Ok(self.take(out))
+        self.take(out)
     }
 
-    fn take(&mut self, written: Everywhere) -> Listed {
-        self.0.extend(written.files);
-        Listed { bytes: written.written, blake3: *written.hasher.finalize().as_bytes() }
+    fn take(&mut self, written: Everywhere) -> Result<Listed> {
+        written.files.into_iter().try_for_each(|file| self.keep(file))?;
+        Ok(Listed { bytes: written.written, blake3: *written.hasher.finalize().as_bytes() })
+    }
+
+    /// Files are open until they are finished: with many drives, that is done before there are too many.
+    fn keep(&mut self, file: Partial) -> Result<()> {
+        self.0.push(file);
+        match self.0.len() > open_files() / 4 {
+            true => durable::finish_all(std::mem::take(&mut self.0)),
+            false => Ok(()),
+        }
     }
 }
 

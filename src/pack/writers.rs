@@ -236,11 +236,16 @@ impl Writer<'_> {
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
                 self.progress.drive(self.drive, BLOCK as u64);
             }
+            let mut last = 0;
             let write = |bytes: &[u8], offset| {
                 self.may_go_on()?;
+                last = offset + bytes.len() as u64;
                 file.write_at(bytes, offset)
             };
             let wrote = gathered.show(*volume, end, write)?;
+            if open.len() > 1 && wrote > 0 {
+                file.begin_writing(last - wrote, last);
+            }
             self.progress.drive(self.drive, wrote);
         }
         gathered.wrote(end);

@@ -57,7 +57,7 @@ impl Ahead {
             }
             let Some((at, bytes)) = front.frames.pop_front() else { break };
             blocks.ask_ahead(at, &bytes);
-            front.asked += bytes.end - bytes.start;
+            front.asked += bytes.end - bytes.start.max(BLOCK as u64);
         }
         front.asked = front.asked.saturating_sub(bytes.end - bytes.start);
         Ok(())
@@ -79,7 +79,7 @@ impl Front {
             if bytes.end > own.1 {
                 self.ends.push((at, own.1..bytes.end));
             }
-            // A disk is through with the header page sooner than it has passed by it.
+            // A disk is through with the header page sooner than it has passed by it; nobody takes it, and it does not count.
             let from = if bytes.start == BLOCK as u64 { 0 } else { bytes.start };
             frames.push((at, from..bytes.end.min(own.1)));
             self.seen += 1;

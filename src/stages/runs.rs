@@ -5,12 +5,15 @@ use crate::format::hashes::BLOCK;
 
 /// Bytes of a run, unless there are many volumes: a disk reads or writes them in some five times as long as it takes to find them.
 const LONGEST: u64 = 8 << 20;
-/// Bytes that are gathered over all volumes of a group.
-const GATHERED: u64 = 192 << 20;
+/// Bytes that are gathered over all volumes of a group, at most.
+const GATHERED: u64 = 160 << 20;
+/// The stripes to which frames are dealt take much memory where there are more volumes than this: less is gathered then.
+const WIDE: usize = 192;
 
 /// Bytes of a run where a group has so many volumes. Runs begin at the multiples of it in their volumes, as file systems like it.
 pub fn run_bytes(volumes: usize) -> u64 {
-    let most = GATHERED / volumes.max(1) as u64;
+    let gathered = if volumes > WIDE { GATHERED / 2 } else { GATHERED };
+    let most = gathered / volumes.max(1) as u64;
     (1 << most.max(1).ilog2()).clamp(BLOCK as u64, LONGEST)
 }
 
@@ -26,7 +29,9 @@ mod tests {
 
     #[test]
     fn runs_are_long_and_all_of_them_fit_into_memory() {
-        for (volumes, bytes) in [(1, 8 << 20), (18, 8 << 20), (24, 8 << 20), (25, 4 << 20), (255, 512 << 10)] {
+        for (volumes, bytes) in
+            [(1, 8 << 20), (18, 8 << 20), (20, 8 << 20), (21, 4 << 20), (192, 512 << 10), (255, 256 << 10)]
+        {
             assert_eq!(run_bytes(volumes), bytes, "{volumes}");
             assert_eq!(
                 [run_end(0, volumes), run_end(bytes - 1, volumes), run_end(bytes, volumes)],

@@ -126,6 +126,17 @@ fn files_that_are_not_known_are_checked_by_their_hash() {
         site.run("repair").ends(0);
         assert_eq!(fs::read(&path).unwrap(), b"whatever\n");
     }
+    // A new drive gets it too.
+    let site_of_two = Site::new();
+    let lost = site_of_two.compose(&with_further("NOTES.txt", "whatever\n"), 2).remove(1);
+    fs::remove_dir_all(lost.parent().unwrap()).unwrap();
+    let new = site_of_two.path("new");
+    fs::create_dir(&new).unwrap();
+    site_of_two.run(&format!("repair --to {}", new.display())).ends(0);
+    for name in ["NOTES.txt", "copy/NOTES.txt"] {
+        let made = new.join(lost.file_name().unwrap()).join(name);
+        assert_eq!(fs::read(&made).unwrap(), b"whatever\n", "{}", made.display());
+    }
     // Nothing depends on it, and nobody can make it.
     fs::remove_file(&path).unwrap();
     fs::remove_file(dirs[0].join("copy/NOTES.txt")).unwrap();
