@@ -7,7 +7,7 @@ use super::{FormatError, within};
 
 const MAGIC: &[u8; 8] = b"ckvault\n";
 const VERSION: u32 = 1;
-/// Bytes of the fields; the hash of them follows (rule 70).
+/// Bytes of the fields; the hash of them follows (rule 76).
 const FIELDS: usize = 64;
 /// Bytes of the page that say something; the rest are zeros.
 pub const USED: usize = FIELDS + 32;

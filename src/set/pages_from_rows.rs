@@ -1,5 +1,5 @@
 //! Pages of block values that nothing proves but the blocks themselves: no copy of `hashes.b3` has them, and their volume is not whole
-//! (rule 71).
+//! (rule 77).
 //!
 //! Then all volumes of the group are read as they are, row by row, and the parity says which blocks do not fit the others, or, where
 //! it cannot, which might not. So each block has one value, or a few; the signed value of the span proves those that are right, and
