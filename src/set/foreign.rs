@@ -24,8 +24,8 @@ pub fn is_of_set(set: &Part, header: &Header) -> bool {
     set.manifest.header(header.group as usize, header.index.into()) == *header
 }
 
-/// Rule 57: which other set or part the file of a volume is of. A page has no checksum: what it says is believed if all of it is
-/// as such a page must be, and nothing behind it is ours.
+/// Rule 57: which other set or part the file of a volume is of. Its page must fit its own hash, for a bit that was flipped in ours
+/// would name another set too; and nothing behind it may be ours.
 pub fn foreign(blocks: &Blocks, at: At, source: &Source) -> Option<String> {
     let manifest = &blocks.set.manifest;
     let header = header_of(blocks.set, source)?;
@@ -33,18 +33,13 @@ pub fn foreign(blocks: &Blocks, at: At, source: &Source) -> Option<String> {
     if volume_name(header.group as usize, header.index.into(), header.k) != name {
         return None;
     }
-    if header.is_of_another_set(&manifest.id()) {
-        let ours = blocks.compare(at, source).any(|fits| fits);
-        return (!ours).then(|| format!("another set ({}…)", &hex(&header.set)[..8]));
-    }
-    // The number of a part differs in few bits, so that the page alone says nothing.
-    let other_part = Header { part: header.part, ..manifest.header(at.group, at.index) };
-    if header != other_part || header.part == manifest.part {
-        return None;
-    }
-    let compared: Vec<bool> = blocks.compare(at, source).collect();
-    let other = !compared.is_empty() && !compared.contains(&true);
-    other.then(|| format!("part {} of the set", header.part))
+    let other = match header.set == manifest.id() {
+        false => format!("another set ({}…)", &hex(&header.set)[..8]),
+        true if header.part != manifest.part => format!("part {} of the set", header.part),
+        true => return None,
+    };
+    let ours = blocks.compare(at, source).any(|fits| fits);
+    (!ours).then_some(other)
 }
 
 impl Blocks<'_> {

@@ -62,7 +62,7 @@ impl Part {
         (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
     }
 
-    /// Whether a file begins as the volume does; what the header page is filled up with may be damaged.
+    /// Whether a file begins as the volume does, up to the hash of the header page; what it is filled up with may be damaged.
     fn has_header(&self, at: &Location, group: usize, index: usize) -> bool {
         let Some(source) = self.source(at) else { return false };
         let mut begins = [0; header::USED];

@@ -14,6 +14,7 @@ mod mended;
 mod metadata_copies;
 mod opened;
 mod pages;
+mod pages_from_rows;
 mod part;
 mod paths;
 mod patterns;

@@ -24,6 +24,8 @@ pub(crate) struct Pages {
     pub(super) known: Mutex<HashMap<Key, Option<Page>>>,
     pub(super) proving: Mutex<()>,
     pub(super) prover: Mutex<Option<Prover>>,
+    /// Pages of groups that the rows did not prove, and the volumes that lacked them then.
+    stuck: Mutex<HashMap<(usize, usize), Vec<usize>>>,
 }
 
 /// The thread that proves a page, and the pages that it already knows it cannot have.
@@ -36,7 +38,14 @@ impl Pages {
     /// Of a manifest, from these copies of `hashes.b3`.
     pub fn new(manifest: &Manifest, hash_files: Vec<Location>) -> Pages {
         let (offsets, _) = manifest.value_offsets();
-        Pages { offsets, hash_files, known: Mutex::default(), proving: Mutex::default(), prover: Mutex::default() }
+        Pages {
+            offsets,
+            hash_files,
+            known: Mutex::default(),
+            proving: Mutex::default(),
+            prover: Mutex::default(),
+            stuck: Mutex::default(),
+        }
     }
 
     pub(super) fn known(&self, key: &Key) -> Option<Option<Page>> {
@@ -51,6 +60,16 @@ impl Pages {
         }
         pages.insert(key, page.clone());
         page
+    }
+
+    /// Whether the rows would prove no more than the last time: none of what was lacking is known by now.
+    pub(super) fn are_stuck(&self, group: usize, page: usize) -> bool {
+        let is_known = |index: &usize| matches!(self.known(&(At { group, index: *index }, page)), Some(Some(_)));
+        lock(&self.stuck).get(&(group, page)).is_some_and(|lacking| !lacking.iter().any(is_known))
+    }
+
+    pub(super) fn note_stuck(&self, group: usize, page: usize, lacking: Vec<usize>) {
+        lock(&self.stuck).insert((group, page), lacking);
     }
 
     pub(super) fn is_proving(&self) -> bool {

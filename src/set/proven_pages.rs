@@ -1,7 +1,8 @@
 //! Pages of block values, each proven by the signed value of its span before it is used.
 //!
 //! A page is taken from any copy of `hashes.b3` that folds to that value; if there is none, from what copies and volume say
-//! together; from the volume itself, if that folds; else from a reconstruction of the whole span, if that does.
+//! together; from the volume itself, if that folds; from a reconstruction of the whole span, if that does; else from what the rows of
+//! the group, which are not proven either, let its blocks be.
 
 use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks, fold_page};
 use crate::set::blocks::Blocks;
@@ -13,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Combinations of doubtful values that are tried.
-const MOST_COMBINATIONS: usize = 4096;
+pub(super) const MOST_COMBINATIONS: usize = 4096;
 
 impl Blocks<'_> {
     /// A page of the values of a volume, if it can be proven.
@@ -48,6 +49,7 @@ impl Blocks<'_> {
         let thread = std::thread::current().id();
         *lock(&self.pages.prover) = Some(Prover { thread, failed: HashSet::from([key]) });
         let found = self.page_without_others(at, page).or_else(|| self.page_from_reconstruction(at, page));
+        let found = found.or_else(|| self.page_from_rows(at, page));
         *lock(&self.pages.prover) = None;
         self.pages.keep(key, found)
     }
@@ -71,8 +73,9 @@ impl Blocks<'_> {
         self.page_from_votes(at, page).or_else(|| self.page_from_volume(at, page))
     }
 
-    fn values_in(&self, at: At, page: usize) -> usize {
-        (blocks(self.volume(at).bytes) as usize - page * PAGE).min(PAGE)
+    /// How many blocks of a volume a page covers; a short volume may not have it.
+    pub(super) fn values_in(&self, at: At, page: usize) -> usize {
+        (blocks(self.volume(at).bytes) as usize).saturating_sub(page * PAGE).min(PAGE)
     }
 
     fn prove(&self, at: At, page: usize, values: Vec<Value>) -> Option<Page> {
@@ -82,7 +85,7 @@ impl Blocks<'_> {
     }
 
     /// A page as the copies of `hashes.b3` have it, each different reading once.
-    fn copies(&self, at: At, page: usize) -> Vec<Vec<Value>> {
+    pub(super) fn copies(&self, at: At, page: usize) -> Vec<Vec<Value>> {
         let len = self.values_in(at, page) * 32;
         let offset = (self.pages.offsets[at.group][at.index] + (page * PAGE) as u64) * 32;
         let mut copies: Vec<Vec<Value>> = Vec::new();
@@ -126,7 +129,7 @@ impl Blocks<'_> {
         self.page_from_combinations(at, page, values, &doubtful, combinations)
     }
 
-    fn page_from_combinations(
+    pub(super) fn page_from_combinations(
         &self,
         at: At,
         page: usize,

@@ -5,8 +5,10 @@ use crate::interop::RECOVER;
 use crate::program::{is_x86_64, write_program};
 use crate::support::*;
 use crate::tree;
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Lines that are indented by four blanks or more, without these; each block without a line between.
@@ -71,7 +73,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let vault = Vault::new();
-        vault.checkpoint("checkpoint", 700_000);
+        odd_files(&vault.checkpoint("checkpoint", 700_000));
         write_program(&vault.path("ckvault-static"), 5000);
         vault.make(&["usb1", "usb2", "tmp"]);
         let to = "--to usb1 --to usb2 --parity 2+2 --compress zstd";
@@ -109,6 +111,18 @@ impl Place {
     }
 }
 
+/// Files whose names or contents ask for care.
+fn odd_files(dir: &Path) {
+    let names: [&[u8]; 5] = [b"a b  c", b"new\nline\n", b"back\\slash", b"-n", b"not-utf8-\xff"];
+    names.iter().for_each(|name| fs::write(dir.join(OsStr::from_bytes(name)), name).unwrap());
+    fs::write(dir.join("empty"), "").unwrap();
+    for (name, data) in [("sparse", &[3 << 16, 9 << 16][..]), ("hole", &[])] {
+        let file = fs::File::create(dir.join(name)).unwrap();
+        file.set_len(1 << 20).unwrap();
+        data.iter().for_each(|at| file.write_all_at(&noise(*at, 5000), *at).unwrap());
+    }
+}
+
 fn can_paste() -> bool {
     is_x86_64() && need(&RECOVER) && need(&["jq", "tar", "bash"])
 }
@@ -125,14 +139,39 @@ fn what_is_pasted_restores_the_set() {
         let script = place.paste(shell, &[&told.script]).ok();
         script.check(script.stdout.contains("recover.py: OK"), "it was not compared");
         tree::assert_same(&checkpoint, &place.vault.path("recovered"));
-        place.paste(shell, &[&told.by_hand]).ok();
+        let by_hand = place.paste(shell, &[&told.by_hand]).ok();
+        by_hand.check(by_hand.stdout.ends_with("all files are as the inventory says\n"), "they were not compared");
         let restored = place.by_hand().unwrap();
         let (there, here) = (tree::read(&checkpoint), tree::read(&restored));
         assert!(there.keys().eq(here.keys()), "{:?}", here.keys());
-        for name in ["model.safetensors", "step-100/optimizer.bin"] {
-            assert_eq!(tree::hash(&checkpoint.join(name)), tree::hash(&restored.join(name)));
+        for name in there.keys().map(|name| OsStr::from_bytes(name)).filter(|name| checkpoint.join(name).is_file()) {
+            assert_eq!(tree::hash(&checkpoint.join(name)), tree::hash(&restored.join(name)), "{name:?}");
         }
         place.paste(shell, &[&told.program]).ends(42);
+    }
+}
+
+/// Whatever came between: what is not what the inventory says is not called restored.
+#[test]
+fn what_was_restored_by_hand_is_compared_with_the_inventory() {
+    if !can_paste() {
+        return;
+    }
+    let told = commands();
+    let place = Place::new();
+    for change in [
+        "printf x >> restored/config.json",
+        "printf x > restored/empty",
+        "printf x | dd of=restored/model.safetensors bs=1 seek=9 conv=notrunc",
+        "printf x | dd of=restored/sparse bs=1 seek=196613 conv=notrunc",
+        "truncate -s -1 restored/hole",
+        "rm restored/step-100/optimizer.bin",
+        "rm -- restored/-n",
+    ] {
+        let changed = told.by_hand.replace("-permissions &&\n", &format!("-permissions && {change} &&\n"));
+        assert_ne!(changed, told.by_hand);
+        let ran = place.paste("sh", &[&changed]);
+        ran.check(ran.code != Some(0) && !ran.stdout.contains("all files are as"), change);
     }
 }
 

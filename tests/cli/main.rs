@@ -47,3 +47,4 @@ mod target;
 mod terminal;
 mod trees;
 mod trust;
+mod unhashed;

@@ -145,7 +145,7 @@ impl Bench {
     fn is_present(&self, dir: usize) -> bool {
         let own: Vec<&PathBuf> = self.volumes.iter().filter(|p| self.dir_of(p) == dir).collect();
         let begins = |p: &&&PathBuf| {
-            fs::read(p).is_ok_and(|b| b.get(..BLOCK as usize).is_some_and(|b| b[..64] == self.whole[**p][..64]))
+            fs::read(p).is_ok_and(|b| b.get(..BLOCK as usize).is_some_and(|b| b[..96] == self.whole[**p][..96]))
         };
         let good = own.iter().filter(begins).count();
         self.has_good(&[dir], "B3SUMS") || (good > 0 && 2 * good >= own.len())
@@ -161,7 +161,7 @@ impl Bench {
             let blocks: Vec<bool> = spans.filter_map(|s| Some(bytes.get(s.clone())? == &whole[s])).collect();
             let ours = known && blocks.contains(&true);
             let page = bytes.get(..COLUMNS);
-            page.is_some_and(|p| names_another(p, &whole[..COLUMNS], !blocks.is_empty())) && !ours
+            page.is_some_and(|p| names_another(p, &whole[..COLUMNS])) && !ours
         })
     }
 
@@ -325,9 +325,8 @@ impl Bench {
     }
 }
 
-/// Whether a header page names another set or another part than ours, and all else in it is as it must be. An id that is nearly
-/// ours is ours with bits flipped; the number of a part is believed only if there are blocks that could say otherwise.
-fn names_another(page: &[u8], ours: &[u8], has_blocks: bool) -> bool {
+/// Whether a header page names another set or another part than ours, and all else in it is as it must be.
+fn names_another(page: &[u8], ours: &[u8]) -> bool {
     let number =
         |bytes: &[u8], at: usize, len: usize| bytes[at..at + len].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
     let [index, k, m] = [36, 38, 40].map(|at| number(page, at, 2));
@@ -338,10 +337,10 @@ fn names_another(page: &[u8], ours: &[u8], has_blocks: bool) -> bool {
     let limits = k > 0 && m > 0 && k + m <= 255 && index < k + m && (1..=1 << 16).contains(&part);
     let sizes =
         (1 << 16..=1 << 20).contains(&segment) && segment.is_power_of_two() && (2 << 20..=1 << 46).contains(&volume);
-    let zeros = [&page[42..44], &page[52..56], &page[64..]].concat().iter().all(|b| *b == 0);
-    let flipped: u32 = page[16..32].iter().zip(&ours[16..32]).map(|(a, b)| (a ^ b).count_ones()).sum();
-    let other_part = page[..44] == ours[..44] && page[44..48] != ours[44..48] && page[48..] == ours[48..] && has_blocks;
-    page[..16] == ours[..16] && same_name && limits && sizes && zeros && (flipped >= 32 || other_part)
+    let zeros = [&page[42..44], &page[52..56], &page[96..]].concat().iter().all(|b| *b == 0);
+    let fits = page[64..96] == *blake3::hash(&page[..64]).as_bytes();
+    let another = page[16..32] != ours[16..32] || page[44..48] != ours[44..48];
+    page[..16] == ours[..16] && same_name && limits && sizes && zeros && fits && another
 }
 
 fn name(path: &Path) -> &str {

@@ -414,7 +414,7 @@ fn who_may_only_read_a_drive_cannot_make_a_set_look_as_if_it_were_being_written(
     assert!(!set.dirs[0].join("writing.partial").exists());
 }
 
-/// A header page has no checksum: that it names another set counts only if all else in it is right, and nothing behind it is ours.
+/// That a header page names another set counts only if it fits its own hash, and nothing behind it is ours.
 #[test]
 fn a_header_page_with_flipped_bits_is_of_no_other_set() {
     const PAGE: usize = harm::BLOCK as usize;
@@ -434,20 +434,33 @@ fn a_header_page_with_flipped_bits_is_of_no_other_set() {
     let id: Vec<usize> = (16 * 8..32 * 8).collect();
     let part = 44 * 8 + 1;
     let page_of = |page: &[u8], behind: &[u8]| [&page[..PAGE], &behind[PAGE..]].concat();
+    let hashed = |mut bytes: Vec<u8>| {
+        let hash = blake3::hash(&bytes[..64]);
+        bytes[64..96].copy_from_slice(hash.as_bytes());
+        bytes
+    };
     let rubbish = noise(3, ours.len());
     for (name, bytes, verdict) in [
         ("one bit of the id", flipped(&ours, &id[77..78]), "lost"),
-        ("31 bits of the id", flipped(&ours, &id[50..81]), "lost"),
         ("all of the id", flipped(&ours, &id), "lost"),
         ("a bit of the id, and nothing behind it", flipped(&page_of(&ours, &rubbish), &id[..1]), "lost"),
         ("a bit of the part", flipped(&ours, &[part]), "lost"),
         ("a page of another set before our blocks", page_of(&theirs, &ours), "lost"),
+        ("a page that names another set before our blocks", hashed(flipped(&ours, &id)), "lost"),
         ("a page of another set that is damaged", flipped(&theirs, &[8 * 60_000]), "lost"),
         ("another volume of another set", fs::read(other.volume("g00000-d001.ckv")).unwrap(), "lost"),
         ("another set", theirs.clone(), "untrusted"),
-        ("another set, a bit of its id", flipped(&theirs, &id[9..10]), "untrusted"),
+        ("another set, a bit of its id", flipped(&theirs, &id[9..10]), "lost"),
+        ("another set, a bit of its hash", flipped(&theirs, &[8 * 64 + 3]), "lost"),
+        ("all of the id, and nothing behind it", flipped(&page_of(&ours, &rubbish), &id), "lost"),
+        ("a part, and nothing behind it", flipped(&page_of(&ours, &rubbish), &[part]), "lost"),
         ("a page of another set and nothing of ours", page_of(&theirs, &rubbish), "untrusted"),
-        ("another part", flipped(&page_of(&ours, &rubbish), &[part]), "untrusted"),
+        (
+            "a bit of the id, as if it had been written so",
+            hashed(flipped(&page_of(&ours, &rubbish), &id[..1])),
+            "untrusted",
+        ),
+        ("another part", hashed(flipped(&page_of(&ours, &rubbish), &[part])), "untrusted"),
     ] {
         fs::write(&path, bytes).unwrap();
         assert_eq!(vault.verdict("usb")["verdict"], verdict, "{name}");

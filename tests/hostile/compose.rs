@@ -228,6 +228,7 @@ impl Recipe {
         page.extend([index, self.k, self.m, 0].map(u16::to_le_bytes).concat());
         page.extend([1, self.segment_bytes as u32, 0].map(u32::to_le_bytes).concat());
         page.extend((self.volume_bytes as u64).to_le_bytes());
+        page.extend(blake3::hash(&page).as_bytes().to_owned());
         page.resize(BLOCK, 0);
         page
     }

@@ -2,6 +2,7 @@
 //! one copy at a time. The old ways took minutes for a megabyte, or gigabytes for a manifest.
 
 use crate::cases::small;
+use crate::compose::Recipe;
 use crate::site::Site;
 use std::fs;
 use std::path::PathBuf;
@@ -71,6 +72,45 @@ fn an_endless_key_slot_is_somebody_elses_and_a_cut_one_is_damage() {
         let site = Site::new();
         places(&site.compose(&small(), 1), "keys.age").iter().for_each(|place| fs::write(place, slot).unwrap());
         for verb in ["verify", "list", "import", "repair"] {
+            site.run(verb).ends(code);
+        }
+    }
+}
+
+/// Rules 57 and 70.
+#[test]
+fn a_header_page_that_does_not_fit_its_hash_is_damage_and_one_that_does_is_somebody_elses() {
+    const PAGE: usize = 64 << 10;
+    let site = Site::new();
+    let other = Recipe { set: *b"another exporter", ..small() };
+    let theirs = fs::read(site.compose(&other, 1)[0].join("g00000-p000.ckv")).unwrap();
+    let dir = &site.compose(&small(), 1)[0];
+    let path = dir.join("g00000-p000.ckv");
+    let ours = fs::read(&path).unwrap();
+    let flipped = |volume: &[u8], bit: usize| {
+        let mut bytes = volume.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    for bit in (0..8 * 96).filter(|bit| bit % 11 == 0) {
+        fs::write(&path, flipped(&ours, bit)).unwrap();
+        site.run("verify").ends(3);
+    }
+    // Nothing of it can be had any more: now it matters whose it is.
+    let gone = |volume: &[u8]| [&volume[..PAGE], &vec![0; volume.len() - PAGE]].concat();
+    let data = dir.join("g00000-d000.ckv");
+    fs::write(&data, gone(&fs::read(&data).unwrap())).unwrap();
+    let id = 16 * 8;
+    for (volume, code) in [
+        (gone(&ours), 4),
+        (flipped(&gone(&ours), id), 4),
+        (flipped(&gone(&ours), id + 127), 4),
+        (flipped(&theirs, id), 4),
+        (flipped(&theirs, 64 * 8), 4),
+        (theirs, 5),
+    ] {
+        fs::write(&path, volume).unwrap();
+        for verb in ["verify", "import", "repair"] {
             site.run(verb).ends(code);
         }
     }

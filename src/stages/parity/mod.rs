@@ -3,6 +3,7 @@
 mod codec;
 mod column;
 mod scattered;
+mod words;
 
 pub use codec::Codec;
 pub use scattered::{Agrees, Found};

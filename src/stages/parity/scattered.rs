@@ -40,14 +40,14 @@ pub enum Found {
 }
 
 impl Found {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Found::Good(bytes) | Found::Doubtful(bytes) => bytes,
             Found::Gone => &[],
         }
     }
 
-    fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         matches!(self, Found::Good(_))
     }
 }
