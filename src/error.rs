@@ -147,7 +147,7 @@ impl Error {
             const MOST_OPEN: [i32; 2] = [24, 23];
             let hint = match source.kind() {
                 _ if source.raw_os_error().is_some_and(|code| MOST_OPEN.contains(&code)) => {
-                    "raise the limit of open files (ulimit -n 256), then run the command again"
+                    "raise the limit of open files (ulimit -n 4096), then run the command again"
                 }
                 io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
                 io::ErrorKind::QuotaExceeded => {
@@ -168,7 +168,7 @@ impl Error {
 
     /// The same error, of a verb that goes on with `command`.
     pub fn resumable(self, command: &str) -> Error {
-        let then = if self.hint().is_empty() { "" } else { "then " };
+        let then = if self.first_to_do().is_empty() { "" } else { "then " };
         self.left(format!("{then}`{command}` goes on where this stopped"))
     }
 
@@ -178,11 +178,16 @@ impl Error {
     }
 
     fn left(self, more: String) -> Error {
-        let hint = match self.hint() {
+        let hint = match self.first_to_do() {
             "" => more,
             hint => format!("{hint}; {more}"),
         };
         Error::Left { cause: Box::new(self), hint }
+    }
+
+    /// What to do before going on, where that is possible.
+    fn first_to_do(&self) -> &str {
+        if matches!(self, Error::Interrupted) { "" } else { self.hint() }
     }
 
     /// What to do next.
@@ -213,7 +218,7 @@ impl Error {
                 "files on this file system cannot be that long (on FAT 4 GiB): choose another, or only some files with --only"
             }
             Error::Io { .. } => "",
-            Error::Interrupted => "",
+            Error::Interrupted => "run the command again to begin anew",
             Error::Internal(_) => "please report this with the command line that led to it",
         }
     }

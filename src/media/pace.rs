@@ -20,9 +20,9 @@ const SHORT_STEP_TIME: Duration = Duration::from_millis(250);
 /// Bytes a second that disks have, and many sticks have not.
 const FAST: f64 = 64e6;
 /// The first step, before anything is known of the drive.
-const FIRST_STEP: u64 = 8 << 20;
+const FIRST_STEP: u64 = 2 << 20;
 /// Steps are no shorter.
-const LEAST_STEP: u64 = 4 << 20;
+const LEAST_STEP: u64 = 1 << 20;
 /// Steps are no longer, however fast a drive is.
 const MOST_STEP: u64 = 512 << 20;
 /// How many steps are judged at a time.
@@ -169,7 +169,7 @@ fn next_step(last: &[Step; 2 * SOME]) -> u64 {
     let largest = most.map_or(0, |step| step.bytes.saturating_mul(4));
     // Others may write to the file system too, and have it make theirs durable: shorter steps do not take less time then.
     let in_vain = least.zip(most).is_some_and(|(least, most)| {
-        least.bytes < most.bytes / 4 * 3 && least.took > most.took / 4 * 3 && least.took > 2 * STEP_TIME
+        least.bytes <= most.bytes / 2 && least.took > most.took / 4 * 3 && least.took > 2 * STEP_TIME
     });
     if in_vain {
         return last[0].bytes.saturating_mul(4).clamp(LEAST_STEP, MOST_STEP);

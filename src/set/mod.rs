@@ -170,14 +170,14 @@ pub(crate) fn peek<T>(
         Err(refused @ Error::Usage { .. }) if place.signer.is_none() => refused,
         Err(other) => return Err(other),
     };
-    let (mut all, mut kept, mut newer) = (Vec::new(), 0, None);
+    let (mut all, mut kept, mut other) = (Vec::new(), 0, None);
     for part in found.parts {
         let mut seen = None;
         let mut look = |bytes: Vec<u8>| {
             if seen.is_none() {
                 match Manifest::parse(&bytes) {
                     Ok(manifest) => seen = Some(of(&manifest, Err(refused.to_string()), part.dirs.clone())),
-                    Err(why @ FormatError::Newer { .. }) => newer = Some(why),
+                    Err(why @ (FormatError::Newer { .. } | FormatError::Version(_))) => other = Some(why),
                     Err(_) => {}
                 }
                 kept += bytes.len() as u64;
@@ -193,7 +193,7 @@ pub(crate) fn peek<T>(
         }
     }
     all.sort_by_key(|seen| seen.part);
-    match (all.is_empty(), newer) {
+    match (all.is_empty(), other) {
         (false, _) => Ok(all),
         (true, Some(why)) => Err(breaks(format!("{} (NOT VERIFIED)", names::MANIFEST))(why)),
         (true, None) => Err(Error::untrusted(

@@ -102,7 +102,8 @@ impl Part {
     pub fn volume_files(&self, group: usize, index: usize) -> Vec<Location> {
         let name =
             self.manifest.groups.get(group).map(|g| manifest::volume_name(group, index, g.k)).unwrap_or_default();
-        let there = |at: &Location| !self.is_gone(&at.dir) && at.exists();
+        // A directory or a link in its place is no volume.
+        let there = |at: &Location| !self.is_gone(&at.dir) && at.dir.has_file(&at.name);
         self.dirs.iter().map(|d| d.at(&name)).filter(there).collect()
     }
 }
