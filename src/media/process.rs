@@ -26,6 +26,22 @@ pub fn open_files() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
+/// Whether this process may have so many files open at a time, besides what it always has.
+pub fn require_open_files(files: usize) -> Result<()> {
+    /// Standard streams, lists, sources that are being read, and what the system opens for us.
+    const ALWAYS: usize = 24;
+    match files + ALWAYS <= open_files() {
+        true => Ok(()),
+        false => Err(Error::refused(
+            format!("{} files have to be open at a time, and this process may have {}", files + ALWAYS, open_files()),
+            format!(
+                "raise the limit (ulimit -n {}), or choose a smaller K+M with --parity",
+                (files + ALWAYS).next_power_of_two()
+            ),
+        )),
+    }
+}
+
 /// The numbers of the signals that this process ignores, as far as the system tells (proc(5), `SigIgn`).
 pub fn ignored_signals() -> Vec<i32> {
     let status = super::read_small(Path::new("/proc/self/status"), 64 << 10).unwrap_or_default();

@@ -38,6 +38,28 @@ fn any_drive_may_be_lost_and_one_more_volume() {
 }
 
 #[test]
+fn what_no_drive_could_give_is_lost_also_where_something_else_has_the_name_of_a_volume() {
+    for link in [false, true] {
+        let vault = Vault::new();
+        vault.checkpoint("checkpoint", 900_000);
+        vault.make(&["usb1", "usb2", "usb3"]);
+        let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --same-device-ok --parity 4+2");
+        fs::remove_dir_all(&set.dirs[1]).unwrap();
+        let left = set.volumes().into_iter().filter(|volume| volume.exists()).collect::<Vec<_>>();
+        let (data, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|v| v.to_string_lossy().contains("-d"));
+        for volume in [&data[0], &data[1], others.first().unwrap_or(&data[2])] {
+            fs::remove_file(volume).unwrap();
+        }
+        match link {
+            true => std::os::unix::fs::symlink("/dev/null", &data[0]).unwrap(),
+            false => fs::create_dir(&data[0]).unwrap(),
+        }
+        vault.receiver("verify usb1 usb3").ends(4);
+        vault.refuses("usb1 usb3", 4);
+    }
+}
+
+#[test]
 fn with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which() {
     let vault = Vault::new();
     three(&vault);

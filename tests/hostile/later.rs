@@ -72,6 +72,17 @@ fn a_manifest_that_is_newer_stops_every_verb() {
     }
 }
 
+/// An old set is whole, and nobody should throw it away.
+#[test]
+fn a_manifest_that_is_older_is_called_that_by_every_verb() {
+    let site = Site::new();
+    site.compose(&small().manifest(|m| m["format"] = "draft-2".into()), 1);
+    for verb in ["verify", "inspect", "list", "repair", "import"] {
+        let ran = site.run(verb).ends(5);
+        assert!(ran.stderr.contains("format \"draft-2\" is not readable"), "{ran}");
+    }
+}
+
 /// Rule 70: verify and repair need not know what files mean.
 #[track_caller]
 fn is_kept_but_not_read(recipe: &Recipe, why: &str) {

@@ -16,6 +16,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::guarded;
+use crate::media::process::require_open_files;
 use crate::pack::{
     Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, load_signing_key, plan, snapshot,
 };
@@ -83,6 +84,8 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let plan = plan(&request, &drives, tar_bytes, metadata)?;
+    // All volumes of a group, and of each drive itself, its directories and its lock.
+    require_open_files(plan.placement.len() + 4 * drives.len())?;
     check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
     let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
     if options.dry_run {
