@@ -4,7 +4,7 @@
 
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
-use crate::media::pace::Paces;
+use crate::media::pace::{PIECE, Paces};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use std::fmt;
@@ -104,7 +104,7 @@ impl<M: Media> Media for Paced<M> {
         self.media.read_at(file, buffer, offset)
     }
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.media.write_at(file, bytes, offset)?;
+        let written = self.media.write_at(file, &bytes[..bytes.len().min(PIECE)], offset)?;
         self.paces.wrote(file, written as u64)?;
         Ok(written)
     }
