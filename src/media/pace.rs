@@ -19,8 +19,8 @@ const STEP_TIME: Duration = Duration::from_secs(1);
 const SHORT_STEP_TIME: Duration = Duration::from_millis(250);
 /// Bytes a second that disks have, and many sticks have not.
 const FAST: f64 = 64e6;
-/// No more is written at a time, so that steps can be short: a slow drive takes an eighth of a second for it.
-pub const PIECE: usize = 256 << 10;
+/// No more is written at a time, so that steps can be short: a slow drive takes a quarter of a second for it.
+pub const PIECE: usize = 512 << 10;
 /// The first step, before anything is known of the drive.
 const FIRST_STEP: u64 = 1 << 20;
 /// Steps are no shorter.
