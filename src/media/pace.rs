@@ -232,6 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn after_waiting_no_step_begins_before_more_is_written() {
+        let (file, pace) = (Arc::new(tempfile::tempfile().unwrap()), Arc::new(Pace::default()));
+        let mut state = guard(&pace.state);
+        (state.under_way, state.written) = (true, FIRST_STEP - 1);
+        drop(state);
+        let waiting = std::thread::spawn({
+            let (pace, file) = (pace.clone(), file.clone());
+            move || pace.wrote(&file, 1)
+        });
+        while guard(&pace.state).written < FIRST_STEP {
+            std::thread::yield_now();
+        }
+        pace.end(FIRST_STEP, Duration::from_secs(1), Ok(()));
+        waiting.join().unwrap().unwrap();
+        assert!(guard(&pace.state).thread.is_none(), "who was told to stop meanwhile has to wait for another");
+        pace.wrote(&file, 1).unwrap();
+        assert!(guard(&pace.state).thread.is_some());
+    }
+
+    #[test]
     fn a_step_that_failed_is_told_to_who_writes_next() {
         let file = tempfile::tempfile().unwrap();
         let paces = Paces::default();
