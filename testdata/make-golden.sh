@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# usage: make-golden.sh CKVAULT    makes golden/draft-4 anew; needs root, to mount drives of limited size
+# usage: make-golden.sh CKVAULT    makes golden/draft-5 anew; needs root, to mount drives of limited size
 set -euo pipefail
 ckvault=$(realpath "$1")
 cd "$(dirname "$0")/golden"
-version=draft-4
+version=draft-5
 rm -rf "$version"
 mkdir -p "$version"/{keys,drive1,drive2,part1,part2}
 source=$(mktemp -d)

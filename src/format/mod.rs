@@ -19,7 +19,7 @@ pub mod signers;
 pub(crate) mod version;
 
 /// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-4";
+pub const FORMAT: &str = "draft-5";
 
 /// Names of the files in a set's directory.
 pub mod names {

@@ -19,7 +19,7 @@ fn call(version: &str, arguments: &str) -> Call {
 
 #[test]
 fn the_golden_set_of_draft_4_verifies_lists_and_imports() {
-    let version = "draft-4";
+    let version = "draft-5";
     let (place, restored) = comes_back(version, "drive1 drive2", "expected.json");
     assert_eq!(std::fs::read(restored.join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff"))).unwrap(), b"x");
     let sparse = std::fs::metadata(restored.join("sparse")).unwrap();
@@ -29,10 +29,10 @@ fn the_golden_set_of_draft_4_verifies_lists_and_imports() {
 
 #[test]
 fn the_golden_set_of_draft_4_in_parts_verifies_lists_and_imports() {
-    let (place, restored) = comes_back("draft-4", "part2 part1", "expected-parts.json");
+    let (place, restored) = comes_back("draft-5", "part2 part1", "expected-parts.json");
     assert_eq!(std::fs::read_link(restored.join("link")).unwrap(), Path::new("weights.bin"));
     place.close().unwrap();
-    let alone = call("draft-4", "verify part1 --json").run().ends(7).json();
+    let alone = call("draft-5", "verify part1 --json").run().ends(7).json();
     assert_eq!(alone["verdict"], "incomplete");
 }
 
@@ -65,13 +65,13 @@ fn the_golden_sets_of_draft_4_are_restored_by_recover_py() {
     let today = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/recover.py");
     for drives in ["drive1 drive2", "part1 part2"] {
         let place = tempfile::tempdir().unwrap();
-        call("draft-4", &format!("import {drives} --to")).arg(place.path().join("imported")).run().ok();
+        call("draft-5", &format!("import {drives} --to")).arg(place.path().join("imported")).run().ok();
         let within =
-            |drive: &str| std::fs::read_dir(golden("draft-4").join(drive)).unwrap().next().unwrap().unwrap().path();
+            |drive: &str| std::fs::read_dir(golden("draft-5").join(drive)).unwrap().next().unwrap().unwrap().path();
         let dirs: Vec<PathBuf> = drives.split(' ').map(within).collect();
         for script in [today.clone(), dirs[0].join("recover.py")] {
             let to = place.path().join("recovered");
-            let python = Call::new("python3", "-I", &golden("draft-4")).arg(script);
+            let python = Call::new("python3", "-I", &golden("draft-5")).arg(script);
             let python = dirs.iter().fold(python, |call, dir| call.arg(dir)).arg("--to").arg(&to);
             let keys = ["--identity", "keys/identity.txt", "--signers", "keys/allowed_signers"];
             keys.into_iter().fold(python, |call, word| call.arg(word)).run().ok();
@@ -85,11 +85,11 @@ fn the_golden_sets_of_draft_4_are_restored_by_recover_py() {
 fn the_golden_set_of_draft_4_is_repaired_without_any_two_of_its_volumes() {
     let place = tempfile::tempdir().unwrap();
     for drive in ["drive1", "drive2"] {
-        crate::harm::copy_tree(&golden("draft-4").join(drive), &place.path().join(drive));
+        crate::harm::copy_tree(&golden("draft-5").join(drive), &place.path().join(drive));
     }
     let set = std::fs::read_dir(place.path().join("drive1")).unwrap().next().unwrap().unwrap().path();
     crate::harm::remove([set.join("g00000-d000.ckv"), set.join("g00000-d002.ckv")]);
-    let home = golden("draft-4").join("keys");
+    let home = golden("draft-5").join("keys");
     let imported = Call::new(env!("CARGO_BIN_EXE_ckvault"), "import drive1 drive2 --to restored --json", place.path());
     let report = imported.env("CKVAULT_HOME", home).run().ok().json();
     assert!(report["repaired_blocks"].as_u64().unwrap() > 0, "{report}");

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The version of the format that is spoken here.
-pub const FORMAT: &str = "draft-4";
+pub const FORMAT: &str = "draft-5";
 
 const BLOCK: usize = 64 << 10;
 

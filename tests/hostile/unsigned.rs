@@ -157,7 +157,7 @@ fn manifests_cost_no_more_than_twice_their_length() {
         ("texts", signed, ("\"tool\":\"\",\"x\":[", "\"\",", "\"\"]")),
         ("depth", signed, ("\"tool\":\"\",\"x\":", "[", "")),
         ("a text for a number", "\"part\":1", ("\"part\":\"", "\u{7f}", "\"")),
-        ("another format", "\"format\":\"draft-4\"", ("\"format\":\"", "\u{7f}", "\"")),
+        ("another format", "\"format\":\"draft-5\"", ("\"format\":\"", "\u{7f}", "\"")),
         ("features", "\"critical\":[", ("\"critical\":[", "\"\",", "\"\"")),
         ("empty groups", "\"groups\":[", ("\"groups\":[", "{\"k\":1,\"m\":1,\"volumes\":[]},", "")),
         ("volumes", "\"groups\":[", ("\"groups\":[", &*group, "")),
