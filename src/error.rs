@@ -107,6 +107,11 @@ pub enum Error {
     Internal(String),
 }
 
+/// What to do with what a verb has left.
+pub fn goes_on(command: &str) -> String {
+    format!("`{command}` goes on where this stopped")
+}
+
 macro_rules! constructors {
     ($($name:ident => $variant:ident),* $(,)?) => {
         impl Error {
@@ -169,7 +174,7 @@ impl Error {
     /// The same error, of a verb that goes on with `command`.
     pub fn resumable(self, command: &str) -> Error {
         let then = if self.first_to_do().is_empty() { "" } else { "then " };
-        self.left(format!("{then}`{command}` goes on where this stopped"))
+        self.left(format!("{then}{}", goes_on(command)))
     }
 
     /// The same error, of a verb that could not remove what it had begun.

@@ -35,6 +35,8 @@ pub trait Progress: Sync {
     fn cancelled(&self) -> bool {
         false
     }
+    /// What to tell, from now on, who has stopped the verb, should it not come to tell that itself: a drive may keep it waiting.
+    fn if_stopped(&self, _hint: &str) {}
     /// Something that does not stop the verb, and that a person should know. The same may come several times.
     fn warn(&self, _message: &str) {}
 }

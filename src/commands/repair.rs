@@ -94,6 +94,7 @@ impl Report {
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     options.place.disk.confine(&needs(options));
     let set = set::open(&options.place, progress)?;
+    progress.if_stopped("run the command again: what was made is kept");
     let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
     Ok(report(&set, repaired))
 }

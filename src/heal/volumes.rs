@@ -8,6 +8,7 @@ use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::media::drive;
 use crate::media::durable::Partial;
+use crate::media::pace::PIECE;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Seen, bad_runs, compare};
 use crate::stages::runs::run_bytes;
@@ -99,7 +100,7 @@ struct Making<'a> {
 
 impl<'a> Making<'a> {
     fn begin(target: &'a Target) -> Making<'a> {
-        let made = Partial::replacing(&target.dir, &target.name);
+        let made = Partial::replacing(&target.dir, &target.name).map(Partial::fleeting);
         let (file, failed) = match made {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error.into())),
@@ -183,7 +184,7 @@ pub fn make_file(
     (len, hash): (u64, [u8; 32]),
     write: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
 ) -> Result<Origin> {
-    let mut file = Partial::replacing(dir, name)?;
+    let mut file = Partial::replacing(dir, name)?.fleeting();
     if name == names::PROGRAM {
         file = file.executable();
     }
@@ -350,13 +351,23 @@ impl Rebuilding<'_> {
     fn write(&self, first: u64, column: Column) {
         let bytes = column.bytes.len() as u64;
         for making in self.makings.iter().filter(|m| m.target.at == column.at && m.is_alive()) {
-            let written = making.file.as_ref().map(|file| file.write_at(&column.bytes, first * BLOCK as u64));
-            if let Some(Err(error)) = written {
+            if let Err(error) = self.write_to(making, &column.bytes, first * BLOCK as u64) {
                 making.fail(error);
             }
             making.computed.fetch_add(column.computed, Ordering::Relaxed);
             self.progress.drive(self.blocks.drive(column.at), bytes);
             self.progress.advance(bytes);
         }
+    }
+    /// Writes some bytes to a file, unless the verb is stopped meanwhile: a slow drive takes its time for them.
+    fn write_to(&self, making: &Making, bytes: &[u8], mut offset: u64) -> Result<()> {
+        for piece in bytes.chunks(PIECE) {
+            if self.progress.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            making.file.as_ref().map_or(Ok(()), |file| file.write_at(piece, offset))?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
 use crate::media::pace::{PIECE, Paces};
+use crate::media::unfinished::{Note, Removal, Unfinished};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use std::fmt;
@@ -57,6 +58,17 @@ pub trait Media: Send + Sync {
         Ok(())
     }
 
+    /// Who writes has been told to stop: nobody waits for a drive any more before that is seen.
+    fn stop(&self) {}
+
+    /// Takes note of how something is removed, if who began it is stopped and does not come to do that.
+    fn note_unfinished(&self, _removal: Removal) -> Option<Note> {
+        None
+    }
+
+    /// Removes all that is noted, for who ends this process.
+    fn remove_unfinished(&self) {}
+
     /// Told what is needed from now on: a fence may be raised around that.
     fn confine(&self, _needs: &Needs) {}
 
@@ -94,6 +106,7 @@ pub struct Disk(Arc<dyn Media>);
 struct Paced<M> {
     media: M,
     paces: Paces,
+    unfinished: Arc<Unfinished>,
 }
 
 impl<M: Media> Media for Paced<M> {
@@ -110,6 +123,15 @@ impl<M: Media> Media for Paced<M> {
     }
     fn settle(&self, device: u64) -> io::Result<()> {
         self.paces.settle(device)
+    }
+    fn stop(&self) {
+        self.paces.end();
+    }
+    fn note_unfinished(&self, removal: Removal) -> Option<Note> {
+        Some(self.unfinished.note(removal))
+    }
+    fn remove_unfinished(&self) {
+        self.unfinished.remove();
     }
     fn confine(&self, needs: &Needs) {
         self.media.confine(needs);
@@ -142,7 +164,22 @@ pub struct Opened {
 impl Disk {
     /// All calls pass through `media`.
     pub fn new(media: impl Media + 'static) -> Disk {
-        Disk(Arc::new(Paced { media, paces: Paces::default() }))
+        Disk(Arc::new(Paced { media, paces: Paces::default(), unfinished: Arc::default() }))
+    }
+
+    /// Tells that who writes has been told to stop.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Takes note of how something is removed, until what is returned is dropped.
+    pub fn note_unfinished(&self, removal: impl FnOnce() + Send + 'static) -> Option<Note> {
+        self.0.note_unfinished(Box::new(removal))
+    }
+
+    /// Removes all that is noted, for who ends this process.
+    pub fn remove_unfinished(&self) {
+        self.0.remove_unfinished();
     }
 
     /// Asks for an operation that the caller then does.

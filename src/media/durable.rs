@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::media::cache;
 use crate::media::dir::Dir;
+use crate::media::unfinished::Note;
 use crate::threads::FirstError;
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Partial {
     dir: Dir,
     name: String,
     file: File,
+    /// Keeps it noted as long as it is unfinished.
+    _note: Option<Note>,
 }
 
 impl Partial {
@@ -42,7 +45,14 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file })
+        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, _note: None })
+    }
+
+    /// It is of no use unfinished: removed if the verb is stopped.
+    pub fn fleeting(mut self) -> Partial {
+        let (dir, partial) = (self.dir.clone(), self.partial_name());
+        self._note = self.dir.disk().note_unfinished(move || drop(dir.remove(partial)));
+        self
     }
 
     /// It is a program that anybody may run, where the file system has modes.

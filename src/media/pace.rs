@@ -8,6 +8,7 @@ use rustix::fs::{fstat, fstatfs, syncfs};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,20 +35,31 @@ const FUSE: u64 = 0x6573_5546;
 
 /// The paces of all file systems that are written to.
 #[derive(Default)]
-pub struct Paces(Mutex<HashMap<u64, Arc<Pace>>>);
+pub struct Paces {
+    of: Mutex<HashMap<u64, Arc<Pace>>>,
+    over: AtomicBool,
+}
 
 impl Paces {
     /// Takes note of `bytes` that have been written to `file`; waits while too much is on its way. The error is that of an earlier
     /// step.
     pub fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
+        if self.over.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let device = fstat(file)?.st_dev;
-        let pace = guard(&self.0).entry(device).or_default().clone();
+        let pace = guard(&self.of).entry(device).or_default().clone();
         pace.wrote(file, bytes)
+    }
+
+    /// No further step begins: whoever writes has been told to stop.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 
     /// Waits until nothing is under way on a file system. The error is that of the last step, which nobody may have been told.
     pub fn settle(&self, device: u64) -> io::Result<()> {
-        let pace = guard(&self.0).get(&device).cloned();
+        let pace = guard(&self.of).get(&device).cloned();
         pace.map_or(Ok(()), |pace| pace.settle())
     }
 }
@@ -217,12 +229,15 @@ mod tests {
     fn what_is_written_is_counted_and_a_step_is_taken() {
         let file = tempfile::tempfile().unwrap();
         let paces = Paces::default();
-        let pace = || guard(&paces.0).values().next().unwrap().clone();
+        let pace = || guard(&paces.of).values().next().unwrap().clone();
         paces.wrote(&file, FIRST_STEP - 1).unwrap();
         assert_eq!(guard(&pace().state).written, FIRST_STEP - 1);
         assert!(guard(&pace().state).thread.is_none());
         paces.wrote(&file, 1).unwrap();
         assert_eq!(guard(&pace().state).written, 0);
+        paces.end();
+        paces.wrote(&file, MOST_STEP).unwrap();
+        assert_eq!(guard(&pace().state).written, 0, "who was told to stop has to wait for a step");
         let pace = pace();
         let mut state = guard(&pace.state);
         while state.under_way {
@@ -256,7 +271,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let paces = Paces::default();
         paces.wrote(&file, 1).unwrap();
-        let pace = guard(&paces.0).values().next().unwrap().clone();
+        let pace = guard(&paces.of).values().next().unwrap().clone();
         pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
         assert_eq!(paces.wrote(&file, 1).unwrap_err().raw_os_error(), Some(5));
         paces.wrote(&file, 1).unwrap();

@@ -114,12 +114,17 @@ impl Export {
         };
     }
 
+    /// The command that goes on with it.
+    pub fn to_go_on(&self) -> String {
+        format!("ckvault export --resume {}", &self.begun.set[..8])
+    }
+
     /// What to do about an error: what is finished stays, if that can be gone on with; else nothing does.
     pub fn give_up(self, error: Error) -> Error {
         // What is left on a drive that is not here can only be removed, or gone on with, when it is.
         let begun_well = self.at.part > 1 || self.state.has_groups() || self.held.iter().any(Option::is_none);
         if begun_well && !matches!(error, Error::Source { .. } | Error::Usage { .. }) {
-            return error.resumable(&format!("ckvault export --resume {}", &self.begun.set[..8]));
+            return error.resumable(&self.to_go_on());
         }
         for drive in self.held.iter().flatten() {
             // A driver that is a process keeps what is open when it is removed.

@@ -27,7 +27,7 @@ pub(crate) use job::{Request, Restored};
 pub(crate) use next_drive::port;
 pub(crate) use salvage::Broken;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, goes_on};
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::claim::Claim;
 use crate::media::staging::is_reserved;
@@ -70,6 +70,7 @@ pub(crate) fn restore(
     let staging = claim.begin(said.concluded, &header.line()?, request.modes)?;
     request.place.disk.confine(&staging.narrowed(request.needs.clone()));
     let mut resumable = !said.is_nothing();
+    progress.if_stopped(&goes_on(request.to_go_on));
     let job = Job { request, staging: &staging, header, said, segments, progress };
     let done = match job.said.concluded {
         true => job.conclude(set, &contents, &wanted),

@@ -2,8 +2,10 @@
 
 use crate::mount::{Kind, Mount};
 use crate::support::*;
+use crate::watch::ended;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -40,6 +42,7 @@ impl Liar<'_> {
 impl Drop for Liar<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount").args(["-l"]).arg(self.vault.path("liar")).status();
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -170,4 +173,56 @@ fn what_is_lost_when_a_directory_is_moved_is_missed_whatever_the_cache_says() {
     vault.exported(300_000, "2+1");
     let Some(_liar) = Liar::new(&vault, "forgets") else { return };
     vault.receiver("import usb --to liar/out").fails(1).says("lost config.json");
+}
+
+#[test]
+fn who_stops_a_command_does_not_wait_for_a_drive_that_stands_still() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 900_000);
+    vault.make(&["one", "two", "usb", "drive"]);
+    vault.export("checkpoint --to one --to two --parity 2+2");
+    let volume = |p: &PathBuf| p.extension().is_some_and(|e| e == "ckv");
+    let removed = crate::harm::files_under(&vault.path("two")).into_keys().find(volume).unwrap();
+    fs::remove_file(vault.path("two").join(removed)).unwrap();
+    let Some(_liar) = Liar::new(&vault, "stands") else { return };
+    // A disk whose bytes come from a process that may cease to answer.
+    let sh = |script: &str| {
+        let ran = Command::new("sh").args(["-ec", script]).current_dir(vault.path("")).output().unwrap();
+        assert!(ran.status.success(), "{script}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    sh(
+        "truncate -s 64M image; mkfs.ext4 -q -F image; mount -o loop image drive; cp -r checkpoint one drive; umount drive",
+    );
+    sh("mv image liar.behind");
+    let (stands, waits) = (vault.path("liar.stands"), vault.path("liar.waits"));
+    let stopped = |who: &str, arguments: &str| {
+        sh("mount -o loop liar/image drive; ls -lR drive > files");
+        fs::write(&stands, "").unwrap();
+        let mut command = vault.call(who, arguments).command();
+        let mut child = command.spawn().unwrap();
+        while !waits.exists() {
+            if child.try_wait().unwrap().is_some() {
+                panic!("it ended before it read from the drive: {}", ended(&command, child).stderr);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+        assert!(sent.success());
+        let ran = ended(&command, child);
+        sh("rm liar.stands liar.waits; umount drive");
+        ran.fails(130).says("interrupted")
+    };
+    stopped("sender", "export drive/checkpoint --to usb --recipients keys.txt --parity 2+1").says("--resume");
+    stopped("receiver", "import drive/one two --to out");
+    stopped("receiver", "repair drive/one two");
+    let left = crate::harm::files_under(&vault.path("two"));
+    assert!(!left.keys().any(|p| p.extension().is_some_and(|e| e == "partial")), "{:?}", left.keys());
+    sh("mount -o loop liar/image drive");
+    let ran = [
+        vault.sender("export --resume"),
+        vault.receiver("import usb --to out"),
+        vault.receiver("repair drive/one two"),
+    ];
+    sh("umount drive");
+    ran.into_iter().for_each(|ran| drop(ran.ok()));
 }

@@ -1,5 +1,5 @@
 """A file system that lies: what it says of its files is not how they are. `liar.py LIE DIR`, with fusepy."""
-import errno, itertools, os, stat, sys
+import errno, itertools, os, stat, sys, time
 
 from fuse import FUSE, FuseOSError, Operations
 
@@ -64,6 +64,9 @@ class Mirror(Operations):
         return os.open(self._at(path), flags & ~(os.O_CREAT | os.O_EXCL))
 
     def read(self, path, size, offset, fh):
+        while os.path.exists(TARGET + ".stands"):  # a drive that tries again and again
+            open(TARGET + ".waits", "w").close()
+            time.sleep(0.01)
         return os.pread(fh, size, offset)
 
     def write(self, path, data, offset, fh):
@@ -129,7 +132,7 @@ class Mirror(Operations):
         raise FuseOSError(errno.ENOSYS)
 
 
-mirrors = LIE in ("locks", "modes", "deaf", "forgets", "quota")
+mirrors = LIE in ("locks", "modes", "deaf", "forgets", "quota", "stands")
 FUSE(
     Mirror() if mirrors else Liar(),
     TARGET,

@@ -12,15 +12,20 @@ mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
+use ckvault::media::disk::Disk;
 use clap::Parser;
 use cli::{Cli, Verb};
 use outside::Outside;
 use serde::Serialize;
+use signals::Stop;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 const USAGE: u8 = 2;
+/// What the first thread has.
+const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
     ckvault::media::process::harden();
@@ -38,19 +43,33 @@ fn main() -> ExitCode {
         Err(stopped) => return not_run(&stopped, json),
     };
     let outside = Outside::new(cli.verbose, cli.verb.next_drive_command());
-    let (only_reads, may_be_cut) = (cli.verb.only_reads(), cli.verb.may_be_cut());
-    let stop = match signals::listen(only_reads, json) {
+    let disk = outside.disk();
+    let stop = match signals::listen(cli.verb.only_reads(), json, &disk) {
         Ok(stop) => stop,
         Err(error) => return failed(&error, json),
     };
-    let person = ui::Person::new(outside.clone(), stop.clone());
+    let verb = std::thread::Builder::new().name("verb".into()).stack_size(STACK);
+    match verb.spawn(move || carry_out(cli.verb, disk, &outside, &stop, json)).map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => failed(&Error::Internal(format!("threads: {error}")), json),
+    }
+}
+
+/// Not in the first thread, which a signal is given to before any other: one that waits for a drive does not take it.
+fn carry_out(verb: Verb, disk: Disk, outside: &Outside, stop: &Arc<Stop>, json: bool) -> ExitCode {
+    let may_be_cut = verb.may_be_cut();
+    let person = ui::Person::new(outside.clone(), stop.asked());
     let bars = ui::Bars::new(stop.clone());
-    let ended = run(cli.verb, &outside, person, &bars);
+    let ended = run(verb, disk, outside, person, &bars);
+    stop.end();
     bars.warn_of_what_came_up();
     outside.conclude();
     let ended = match ended {
         // A question that was not answered because of a signal, for example.
-        Err(error) if stop.load(Ordering::Relaxed) && !matches!(error, Error::Left { .. }) => Err(Error::Interrupted),
+        Err(error) if stop.asked().load(Ordering::Relaxed) && !matches!(error, Error::Left { .. }) => {
+            Err(Error::Interrupted)
+        }
         other => other,
     };
     match (ended, ui::unwritten(may_be_cut)) {
@@ -93,8 +112,8 @@ fn not_run(stopped: &clap::Error, json: bool) -> ExitCode {
     }
 }
 
-fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
-    let (begun, disk, asked) = (Instant::now(), outside.disk(), person.clone());
+fn run(verb: Verb, disk: Disk, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
+    let (begun, asked) = (Instant::now(), person.clone());
     // While a person is awaited, nothing is slow.
     let worked = || begun.elapsed().saturating_sub(asked.waited());
     match verb {

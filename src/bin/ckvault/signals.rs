@@ -1,37 +1,77 @@
 //! SIGINT, SIGTERM and SIGHUP. The first asks a verb that writes to stop and tidy up, and the second ends the process at once. A verb
 //! that only reads ends at the first, whatever it is busy with: a drive decides what that is, and nothing has to be tidied up. So does
-//! one that waits for a passphrase.
+//! one that waits for a passphrase. And a drive may keep a verb that writes from seeing that it is to stop: it is not waited for long.
 
 use crate::ui::{self, terminal};
 use ckvault::error::{Error, Result};
+use ckvault::media::disk::Disk;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const INTERRUPTED: i32 = 130;
-/// How long is waited for words to be printed.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a verb that writes may take to see that it is to stop, and to tidy up.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long is waited for words to be printed, and for a drive to remove what is unfinished.
+const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Listens from now on. What is returned is set by the first signal.
-pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
+/// What the verb and whoever stops it know of each other.
+#[derive(Default)]
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    hint: Mutex<String>,
+    /// Set by who ends the process, the verb or whoever stops it.
+    ended: AtomicBool,
+}
+
+impl Stop {
+    /// Set by the first signal.
+    pub fn asked(&self) -> Arc<AtomicBool> {
+        self.asked.clone()
+    }
+
+    /// What to tell, from now on, if the verb does not come to tell that itself.
+    pub fn hint(&self, hint: &str) {
+        hint.clone_into(&mut self.hint.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The verb has ended, and the process will. It does so already if the verb was not waited for.
+    pub fn end(&self) {
+        while self.ended.swap(true, Ordering::Relaxed) {
+            std::thread::park();
+        }
+    }
+
+    fn error(&self) -> Error {
+        match self.hint.lock().unwrap_or_else(PoisonError::into_inner).as_str() {
+            "" => Error::Interrupted,
+            hint => Error::Left { cause: Box::new(Error::Interrupted), hint: hint.to_owned() },
+        }
+    }
+}
+
+/// Listens from now on, for a verb that uses `disk`.
+pub fn listen(only_reads: bool, json: bool, disk: &Disk) -> Result<Arc<Stop>> {
     // What was ignored when we were started stays so: nohup, and jobs in the background of a shell.
     let ignored = ckvault::media::process::ignored_signals();
     let all: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Stop::default());
     let mut signals = Signals::new(all).map_err(|e| Error::Internal(format!("signals: {e}")))?;
-    let asked = stop.clone();
+    let (stopped, disk) = (stop.clone(), disk.clone());
     std::thread::spawn(move || {
         let mut coming = signals.forever();
         coming.next();
         let was_asking = terminal::restore();
         if only_reads || was_asking {
-            report(was_asking, json);
+            report(Error::Interrupted, was_asking, json);
             low_level::exit(INTERRUPTED);
         }
-        asked.store(true, Ordering::Relaxed);
+        stopped.asked.store(true, Ordering::Relaxed);
+        disk.stop();
+        std::thread::spawn(move || end_soon(&stopped, &disk, json));
         coming.next();
         terminal::restore();
         low_level::exit(INTERRUPTED);
@@ -39,17 +79,36 @@ pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Ends the process if the verb does not.
+fn end_soon(stop: &Stop, disk: &Disk, json: bool) {
+    std::thread::sleep(GRACE);
+    if stop.ended.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let disk = disk.clone();
+    for_a_while(move || disk.remove_unfinished());
+    report(stop.error(), false, json);
+    low_level::exit(INTERRUPTED);
+}
+
 /// Says that it was interrupted, as long as that takes no time: what is printed to may be full, and whoever prints may wait for that.
-fn report(was_asking: bool, json: bool) {
-    let (done, wait) = std::sync::mpsc::channel();
-    let say = move || {
+fn report(error: Error, was_asking: bool, json: bool) {
+    for_a_while(move || {
         if was_asking {
             ui::tell!();
         }
-        crate::failed(&Error::Interrupted, json);
+        crate::failed(&error, json);
+    });
+}
+
+/// Does something, but does not wait for its end for long.
+fn for_a_while(action: impl FnOnce() + Send + 'static) {
+    let (done, wait) = std::sync::mpsc::channel();
+    let act = move || {
+        action();
         let _ = done.send(());
     };
-    if std::thread::Builder::new().spawn(say).is_ok() {
+    if std::thread::Builder::new().spawn(act).is_ok() {
         let _ = wait.recv_timeout(PATIENCE);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::options::Options;
 use super::report::{self, Report, Totals};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, goes_on};
 use crate::format::inventory::{self, Entry, Kind};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
@@ -24,6 +24,7 @@ pub fn finish(
 ) -> Result<Report> {
     let plan = export.begun.plan.clone();
     options.disk.confine(&needs(&export, &options.state_dir, ask.can_change_drives() && plan.in_parts));
+    progress.if_stopped(&goes_on(&export.to_go_on()));
     match pack::write(&mut export, ask, progress) {
         Ok(parts) => {
             export.state.remove()?;

@@ -1,6 +1,7 @@
 //! How far a verb is: bars on a terminal, lines elsewhere.
 
 use super::{lines, tell, terminal};
+use crate::signals::Stop;
 use ckvault::media::lock;
 use ckvault::progress::{Phase, Progress};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
@@ -21,7 +22,8 @@ const SPARED_ROWS: usize = 4;
 
 /// Bars on a terminal, lines elsewhere.
 pub struct Bars {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
+    asked: Arc<AtomicBool>,
     told_to_stop: AtomicBool,
     terminal: bool,
     shown: Mutex<Option<Shown>>,
@@ -41,9 +43,10 @@ struct Shown {
 }
 
 impl Bars {
-    /// Stops when `stop` is set.
-    pub fn new(stop: Arc<AtomicBool>) -> Bars {
+    /// Stops when `stop` says so.
+    pub fn new(stop: Arc<Stop>) -> Bars {
         Bars {
+            asked: stop.asked(),
             stop,
             told_to_stop: AtomicBool::new(false),
             terminal: terminal::is_able(),
@@ -173,11 +176,15 @@ impl Progress for Bars {
     }
 
     fn cancelled(&self) -> bool {
-        let stopped = self.stop.load(Ordering::Relaxed);
+        let stopped = self.asked.load(Ordering::Relaxed);
         if stopped && !self.told_to_stop.swap(true, Ordering::Relaxed) {
             self.say("stopping; once more (Ctrl-C) ends at once, and leaves what is begun as it is");
         }
         stopped
+    }
+
+    fn if_stopped(&self, hint: &str) {
+        self.stop.hint(hint);
     }
 
     fn warn(&self, message: &str) {
