@@ -103,7 +103,7 @@ pub fn sweep(part: &Part) {
 fn sweep_dir(part: &Part, dir: &Dir) {
     let mut ours: BTreeSet<String> = part.manifest.volumes().map(|(_, _, name, _)| name).collect();
     ours.extend(part.manifest.metadata().map(str::to_owned));
-    for place in [Some(dir.clone()), dir.dir(names::COPY).ok()].into_iter().flatten() {
+    for place in std::iter::once(dir.clone()).chain(names::COPIES.iter().filter_map(|sub| dir.dir(sub).ok())) {
         for name in place.names().unwrap_or_default() {
             let finished = name.to_str().and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
             if finished.is_some_and(|name| ours.contains(name)) {
@@ -144,7 +144,7 @@ impl Remedy {
         }
         for (drive, to) in own {
             let dir = durable::ensure_dir(to, &name)?;
-            durable::ensure_dir(&dir, names::COPY)?;
+            names::COPIES.iter().try_for_each(|sub| durable::ensure_dir(&dir, sub).map(drop))?;
             let locked = WriteLock::take(&dir).map_err(Error::on_drive("lock", dir.path()))?;
             let lock = locked.ok_or_else(|| busy(&dir))?;
             sweep_dir(part, &dir);
@@ -241,7 +241,7 @@ impl Remedy {
         let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
         for name in names {
             for (dir, drive) in &new {
-                for name in names::both(name).iter().rev() {
+                for name in names::copies(name).rev() {
                     self.renew(blocks, &dir.at(name), Some(*drive));
                 }
             }
@@ -256,7 +256,7 @@ impl Remedy {
             if self.lacks(&dir) {
                 continue;
             }
-            for name in names::both(names::MANIFEST).iter().rev() {
+            for name in names::copies(names::MANIFEST).rev() {
                 self.renew(blocks, &dir.at(name), Some(drive));
             }
         }
@@ -271,7 +271,7 @@ impl Remedy {
 
     /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
     fn lacks(&self, dir: &Dir) -> bool {
-        let aid = |at: &Location| names::is_aid(names::of_both(&at.name));
+        let aid = |at: &Location| names::is_aid(names::of_copies(&at.name));
         let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
         self.left.iter().any(|(at, why)| at.dir == *dir && !(aid(at) && nowhere(why)))
     }
@@ -285,7 +285,7 @@ fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
     for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
         found.renew_volume(At { group, index }, &new.dir.at(name));
     }
-    for name in part.manifest.metadata().flat_map(names::both) {
+    for name in part.manifest.metadata().flat_map(names::copies) {
         found.renew_file(&new.dir, &name);
     }
 }
@@ -342,7 +342,7 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
         ));
     }
     let inside = |file: &str| format!("{name}/{file}");
-    if names::both(names::MANIFEST).iter().any(|file| matches!(to.kind(inside(file)), Ok(Some(_)))) {
+    if names::copies(names::MANIFEST).any(|file| matches!(to.kind(inside(&file)), Ok(Some(_)))) {
         return Err(Error::usage(
             format!("{} holds a drive of the set already", to.show(name).display()),
             "give an empty drive with --to; or, if a repair made that drive before and was stopped, name it among the drives in place of the old drive, without --to",

@@ -22,6 +22,8 @@ const SURVIVING_GROUP: usize = 24;
 const SEAL: u64 = 512;
 /// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
 pub const PER_FILE: u64 = 128 << 10;
+/// What it needs for the metadata files of a drive, their copies, and for room that is given to some of them before they have contents.
+pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
 
@@ -242,7 +244,7 @@ impl Plan {
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let fixed = 2 * (metadata + values) + 3 * volumes * PER_VOLUME + FOR_FILES;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
         Ok(())
