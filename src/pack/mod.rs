@@ -11,6 +11,7 @@ mod gathered;
 mod metadata;
 mod next_drives;
 mod noticed;
+mod one_place;
 mod packing;
 mod part;
 mod plan;

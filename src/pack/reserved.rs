@@ -7,6 +7,7 @@ use crate::media::dir::Dir;
 use crate::media::drive::{Drive, UNTOLD};
 use crate::media::durable::Partial;
 use crate::media::process::open_files;
+use crate::pack::one_place::LEAST_APART;
 use crate::pack::plan::{PER_VOLUME, Plan};
 use crate::threads::lock;
 use std::sync::Mutex;
@@ -71,9 +72,6 @@ impl Sizes {
         if most < LEAST { 0 } else { bytes.min(most) }
     }
 }
-
-/// So many bytes of volumes lie between copies, if there are as many at all.
-pub const LEAST_APART: u64 = 2 << 20;
 
 /// Files that have a place, and no contents.
 #[derive(Default)]
