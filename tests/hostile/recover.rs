@@ -17,9 +17,11 @@ pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
 
 /// What it does not look at, since it does not use it: parity, hashes of blocks, the label and the like.
-const UNUSED: [&str; 14] = [
+const UNUSED: [&str; 18] = [
+    "64 lower-case hex digits",
     "M is 0",
     "an array of 1 to 524288 elements",
+    "an array of 2 to 256 elements",
     "creation time",
     "do not agree",
     "drive number",
@@ -29,6 +31,8 @@ const UNUSED: [&str; 14] = [
     "label",
     "length of the program",
     "metadata file",
+    "more than 256 elements",
+    "pieces",
     "spans",
     "tool",
     "volume size",
