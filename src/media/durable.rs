@@ -12,6 +12,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// No file that is to lie by itself is given less: ext4 keeps those that are shorter than 64 KiB together.
+pub const LEAST_ROOM: u64 = 128 << 10;
 /// Bytes of zeros that are written at once.
 const FILLED_AT_ONCE: u64 = 1 << 20;
 
@@ -25,6 +27,7 @@ pub fn private_name(kind: &str) -> std::io::Result<String> {
 }
 
 /// A file in the making. Dropped without [`Partial::finish`], it keeps its `.partial` name.
+#[derive(Debug)]
 #[must_use = "an unfinished file keeps its .partial name"]
 pub struct Partial {
     dir: Dir,
@@ -87,7 +90,7 @@ impl Partial {
     }
 
     /// Gives back what it was given and does not need; returns whether that was anything.
-    fn cut(&self) -> Result<bool> {
+    pub fn cut(&self) -> Result<bool> {
         let end = self.end.load(Ordering::Relaxed);
         if self.reserved <= end {
             return Ok(false);

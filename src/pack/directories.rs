@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::format::manifest::group_of_volume;
 use crate::format::names;
 use crate::media::dir::Dir;
-use crate::media::durable::{self, PARTIAL_SUFFIX, Partial};
+use crate::media::durable::{self, LEAST_ROOM, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::{self, WriteLock};
-use crate::pack::reserved::{LEAST, Reserved, Sizes};
+use crate::pack::reserved::{Reserved, Sizes};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -128,7 +128,7 @@ impl SetDirs {
         for drive in 0..self.dirs.len() {
             self.reserve_third(drive)?;
             self.reserve(drive, &self.dirs[drive], &[names::MANIFEST, names::SIGNATURE], u64::MAX)?;
-            self.reserve(drive, &self.dirs[drive], &[names::INVENTORY], LEAST)?;
+            self.reserve(drive, &self.dirs[drive], &[names::INVENTORY], LEAST_ROOM)?;
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl SetDirs {
 
     /// The copy of `hashes.b3` in the set's directory grows with the volumes, behind them.
     pub fn reserve_hashes(&self, drive: usize) -> Result<()> {
-        self.reserve(drive, &self.dirs[drive], &[names::HASHES], LEAST)
+        self.reserve(drive, &self.dirs[drive], &[names::HASHES], LEAST_ROOM)
     }
 
     fn reserve(&self, drive: usize, place: &Dir, files: &[&str], most: u64) -> Result<()> {

@@ -5,15 +5,13 @@ use crate::error::Result;
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::drive::{Drive, UNTOLD};
-use crate::media::durable::Partial;
+use crate::media::durable::{LEAST_ROOM, Partial};
 use crate::media::process::open_files;
 use crate::pack::one_place::LEAST_APART;
 use crate::pack::plan::{PER_VOLUME, Plan};
 use crate::threads::lock;
 use std::sync::Mutex;
 
-/// No file that matters is given less: ext4 keeps those that are shorter than 64 KiB together.
-pub const LEAST: u64 = 128 << 10;
 /// Files of a drive that have a place and no contents yet, at most.
 const PER_DRIVE: usize = 10;
 
@@ -40,10 +38,10 @@ impl Sizes {
         let most = |drive: &Drive| if drive.free == UNTOLD || many { 0 } else { drive.free / 64 };
         Sizes {
             // Beside the volumes, spans: one for 2048 values.
-            manifest: LEAST + volumes.saturating_mul(PER_VOLUME) + hashes / 512,
+            manifest: LEAST_ROOM + volumes.saturating_mul(PER_VOLUME) + hashes / 512,
             // What is in those lines and does not repeat, names and hashes, is less than half of them.
-            inventory: LEAST + lines / 2,
-            hashes: LEAST + hashes,
+            inventory: LEAST_ROOM + lines / 2,
+            hashes: LEAST_ROOM + hashes,
             most: drives.iter().map(most).collect(),
             // In the first half: frames may be much shorter than segments.
             middle: held.iter().map(|held| (held / 4).max(LEAST_APART)).collect(),
@@ -67,9 +65,9 @@ impl Sizes {
             names::MANIFEST => self.manifest,
             names::INVENTORY => self.inventory,
             names::HASHES => self.hashes,
-            _ => LEAST,
+            _ => LEAST_ROOM,
         };
-        if most < LEAST { 0 } else { bytes.min(most) }
+        if most < LEAST_ROOM { 0 } else { bytes.min(most) }
     }
 }
 

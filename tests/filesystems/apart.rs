@@ -142,20 +142,25 @@ struct Trial {
 }
 
 impl Trial {
-    /// Exported to a new file system of this many bytes.
-    fn new(kind: Kind, bytes: u64, noise_bytes: usize) -> Option<Trial> {
+    /// Exported to a new file system of this many bytes, or made there by repair.
+    fn new(kind: Kind, bytes: u64, by_repair: bool) -> Option<Trial> {
         let vault = Vault::in_memory();
-        vault.make(&["source", "plain"]);
-        fs::write(vault.path("source/model.bin"), noise(1, noise_bytes)).unwrap();
+        vault.make(&["source", "plain", "usb"]);
+        fs::write(vault.path("source/model.bin"), noise(1, 12 * MIB as usize)).unwrap();
         // So many names that the inventory has several pieces.
         for i in 0..2400u64 {
             let name: String = noise(i, 30).iter().map(|byte| format!("{byte:02x}")).collect();
             fs::write(vault.path("source").join(name), "").unwrap();
         }
         let drive = Mount::sized(&vault, "stick", kind, bytes)?;
-        let set = vault.export("source --to stick");
+        let mut set = vault.export(&format!("source --to {}", if by_repair { "usb" } else { "stick" }));
         let says = text(&set.report["survives"]);
         assert!(says.contains("damage of up to 1 MiB in one place"), "{says}");
+        if by_repair {
+            harm::remove([set.volume("g00000-d003.ckv")]);
+            vault.receiver("repair usb --to stick").ok();
+            set.dirs = vec![vault.path("stick").join(set.dirs[0].file_name().unwrap())];
+        }
         drive.read_only();
         let files = set.files();
         let map = Map::new(&drive.image, &files);
@@ -212,10 +217,12 @@ fn number_of(name: &str, otherwise: u64) -> u64 {
 fn no_single_place_ends_a_set() {
     let (windows, seed) = (number_of("CKVAULT_WINDOWS", 24), number_of("CKVAULT_SEED", 11));
     // The blocks of the first have 1 KiB, those of the second 4 KiB.
-    for (kind, bytes) in [(Kind::Ext4, 100 * MIB), (Kind::Ext4, 600 * MIB), (Kind::Exfat, 100 * MIB)] {
-        let Some(trial) = Trial::new(kind, bytes, 12 * MIB as usize) else { continue };
+    let file_systems = [(Kind::Ext4, 100 * MIB), (Kind::Ext4, 600 * MIB), (Kind::Exfat, 100 * MIB)];
+    for ((kind, bytes), by_repair) in file_systems.into_iter().flat_map(|fs| [(fs, false), (fs, true)]) {
+        let Some(trial) = Trial::new(kind, bytes, by_repair) else { continue };
         let tried = trial.metadata();
         trial.anywhere(windows, seed);
-        println!("{kind:?} of {bytes} bytes: {tried} windows on metadata, {windows} anywhere with seed {seed}");
+        let made = if by_repair { "made by repair" } else { "exported" };
+        println!("{kind:?} of {bytes} bytes, {made}: {tried} windows on metadata, {windows} anywhere with seed {seed}");
     }
 }
