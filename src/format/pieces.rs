@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn pieces_fold_to_the_hash_of_the_file() {
-        let bytes: Vec<u8> = (0..(MOST * LEAST + LEAST + 5) as usize).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..(MOST * LEAST + LEAST + 5) as usize).map(|i| ((i * 31) >> 3) as u8).collect();
         let (least, most) = (LEAST as usize, (LEAST * MOST) as usize);
         for len in [0, 1, least - 1, least, least + 1, 2 * least, 3 * least + 1, most, most + 1, most + least + 5] {
             check(&bytes[..len], 1 << 20);
@@ -150,7 +150,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn however_the_bytes_come(len in 0usize..400_000, step in 1usize..100_000) {
-            let bytes: Vec<u8> = (0..len).map(|i| (i * 7919 >> 5) as u8).collect();
+            let bytes: Vec<u8> = (0..len).map(|i| ((i * 7919) >> 5) as u8).collect();
             check(&bytes, step);
         }
     }

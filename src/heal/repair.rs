@@ -1,7 +1,6 @@
 //! What repair does to one part of a set: which files are in need, and where they are made anew.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{set_dir_name, volume_name};
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, State};
