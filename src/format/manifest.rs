@@ -4,9 +4,10 @@ use super::filter::Filter;
 use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
 use super::header::Header;
 pub use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_DRIVES, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
-use super::{FormatError, hash_hex, hex, json, names, parse_id, valid_label, version, within};
+use super::{FormatError, hash_hex, hex, json, names, parse_id, pieces, valid_label, version, within};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The most bytes that a manifest may have.
 pub const LONGEST: u64 = 64 << 20;
@@ -102,6 +103,49 @@ pub struct Listed {
     /// BLAKE3 of the whole file.
     #[serde(with = "hash_hex")]
     pub blake3: Value,
+    /// The values of the pieces of the inventory, if it has more than one.
+    #[serde(default, deserialize_with = "json::array::<_, _, 2, 256>", skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<Span>,
+}
+
+impl Listed {
+    /// A file that has these bytes.
+    pub fn of(bytes: &[u8]) -> Listed {
+        Listed::without_pieces(bytes.len() as u64, *blake3::hash(bytes).as_bytes())
+    }
+
+    /// One of this length and hash.
+    pub fn without_pieces(bytes: u64, blake3: Value) -> Listed {
+        Listed { bytes, blake3, pieces: Vec::new() }
+    }
+
+    /// How many pieces it has that are proven one by one.
+    pub fn count(&self) -> u64 {
+        self.pieces.len().max(1) as u64
+    }
+
+    /// Where such a piece lies.
+    pub fn range(&self, piece: u64) -> Range<u64> {
+        if self.pieces.is_empty() { 0..self.bytes } else { pieces::range(self.bytes, piece) }
+    }
+
+    /// Whether these bytes are a piece of it.
+    pub fn proves(&self, piece: u64, bytes: &[u8]) -> bool {
+        match self.pieces.get(piece as usize) {
+            Some(value) => pieces::value(self.bytes, piece, bytes) == value.0,
+            None => self.pieces.is_empty() && blake3::hash(bytes) == self.blake3,
+        }
+    }
+
+    /// Rule 78.
+    fn pieces_agree(&self, name: &str) -> bool {
+        let count = if name == names::INVENTORY { pieces::count(self.bytes) } else { 1 };
+        let values: Vec<Value> = self.pieces.iter().map(|piece| piece.0).collect();
+        match count {
+            1 => values.is_empty(),
+            _ => values.len() as u64 == count && pieces::root(&values, self.bytes) == self.blake3,
+        }
+    }
 }
 
 impl Volume {
@@ -350,6 +394,9 @@ impl Manifest {
             within("length of the program", program.bytes, 1, LONGEST_PROGRAM)?;
         }
         self.validate_further_files()?;
+        if let Some((name, _)) = self.files.iter().find(|(name, file)| !file.pieces_agree(name)) {
+            return Err(FormatError::Contradiction(format!("the pieces of {name} do not fold to its hash")));
+        }
         let (_, values) = self.value_offsets();
         if self.files[names::HASHES].bytes != values * 32 {
             return Err(FormatError::Contradiction("hashes.b3 has not one value for each block".into()));
@@ -398,7 +445,7 @@ pub(crate) mod tests {
         let n = usize::from(k + m);
         let listed = |name: &&str| {
             let bytes = if *name == names::HASHES { (n * groups * 3 * 32) as u64 } else { 100 };
-            (name.to_string(), Listed { bytes, blake3: [9; 32] })
+            (name.to_string(), Listed::without_pieces(bytes, [9; 32]))
         };
         Manifest {
             format: FORMAT.into(),
@@ -449,7 +496,7 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.groups[0].k = 3), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups.clear()), E::Limit { what: "groups", .. }));
         assert!(matches!(refused(|m| m.files.retain(|name, _| name != "keys.age")), E::Contradiction(_)));
-        let long = Listed { bytes: LONGEST_PROGRAM + 1, blake3: [1; 32] };
+        let long = Listed::without_pieces(LONGEST_PROGRAM + 1, [1; 32]);
         let with = |m: &mut Manifest, name: &str, file: Listed| m.files.extend([(name.to_owned(), file)]);
         assert!(matches!(
             refused(|m| with(m, "ckvault", long.clone())),
@@ -557,7 +604,7 @@ pub(crate) mod tests {
     fn a_program_may_travel_with_the_set() {
         let mut manifest = sample(4, 2, 2);
         assert!(manifest.program().is_none() && manifest.metadata().eq(names::METADATA));
-        manifest.files.insert(names::PROGRAM.into(), Listed { bytes: LONGEST_PROGRAM, blake3: [1; 32] });
+        manifest.files.insert(names::PROGRAM.into(), Listed::without_pieces(LONGEST_PROGRAM, [1; 32]));
         let parsed = Manifest::parse(&manifest.encode()).unwrap();
         assert_eq!(parsed.program().map(|p| p.bytes), Some(LONGEST_PROGRAM));
         assert_eq!(parsed.metadata().last(), Some("ckvault"));
@@ -568,7 +615,7 @@ pub(crate) mod tests {
     fn files_that_are_not_known_are_listed_like_others() {
         let with = |listed: &[&str]| {
             let mut manifest = sample(4, 2, 2);
-            manifest.files.extend(listed.iter().map(|n| (n.to_string(), Listed { bytes: 1 << 40, blake3: [1; 32] })));
+            manifest.files.extend(listed.iter().map(|n| (n.to_string(), Listed::without_pieces(1 << 40, [1; 32]))));
             Manifest::parse(&manifest.encode())
         };
         let long = "x".repeat(64);
@@ -598,6 +645,42 @@ pub(crate) mod tests {
             assert!(with(&[taken]).is_err(), "{taken}");
         }
         assert!(with(&["notes", "NOTES"]).is_err());
+    }
+
+    /// Rule 78.
+    #[test]
+    fn the_pieces_of_the_inventory_fold_to_its_hash() {
+        let of = |len: usize, change: fn(&mut BTreeMap<String, Listed>)| {
+            let mut hasher = pieces::Hasher::default();
+            hasher.update(&vec![7; len]);
+            let (bytes, blake3, values) = hasher.finish();
+            let mut manifest = sample(4, 2, 2);
+            let listed = Listed { bytes, blake3, pieces: values.into_iter().map(Span).collect() };
+            manifest.files.insert(names::INVENTORY.into(), listed);
+            change(&mut manifest.files);
+            Manifest::parse(&manifest.encode())
+        };
+        let least = pieces::LEAST as usize;
+        assert!(of(least, |_| ()).is_ok() && of(least + 1, |_| ()).is_ok() && of(300 * least, |_| ()).is_ok());
+        for change in [
+            (|files| files.get_mut(names::INVENTORY).unwrap().pieces.clear()) as fn(&mut BTreeMap<String, Listed>),
+            |files| files.get_mut(names::INVENTORY).unwrap().pieces[1].0[0] ^= 1,
+            |files| files.get_mut(names::INVENTORY).unwrap().pieces.swap(0, 1),
+            |files| files.get_mut(names::INVENTORY).unwrap().pieces.truncate(2),
+            |files| files.get_mut(names::INVENTORY).unwrap().pieces.extend([Span([1; 32])]),
+            |files| files.get_mut(names::INVENTORY).unwrap().bytes += 3 * pieces::LEAST,
+            |files| files.get_mut(names::KEYS).unwrap().pieces = vec![Span([1; 32]); 2],
+        ] {
+            assert!(matches!(of(3 * least, change), Err(FormatError::Contradiction(_))));
+        }
+        let one = |files: &mut BTreeMap<String, Listed>| {
+            files.get_mut(names::INVENTORY).unwrap().pieces = vec![Span([1; 32])]
+        };
+        assert!(matches!(of(least, one), Err(FormatError::Syntax(_))));
+        assert!(matches!(
+            of(least, |files| files.get_mut(names::INVENTORY).unwrap().pieces = vec![Span([1; 32]); 2]),
+            Err(FormatError::Contradiction(_))
+        ));
     }
 
     #[test]

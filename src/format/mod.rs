@@ -12,6 +12,7 @@ pub(crate) mod json;
 pub(crate) mod limits;
 pub mod manifest;
 pub(crate) mod packed;
+pub mod pieces;
 pub(crate) mod recovery;
 pub mod sealed;
 pub mod signature;
@@ -43,20 +44,27 @@ pub mod names {
     pub const PROGRAM: &str = "ckvault";
     /// The directory with the second copy of each metadata file.
     pub const COPY: &str = "copy";
+    /// The directory with the third copy of the small ones without which nothing can be had.
+    pub const THIRD: &str = "third";
+    /// The directories with further copies.
+    pub const COPIES: [&str; 2] = [COPY, THIRD];
+    /// Those small ones: two copies of so short a file may lie side by side, and go together.
+    pub const SMALL: [&str; 3] = [KEYS, MANIFEST, SIGNATURE];
     /// The directory for signed attachments, in which ckvault looks at nothing (rule 72).
     pub const CUSTODY: &str = "custody";
     /// The signature of a key slot that was written anew, which no version makes yet.
     pub const KEYS_SIGNATURE: &str = "keys.age.sig";
     /// What the name of a volume ends with.
     pub const VOLUME_SUFFIX: &str = ".ckv";
-    /// Both places of a metadata file in a set's directory.
-    pub fn both(name: &str) -> [String; 2] {
-        [name.to_owned(), format!("{COPY}/{name}")]
+    /// The places of a metadata file in a set's directory.
+    pub fn copies(name: &str) -> impl DoubleEndedIterator<Item = String> + use<> {
+        let third = SMALL.contains(&name).then(|| format!("{THIRD}/{name}"));
+        [Some(name.to_owned()), Some(format!("{COPY}/{name}")), third].into_iter().flatten()
     }
 
     /// The name of the file that has this place in a set's directory.
-    pub fn of_both(place: &str) -> &str {
-        place.strip_prefix(COPY).and_then(|rest| rest.strip_prefix('/')).unwrap_or(place)
+    pub fn of_copies(place: &str) -> &str {
+        place.split_once('/').filter(|(dir, _)| COPIES.contains(dir)).map_or(place, |(_, name)| name)
     }
 
     /// What the name of a set's directory ends with.
@@ -79,7 +87,7 @@ pub mod names {
     pub fn may_be_listed(name: &str) -> bool {
         let of_name = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let lower = name.to_ascii_lowercase();
-        let taken = METADATA.into_iter().chain([PROGRAM, COPY, CUSTODY, KEYS_SIGNATURE]);
+        let taken = METADATA.into_iter().chain([PROGRAM, COPY, THIRD, CUSTODY, KEYS_SIGNATURE]);
         let endings = [".", VOLUME_SUFFIX, ".partial"];
         (1..=64).contains(&name.len())
             && name.bytes().all(of_name)

@@ -291,10 +291,11 @@ def require_none(features):
 def read_part(path, args):
     """The part that one directory is of. Its manifest is not parsed before somebody trusted has signed it."""
     places = [os.open(path, os.O_RDONLY | os.O_DIRECTORY)]
-    try:
-        places.append(os.open("copy", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=places[0]))
-    except OSError:
-        pass  # there is another copy
+    for further in ("copy", "third"):
+        try:
+            places.append(os.open(further, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=places[0]))
+        except OSError:
+            pass  # there is another copy
     manifests = copies(places, "manifest.json", 64 * MIB)
     if not manifests:
         die(7, "there is no manifest.json in " + show(path), "name the *.ckvault directories of the set")

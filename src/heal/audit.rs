@@ -222,12 +222,12 @@ fn mend_rows(blocks: &Blocks, found: &Audit, progress: &dyn Progress) -> Result<
     Ok(mended.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Judges every metadata file of every directory, and its second copy.
+/// Judges every metadata file of every directory, and its further copies.
 fn judge_files(set: &Part) -> Vec<FileState> {
     let mut states = Vec::new();
     for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
         for name in set.manifest.metadata() {
-            for name_in_dir in names::both(name) {
+            for name_in_dir in names::copies(name) {
                 let state = judge_file(set, &dir.at(&name_in_dir), name, drives);
                 states.push(FileState { dir: dir.clone(), name: name_in_dir, state });
             }

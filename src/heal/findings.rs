@@ -67,9 +67,9 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// The name of the metadata file that it is, or is the second copy of.
+    /// The name of the metadata file that it is, or is a copy of.
     pub fn of(&self) -> &str {
-        names::of_both(&self.name)
+        names::of_copies(&self.name)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::format::{names, recovery};
 use crate::heal::volumes::make_file;
 use crate::media::dir::{Dir, Location};
 use crate::media::durable;
-use crate::set::{At, Blocks, Origin, Part, name_drives, own_program, pass_on_program};
+use crate::set::{At, Blocks, Combined, Origin, Part, name_drives, own_program, pass_on_program};
 
 /// Takes some bytes of a file that is being written.
 type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
@@ -46,7 +46,7 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
         return copy(blocks.set, &good, take);
     }
     match blocks.set.combined(name) {
-        Some(bytes) => take(&bytes),
+        Some(combined) => pass_on(combined, take),
         None if name == names::HASHES => put_together(blocks, take),
         None if name == names::RECOVER_PY => take(own_text(blocks.set, name, recovery::SCRIPT)?.as_bytes()),
         None if name == names::RECOVER_TXT => {
@@ -60,6 +60,14 @@ fn listed_file(blocks: &Blocks, name: &str, take: Take) -> Result<()> {
         )),
         None => Err(blocks.set.without(name)),
     }
+}
+
+/// Piece by piece: what is passed on has been proven.
+fn pass_on(mut combined: Combined, take: Take) -> Result<()> {
+    while let Some(piece) = combined.piece() {
+        take(&piece.map_err(|e| Error::drive(e.to_string(), "bring another drive of the set"))?)?;
+    }
+    Ok(())
 }
 
 /// What this version puts beside every set, if it is what the sender's version put there.

@@ -1,15 +1,14 @@
 //! What repair does to one part of a set: which files are in need, and where they are made anew.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{set_dir_name, volume_name};
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, State};
 use crate::heal::metadata::renew;
-use crate::heal::volumes::{Made, Target, Why, rebuild};
+use crate::heal::volumes::{Made, Target, Why, finish_file, rebuild};
 use crate::media::dir::{Dir, Location};
 use crate::media::drive::{self, Drive};
-use crate::media::durable::{self, PARTIAL_SUFFIX};
+use crate::media::durable::{self, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::WriteLock;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Part, Set};
@@ -30,6 +29,14 @@ const ORDER: [&str; 7] = [
     names::B3SUMS,
     names::SIGNATURE,
 ];
+
+/// Those that are put there before the volumes, as far as [`is_first`] says so.
+const NEEDED_FIRST: [&str; 4] = [names::KEYS, names::HASHES, names::INVENTORY, names::SIGNATURE];
+
+/// Whether a metadata file in this place of a new drive is made before the volumes.
+fn is_first(place: &str) -> bool {
+    place == names::KEYS || NEEDED_FIRST.contains(&names::of_copies(place)) && place.starts_with(names::COPY)
+}
 
 /// What is to be made of a part, and what became of it.
 #[derive(Debug, Default)]
@@ -69,8 +76,18 @@ pub struct NewDrive {
     pub volumes: u64,
     /// Blocks of them that were computed.
     pub blocks: u64,
+    /// The second copy of its manifest, written before the volumes, which gets its name at the end.
+    manifest: Option<Partial>,
     /// Nobody else writes there meanwhile.
     _lock: WriteLock,
+}
+
+impl Drop for NewDrive {
+    fn drop(&mut self) {
+        if let Some(unfinished) = self.manifest.take() {
+            unfinished.discard();
+        }
+    }
 }
 
 /// Another process writes there.
@@ -103,7 +120,7 @@ pub fn sweep(part: &Part) {
 fn sweep_dir(part: &Part, dir: &Dir) {
     let mut ours: BTreeSet<String> = part.manifest.volumes().map(|(_, _, name, _)| name).collect();
     ours.extend(part.manifest.metadata().map(str::to_owned));
-    for place in [Some(dir.clone()), dir.dir(names::COPY).ok()].into_iter().flatten() {
+    for place in std::iter::once(dir.clone()).chain(names::COPIES.iter().filter_map(|sub| dir.dir(sub).ok())) {
         for name in place.names().unwrap_or_default() {
             let finished = name.to_str().and_then(|n| n.strip_suffix(PARTIAL_SUFFIX));
             if finished.is_some_and(|name| ours.contains(name)) {
@@ -144,7 +161,7 @@ impl Remedy {
         }
         for (drive, to) in own {
             let dir = durable::ensure_dir(to, &name)?;
-            durable::ensure_dir(&dir, names::COPY)?;
+            names::COPIES.iter().try_for_each(|sub| durable::ensure_dir(&dir, sub).map(drop))?;
             let locked = WriteLock::take(&dir).map_err(Error::on_drive("lock", dir.path()))?;
             let lock = locked.ok_or_else(|| busy(&dir))?;
             sweep_dir(part, &dir);
@@ -155,7 +172,7 @@ impl Remedy {
             // What an interrupted repair has finished stays.
             all.retain(|t| part.hash_of(&dir.at(&t.name), t.bytes) != Some(blocks.root(t.at)));
             self.volumes.extend(all);
-            self.new.push(NewDrive { drive, dir, volumes, blocks: 0, _lock: lock });
+            self.new.push(NewDrive { drive, dir, volumes, blocks: 0, manifest: None, _lock: lock });
         }
         self.volumes.sort_by_key(|t| (t.at.group, t.at.index));
         Ok(())
@@ -168,7 +185,9 @@ impl Remedy {
 
     /// Does all of it. Fails only if it was interrupted; what cannot be made is left, and said.
     pub fn run(&mut self, blocks: &Blocks, found: &mut Audit, progress: &dyn Progress) -> Result<()> {
-        self.make_new_files(blocks, &ORDER[..1]);
+        // Second copies before the volumes, all others behind them (rule 80).
+        self.make_new_files(blocks, &NEEDED_FIRST, &is_first);
+        self.begin_manifests(blocks);
         let mut volumes = std::mem::take(&mut self.volumes);
         while let Some(group) = volumes.first().map(|t| t.at.group) {
             let later = volumes.split_off(volumes.partition_point(|t| t.at.group == group));
@@ -180,11 +199,11 @@ impl Remedy {
                 found.renew_file(&at.dir, &at.name);
             }
         }
-        self.make_new_files(blocks, &ORDER[1..]);
+        self.make_new_files(blocks, &ORDER, &|place| !is_first(place));
         // The program, if one travels with the set, and what only later versions know.
         let known = |name: &&str| ORDER.contains(name) || *name == names::MANIFEST;
         let further: Vec<&str> = blocks.set().manifest.metadata().filter(|name| !known(name)).collect();
-        self.make_new_files(blocks, &further);
+        self.make_new_files(blocks, &further, &|_| true);
         self.finish_new_drives(blocks, found);
         Ok(())
     }
@@ -237,14 +256,40 @@ impl Remedy {
         self.note(at, drive, made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from))
     }
 
-    fn make_new_files(&mut self, blocks: &Blocks, names: &[&str]) {
+    /// Those of which the place in a directory is `wanted`.
+    fn make_new_files(&mut self, blocks: &Blocks, names: &[&str], wanted: &dyn Fn(&str) -> bool) {
         let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
         for name in names {
             for (dir, drive) in &new {
-                for name in names::both(name).iter().rev() {
+                for name in names::copies(name).rev().filter(|place| wanted(place)) {
                     self.renew(blocks, &dir.at(name), Some(*drive));
                 }
             }
+        }
+    }
+
+    /// The manifest gets its name last, but a place for its second copy first. What cannot be begun now is made at the end.
+    fn begin_manifests(&mut self, blocks: &Blocks) {
+        let bytes = &blocks.set().bytes;
+        for new in &mut self.new {
+            let begun = durable::ensure_dir(&new.dir, names::COPY).and_then(|copy| {
+                let file = Partial::replacing(&copy, names::MANIFEST)?;
+                file.write_at(bytes, 0).and_then(|()| file.sync()).map(|()| file)
+            });
+            new.manifest = begun.ok();
+        }
+    }
+
+    /// A copy of the manifest of a new drive.
+    fn name_manifest(&mut self, blocks: &Blocks, new: usize, at: &Location) {
+        let (drive, bytes) = (self.new[new].drive, &blocks.set().bytes);
+        match self.new[new].manifest.take_if(|begun| begun.dir().show(names::MANIFEST) == at.path()) {
+            Some(begun) => {
+                let expected = (bytes.len() as u64, *blake3::hash(bytes).as_bytes());
+                let made = finish_file(begun, names::MANIFEST, expected);
+                self.note(at, Some(drive), made.map(|origin| Made { blocks: 0, origin }).map_err(Why::from));
+            }
+            None => drop(self.renew(blocks, at, Some(drive))),
         }
     }
 
@@ -252,12 +297,12 @@ impl Remedy {
     /// unfinished.
     fn finish_new_drives(&mut self, blocks: &Blocks, found: &mut Audit) {
         for at in 0..self.new.len() {
-            let (dir, drive) = (self.new[at].dir.clone(), self.new[at].drive);
+            let dir = self.new[at].dir.clone();
             if self.lacks(&dir) {
                 continue;
             }
-            for name in names::both(names::MANIFEST).iter().rev() {
-                self.renew(blocks, &dir.at(name), Some(drive));
+            for name in names::copies(names::MANIFEST).rev() {
+                self.name_manifest(blocks, at, &dir.at(name));
             }
         }
         for new in std::mem::take(&mut self.new) {
@@ -271,7 +316,7 @@ impl Remedy {
 
     /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
     fn lacks(&self, dir: &Dir) -> bool {
-        let aid = |at: &Location| names::is_aid(names::of_both(&at.name));
+        let aid = |at: &Location| names::is_aid(names::of_copies(&at.name));
         let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
         self.left.iter().any(|(at, why)| at.dir == *dir && !(aid(at) && nowhere(why)))
     }
@@ -285,7 +330,7 @@ fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
     for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
         found.renew_volume(At { group, index }, &new.dir.at(name));
     }
-    for name in part.manifest.metadata().flat_map(names::both) {
+    for name in part.manifest.metadata().flat_map(names::copies) {
         found.renew_file(&new.dir, &name);
     }
 }
@@ -342,7 +387,7 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
         ));
     }
     let inside = |file: &str| format!("{name}/{file}");
-    if names::both(names::MANIFEST).iter().any(|file| matches!(to.kind(inside(file)), Ok(Some(_)))) {
+    if names::copies(names::MANIFEST).any(|file| matches!(to.kind(inside(&file)), Ok(Some(_)))) {
         return Err(Error::usage(
             format!("{} holds a drive of the set already", to.show(name).display()),
             "give an empty drive with --to; or, if a repair made that drive before and was stopped, name it among the drives in place of the old drive, without --to",
@@ -363,7 +408,8 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
     let there = |name: &str| to.stat(inside(name)).ok().flatten().map_or(0, |stat| stat.st_size as u64);
     let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
     let listed: u64 = part.manifest.files.values().map(|f| f.bytes).sum();
-    let metadata = 2 * (listed + part.bytes.len() as u64) + 16 * BLOCK as u64;
+    let keys = part.manifest.files.get(names::KEYS).map_or(0, |slot| slot.bytes);
+    let metadata = 2 * listed + keys + 3 * part.bytes.len() as u64 + 19 * PER_FILE;
     let needed = room.entry(drive.device).or_default();
     *needed += lacking + metadata;
     match *needed <= drive.free {

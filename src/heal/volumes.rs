@@ -7,7 +7,7 @@ use crate::format::names;
 use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::media::drive;
-use crate::media::durable::Partial;
+use crate::media::durable::{LEAST_ROOM, Partial};
 use crate::media::pace::PIECE;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Seen, bad_runs, compare};
@@ -188,14 +188,29 @@ pub fn make_file(
     if name == names::PROGRAM {
         file = file.executable();
     }
+    // Rule 80: on a new drive, what is not in `copy` is written behind the volumes, and must lie there.
+    if !names::is_aid(name) && dir.name() != names::COPY {
+        file = file.reserving(LEAST_ROOM)?;
+    }
     let mut at = 0;
     let written = write(&mut |bytes| {
         file.write_at(bytes, at)?;
         at += bytes.len() as u64;
         Ok(())
     });
+    match written.and_then(|()| file.sync()).and_then(|()| file.cut()) {
+        Ok(_) => finish_file(file, name, (len, hash)),
+        Err(error) => {
+            file.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Reads back a metadata file that has been written, and gives it its name.
+pub fn finish_file(file: Partial, name: &str, (len, hash): (u64, [u8; 32])) -> Result<Origin> {
     let silent = crate::progress::Silent::default();
-    match written.and_then(|()| confirm(&file, len, &hash, &silent, |_| ())) {
+    match confirm(&file, len, &hash, &silent, |_| ()) {
         Ok(origin) => install(file, name).map(|()| origin),
         Err(error) => {
             file.discard();

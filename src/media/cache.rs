@@ -1,6 +1,7 @@
-//! The page cache: what is read back after writing should come from the drive, not from memory.
+//! What the kernel is asked to do with the contents of files: to forget them, since what is read back after writing should come from the
+//! drive, not from memory; to fetch or to write them; to find a place for them.
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -23,6 +24,11 @@ pub fn fetch(file: &File, from: u64, bytes: u64) {
 pub fn begin_writing(file: &File, from: u64, bytes: u64) {
     // What is dirty is written, and what is not yet written cannot be forgotten.
     let _ = fadvise(file, from, NonZeroU64::new(bytes), Advice::DontNeed);
+}
+
+/// Asks the file system for a place for the first `bytes` bytes of a file, which then read as zeros. Some cannot do that.
+pub fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
+    Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
 /// Asks the kernel to forget the pages of a file that has been synced.

@@ -8,8 +8,15 @@ use crate::threads::FirstError;
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// No file that is to lie by itself is given less: ext4 keeps those that are shorter than 64 KiB together.
+pub const LEAST_ROOM: u64 = 128 << 10;
+/// Bytes of zeros that are written at once.
+const FILLED_AT_ONCE: u64 = 1 << 20;
 
 /// What the name of an unfinished file ends with.
 pub const PARTIAL_SUFFIX: &str = ".partial";
@@ -21,11 +28,15 @@ pub fn private_name(kind: &str) -> std::io::Result<String> {
 }
 
 /// A file in the making. Dropped without [`Partial::finish`], it keeps its `.partial` name.
+#[derive(Debug)]
 #[must_use = "an unfinished file keeps its .partial name"]
 pub struct Partial {
     dir: Dir,
     name: String,
     file: File,
+    /// Bytes that it was given before it had contents, and where these end.
+    reserved: u64,
+    end: AtomicU64,
     /// Keeps it noted as long as it is unfinished.
     _note: Option<Note>,
 }
@@ -45,7 +56,7 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, _note: None })
+        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, reserved: 0, end: AtomicU64::new(0), _note: None })
     }
 
     /// It is of no use unfinished: removed if the verb is stopped.
@@ -59,6 +70,48 @@ impl Partial {
     pub fn executable(self) -> Partial {
         let _ = self.file.set_permissions(Permissions::from_mode(0o755));
         self
+    }
+
+    /// It gets a place for this many bytes now, on file systems that keep one. What it does not need is given back when it is
+    /// finished; without room it gets none.
+    pub fn reserving(mut self, bytes: u64) -> Result<Partial> {
+        match cache::reserve(&self.file, bytes) {
+            Ok(()) => self.reserved = bytes,
+            Err(e) if is_full(&e) => {}
+            Err(_) => match self.fill(bytes) {
+                Err(e) if is_full(&e) => self.file.set_len(0).map_err(Error::on_drive("write", self.path()))?,
+                other => {
+                    other.map_err(Error::on_drive("write", self.path()))?;
+                    self.reserved = bytes;
+                }
+            },
+        }
+        Ok(self)
+    }
+
+    /// Where a place cannot be asked for, zeros get one.
+    fn fill(&self, bytes: u64) -> std::io::Result<()> {
+        let zeros = vec![0; bytes.min(FILLED_AT_ONCE) as usize];
+        for at in (0..bytes).step_by(FILLED_AT_ONCE as usize) {
+            let some = &zeros[..(bytes - at).min(FILLED_AT_ONCE) as usize];
+            self.dir.disk().write_all_at(&self.file, some, at)?;
+        }
+        self.dir.disk().sync(&self.file, &self.path())
+    }
+
+    /// Gives back what it was given and does not need; returns whether that was anything.
+    pub fn cut(&self) -> Result<bool> {
+        let end = self.end.load(Ordering::Relaxed);
+        if self.reserved <= end {
+            return Ok(false);
+        }
+        self.file.set_len(end).map_err(Error::on_drive("cut", self.path()))?;
+        Ok(true)
+    }
+
+    /// Whether it is to get this name in this directory.
+    pub fn is(&self, dir: &Dir, name: &str) -> bool {
+        self.dir == *dir && self.name == name
     }
 
     /// The directory that it is in.
@@ -81,7 +134,9 @@ impl Partial {
         self.dir.disk().write_all_at(&self.file, bytes, offset).map_err(|e| {
             let path = format!("{} at byte {offset}", self.path().display());
             Error::on_drive("write", path)(e)
-        })
+        })?;
+        self.end.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Has the drive begin to write the bytes from `from` to `to`, and these before others that it is told of later.
@@ -117,7 +172,7 @@ pub fn finish_all(files: Vec<Partial>) -> Result<()> {
     std::thread::scope(|scope| {
         for files in drives.values() {
             let failure = &failure;
-            scope.spawn(move || failure.keep(sync_all(files), || ()));
+            scope.spawn(move || failure.keep(make_durable(files), || ()));
         }
     });
     failure.check()?;
@@ -134,12 +189,29 @@ pub fn finish_all(files: Vec<Partial>) -> Result<()> {
     Ok(())
 }
 
+/// The contents of files on one file system. Nothing is given back before all have their places: it would be the next place to be taken.
+fn make_durable(files: &[&Partial]) -> Result<()> {
+    sync_all(files)?;
+    let mut cut = Vec::new();
+    for file in files {
+        if file.cut()? {
+            cut.push(*file);
+        }
+    }
+    sync_all(&cut)
+}
+
 /// All files on one file system: in one go where it can; then each says whether that went well.
 fn sync_all(files: &[&Partial]) -> Result<()> {
     if let [first, _, ..] = files {
         first.dir.disk().sync_file_system(&first.file, &first.path()).map_err(Error::on_drive("sync", first.path()))?;
     }
     files.iter().try_for_each(|file| file.sync())
+}
+
+/// Whether there is no room, or none for this user.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Writes a small file, which still has to be finished.

@@ -17,8 +17,8 @@ pub struct Layout {
     pub infix: &'static str,
     /// Files that are in every set.
     pub marks: [&'static str; 2],
-    /// The directory with second copies.
-    pub copies: &'static str,
+    /// The directories with further copies.
+    pub copies: &'static [&'static str],
 }
 
 /// What stands for the name of directories of which nobody knows what they hold.
@@ -233,8 +233,8 @@ fn on_drive(drive: &Dir, layout: &Layout, links: &mut Vec<PathBuf>) -> Result<Ve
     if is_named(&drive.name().to_string_lossy(), layout) {
         return Ok(vec![drive.clone()]);
     }
-    // Who stands in the directory of second copies means the set.
-    if drive.name() == layout.copies
+    // Who stands in a directory of further copies means the set.
+    if layout.copies.iter().any(|sub| drive.name() == *sub)
         && let Ok(above) = drive.above()
         && (is_set(&above, layout) || is_named(&above.name().to_string_lossy(), layout))
     {
@@ -264,8 +264,8 @@ fn on_drive(drive: &Dir, layout: &Layout, links: &mut Vec<PathBuf>) -> Result<Ve
 }
 
 fn is_set(dir: &Dir, layout: &Layout) -> bool {
-    let copy = |mark: &str| format!("{}/{mark}", layout.copies);
-    layout.marks.iter().all(|mark| dir.has_file(mark)) || layout.marks.iter().all(|mark| dir.has_file(copy(mark)))
+    let all_in = |sub: &str| layout.marks.iter().all(|mark| dir.has_file(format!("{sub}{mark}")));
+    all_in("") || layout.copies.iter().any(|sub| all_in(&format!("{sub}/")))
 }
 
 fn name_of(path: &std::path::Path) -> String {
@@ -287,8 +287,12 @@ fn names_set(name: &str, wanted: &str, layout: &Layout) -> bool {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout =
-        Layout { suffix: ".ckvault", infix: ".p", marks: ["manifest.json", "manifest.json.sig"], copies: "copy" };
+    const LAYOUT: Layout = Layout {
+        suffix: ".ckvault",
+        infix: ".p",
+        marks: ["manifest.json", "manifest.json.sig"],
+        copies: &["copy", "third"],
+    };
 
     #[test]
     fn parts_belong_to_their_set() {

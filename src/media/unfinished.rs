@@ -2,6 +2,7 @@
 
 use crate::threads::lock;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// How one is removed.
@@ -39,6 +40,12 @@ impl Unfinished {
 pub struct Note {
     all: Arc<Unfinished>,
     number: u64,
+}
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Note")
+    }
 }
 
 impl Drop for Note {

@@ -1,9 +1,8 @@
 //! Room on the drives at hand: whether one more frame still fits, with the parity, hashes and metadata that it brings along.
 
 use crate::format::hashes::blocks;
-use crate::format::names;
 use crate::media::drive::Drive;
-use crate::pack::plan::{PER_FILE, PER_VOLUME, Plan};
+use crate::pack::plan::{FOR_FILES, PER_FILE, PER_VOLUME, Plan};
 
 /// What the file systems of the drives can take.
 pub struct Room {
@@ -11,6 +10,8 @@ pub struct Room {
     k: usize,
     /// Metadata of a drive besides what grows with the volumes, once.
     metadata: u64,
+    /// What `hashes.b3` and the manifest are given before they have contents.
+    given: (u64, u64),
 }
 
 struct Device {
@@ -54,8 +55,9 @@ impl Closed {
 }
 
 impl Room {
-    /// Of these drives, for volumes placed as planned, and metadata of at most `metadata` bytes besides the hashes.
-    pub fn new(plan: &Plan, drives: &[Drive], metadata: u64) -> Room {
+    /// Of these drives, for volumes placed as planned, and metadata of at most `metadata` bytes besides the hashes; `hashes.b3` and the
+    /// manifest are given so many bytes before they have contents.
+    pub fn new(plan: &Plan, drives: &[Drive], metadata: u64, given: (u64, u64)) -> Room {
         let mut devices: Vec<(u64, Device)> = Vec::new();
         for (position, drive) in drives.iter().enumerate() {
             let own = (0..plan.placement.len()).filter(|v| plan.placement[*v] == position);
@@ -67,7 +69,7 @@ impl Room {
                 None => devices.push((drive.device, Device { free: drive.free, volumes: own.collect(), drives: 1 })),
             }
         }
-        Room { devices: devices.into_iter().map(|(_, d)| d).collect(), k: plan.k.into(), metadata }
+        Room { devices: devices.into_iter().map(|(_, d)| d).collect(), k: plan.k.into(), metadata, given }
     }
 
     /// Whether there is room for the closed groups and one whose data volumes have these lengths.
@@ -77,7 +79,9 @@ impl Room {
         let n = self.devices.iter().map(|d| d.volumes.len()).sum::<usize>();
         let values = 32 * (closed.blocks + (0..n).map(|v| blocks(len(v))).sum::<u64>());
         let listed = (closed.volumes + n as u64) * PER_VOLUME;
-        let each = 2 * (self.metadata + values + listed) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        // What is given is given back only when all has been written.
+        let (hashes, manifest) = self.given;
+        let each = 2 * self.metadata + values + values.max(hashes) + 3 * listed.max(manifest) + FOR_FILES;
         self.devices.iter().all(|device| {
             let volume =
                 |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v) + (closed.groups + 1) * PER_FILE;
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn parity_is_as_long_as_the_longest() {
-        let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0);
+        let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0, (0, 0));
         assert!(room.fits(&Closed::default(), &[8 * MIB, 7 * MIB]));
         assert!(!room.fits(&Closed::default(), &[14 * MIB, MIB]));
         let mut closed = Closed::default();
@@ -134,12 +138,12 @@ mod tests {
 
     #[test]
     fn the_fullest_drive_counts_and_directories_of_one_share_it() {
-        let apart = Room::new(&plan(&[0, 1, 1]), &[drive(1, 100 * MIB), drive(2, 20 * MIB)], 0);
+        let apart = Room::new(&plan(&[0, 1, 1]), &[drive(1, 100 * MIB), drive(2, 20 * MIB)], 0, (0, 0));
         assert!(apart.fits(&Closed::default(), &[7 * MIB, 7 * MIB]));
         assert!(!apart.fits(&Closed::default(), &[10 * MIB, 10 * MIB]));
-        let shared = Room::new(&plan(&[0, 1, 1]), &[drive(1, 20 * MIB), drive(1, 20 * MIB)], 0);
+        let shared = Room::new(&plan(&[0, 1, 1]), &[drive(1, 20 * MIB), drive(1, 20 * MIB)], 0, (0, 0));
         assert!(!shared.fits(&Closed::default(), &[7 * MIB, 7 * MIB]));
-        let metadata = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 20 * MIB);
+        let metadata = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 20 * MIB, (0, 0));
         assert!(!metadata.fits(&Closed::default(), &[MIB, MIB]));
     }
 }

@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::format::manifest::group_of_volume;
 use crate::format::names;
 use crate::media::dir::Dir;
-use crate::media::durable::{self, PARTIAL_SUFFIX};
+use crate::media::durable::{self, LEAST_ROOM, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::{self, WriteLock};
+use crate::pack::reserved::{Reserved, Sizes};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -15,8 +16,12 @@ use std::io::ErrorKind;
 pub struct SetDirs {
     /// The directories.
     pub dirs: Vec<Dir>,
-    /// Their directories for second copies.
+    /// Their directories for second copies, and for third ones.
     copies: Vec<Dir>,
+    thirds: Vec<Dir>,
+    /// Files that have places on them already, and how long they may become.
+    reserved: Reserved,
+    sizes: Sizes,
     /// Held while they are written to.
     locks: Vec<WriteLock>,
     drives: Vec<Dir>,
@@ -24,19 +29,21 @@ pub struct SetDirs {
 }
 
 impl SetDirs {
-    fn none(drives: &[Dir], name: &str) -> SetDirs {
-        let (dirs, copies, locks) = (Vec::new(), Vec::new(), Vec::new());
-        SetDirs { dirs, copies, locks, drives: drives.to_vec(), name: name.to_owned() }
+    fn none(drives: &[Dir], name: &str, sizes: Sizes) -> SetDirs {
+        let (dirs, copies, thirds, locks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (drives, name, reserved) = (drives.to_vec(), name.to_owned(), Reserved::default());
+        SetDirs { dirs, copies, thirds, reserved, sizes, locks, drives, name }
     }
 
     /// Makes them; none of this name may exist.
-    pub fn create(drives: &[Dir], name: &str) -> Result<SetDirs> {
-        let mut made = SetDirs::none(drives, name);
+    pub fn create(drives: &[Dir], name: &str, sizes: Sizes) -> Result<SetDirs> {
+        let mut made = SetDirs::none(drives, name, sizes);
         let result = drives.iter().try_for_each(|drive| {
             let dir = durable::create_dir(drive, name)?;
             made.dirs.push(dir.clone());
             made.locks.push(lock(&dir)?);
             made.copies.push(durable::create_dir(&dir, names::COPY)?);
+            made.thirds.push(durable::create_dir(&dir, names::THIRD)?);
             Ok(())
         });
         match result {
@@ -50,8 +57,8 @@ impl SetDirs {
 
     /// Takes up those that an interrupted export left: what is not a finished volume or the key slot is removed, the manifest
     /// first, so that nothing looks complete.
-    pub fn take_up(drives: &[Dir], name: &str) -> Result<SetDirs> {
-        let mut taken = SetDirs::none(drives, name);
+    pub fn take_up(drives: &[Dir], name: &str, sizes: Sizes) -> Result<SetDirs> {
+        let mut taken = SetDirs::none(drives, name, sizes);
         for drive in drives {
             let dir = drive.dir(name).map_err(|e| match e.kind() {
                 ErrorKind::NotFound => Error::drive(
@@ -62,9 +69,10 @@ impl SetDirs {
             })?;
             taken.locks.push(lock(&dir)?);
             taken.copies.push(durable::ensure_dir(&dir, names::COPY)?);
+            taken.thirds.push(durable::ensure_dir(&dir, names::THIRD)?);
             taken.dirs.push(dir);
         }
-        taken.places().iter().try_for_each(tidy)?;
+        (0..taken.dirs.len()).flat_map(|drive| taken.all_on(drive)).try_for_each(tidy)?;
         Ok(taken)
     }
 
@@ -80,14 +88,70 @@ impl SetDirs {
         Ok(())
     }
 
-    /// Where a metadata file goes: on every drive, the second copy first.
-    pub fn places(&self) -> Vec<Dir> {
+    /// Where the key slot goes before there is a volume.
+    pub fn first_places(&self) -> Vec<Dir> {
         self.copies.iter().chain(&self.dirs).cloned().collect()
     }
 
-    /// The two places on the drive at a position, the second copy first.
-    pub fn places_on(&self, drive: usize) -> [&Dir; 2] {
-        [&self.copies[drive], &self.dirs[drive]]
+    /// Where a metadata file goes: on every drive, further copies first.
+    pub fn places(&self, name: &str) -> Vec<Dir> {
+        let thirds = if names::SMALL.contains(&name) { &self.thirds[..] } else { &[] };
+        self.copies.iter().chain(thirds).chain(&self.dirs).cloned().collect()
+    }
+
+    /// Its places on the drive at a position, the one in the directory itself last.
+    pub fn places_on(&self, drive: usize, name: &str) -> Vec<&Dir> {
+        let third = names::SMALL.contains(&name).then_some(&self.thirds[drive]);
+        [Some(&self.copies[drive]), third, Some(&self.dirs[drive])].into_iter().flatten().collect()
+    }
+
+    fn all_on(&self, drive: usize) -> [&Dir; 3] {
+        [&self.copies[drive], &self.thirds[drive], &self.dirs[drive]]
+    }
+
+    /// Begins a metadata file in one of its places, in which it may have been given room already.
+    pub fn begin(&self, place: &Dir, name: &str) -> Result<Partial> {
+        match self.reserved.take(place, name) {
+            Some(begun) => Ok(begun),
+            None => Partial::create(place, name),
+        }
+    }
+
+    /// The second copies get their places, before there is a volume.
+    pub fn reserve_first(&self) -> Result<()> {
+        let late = [names::MANIFEST, names::SIGNATURE, names::INVENTORY, names::HASHES];
+        (0..self.dirs.len()).try_for_each(|drive| self.reserve(drive, &self.copies[drive], &late, u64::MAX))
+    }
+
+    /// Those in the set's directory get theirs behind the volumes, and so do third copies on drives on which that has not been before.
+    pub fn reserve_last(&self) -> Result<()> {
+        for drive in 0..self.dirs.len() {
+            self.reserve_third(drive)?;
+            self.reserve(drive, &self.dirs[drive], &[names::MANIFEST, names::SIGNATURE], u64::MAX)?;
+            self.reserve(drive, &self.dirs[drive], &[names::INVENTORY], LEAST_ROOM)?;
+        }
+        Ok(())
+    }
+
+    /// Third copies get their places now, if they have none.
+    pub fn reserve_third(&self, drive: usize) -> Result<()> {
+        let third = &self.thirds[drive];
+        let lacking: Vec<&str> = names::SMALL.into_iter().filter(|name| !third.has(name)).collect();
+        self.reserve(drive, third, &lacking, u64::MAX)
+    }
+
+    /// The copy of `hashes.b3` in the set's directory grows with the volumes, behind them.
+    pub fn reserve_hashes(&self, drive: usize) -> Result<()> {
+        self.reserve(drive, &self.dirs[drive], &[names::HASHES], LEAST_ROOM)
+    }
+
+    fn reserve(&self, drive: usize, place: &Dir, files: &[&str], most: u64) -> Result<()> {
+        files.iter().try_for_each(|name| self.reserved.add(place, name, self.sizes.of_file(drive, name).min(most)))
+    }
+
+    /// How long files may become.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// Removes an export that did not end well, as far as the drives let it.
@@ -129,18 +193,21 @@ pub fn is_on(drive: &Dir, name: &str) -> bool {
 /// Removes from a drive what an interrupted export has left in the directory of this name: files of a set, and nothing else.
 pub fn remove_from(drive: &Dir, name: &str) -> Result<()> {
     let dir = drive.dir(name).map_err(Error::on_drive("open", drive.show(name)))?;
-    let copy = match dir.dir(names::COPY) {
-        Err(e) if e.kind() == ErrorKind::NotFound => None,
-        other => Some(other.map_err(Error::on_drive("open", dir.show(names::COPY)))?),
-    };
-    for place in [Some(&dir), copy.as_ref()].into_iter().flatten() {
+    let mut places = vec![dir.clone()];
+    for sub in names::COPIES {
+        match dir.dir(sub) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            other => places.push(other.map_err(Error::on_drive("open", dir.show(sub)))?),
+        }
+    }
+    for place in &places {
         // First of all, nothing may look complete any more.
         remove_file(place, names::MANIFEST)?;
         let ours = |name: &String| is_ours(finished_name(name).unwrap_or(name)) || *name == lock::name();
         names_in(place)?.iter().filter(|name| ours(name)).try_for_each(|name| remove_file(place, name))?;
     }
-    if copy.is_some() {
-        remove_emptied(&dir, names::COPY)?;
+    for sub in names::COPIES.into_iter().filter(|sub| dir.has_dir(sub)) {
+        remove_emptied(&dir, sub)?;
     }
     remove_emptied(drive, name)
 }

@@ -1,8 +1,8 @@
-//! Metadata files on their way out: every one on every drive, twice.
+//! Metadata files on their way out: every one on every drive, twice, and the small ones once more.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::Listed;
-use crate::format::names;
+use crate::format::manifest::{Listed, Span};
+use crate::format::{names, pieces};
 use crate::media::dir::Dir;
 use crate::media::durable::{self, Partial};
 use crate::media::process::open_files;
@@ -31,17 +31,19 @@ impl Drafts {
 
     /// The same small file in every place of a set.
     pub fn everywhere(&mut self, dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
-        for place in dirs.places() {
-            self.keep(durable::write(&place, name, bytes)?)?;
+        for place in dirs.places(name) {
+            let file = dirs.begin(&place, name)?;
+            file.write_at(bytes, 0)?;
+            self.keep(file)?;
         }
-        Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+        Ok(Listed::of(bytes))
     }
 
     /// The `B3SUMS` of each drive, which differ.
     pub fn b3sums(&mut self, dirs: &SetDirs, of: impl Fn(u16) -> Vec<u8>) -> Result<()> {
         for drive in 0..dirs.dirs.len() {
             let bytes = of(drive as u16 + 1);
-            for place in dirs.places_on(drive) {
+            for place in dirs.places_on(drive, names::B3SUMS) {
                 self.keep(durable::write(place, names::B3SUMS, &bytes)?)?;
             }
         }
@@ -69,12 +71,13 @@ impl Drafts {
     pub fn program(&mut self, dirs: &SetDirs, program: &Program) -> Result<Listed> {
         let mut out = Everywhere::create(dirs, names::PROGRAM, Partial::executable)?;
         pass_on_program(program, &mut |piece| out.put(piece))?;
-        self.take(out)
+        Ok(Listed { pieces: Vec::new(), ..self.take(out)? })
     }
 
     fn take(&mut self, written: Everywhere) -> Result<Listed> {
         written.files.into_iter().try_for_each(|file| self.keep(file))?;
-        Ok(Listed { bytes: written.written, blake3: *written.hasher.finalize().as_bytes() })
+        let (bytes, blake3, pieces) = written.hasher.finish();
+        Ok(Listed { bytes, blake3, pieces: pieces.into_iter().map(Span).collect() })
     }
 
     /// Files are open until they are finished: with many drives, that is done before there are too many.
@@ -87,20 +90,22 @@ impl Drafts {
     }
 }
 
-/// The same small file in every place, where some of them may be there: those that are as they should be stay.
-pub fn ensure_everywhere(dirs: &SetDirs, name: &str, bytes: &[u8]) -> Result<Listed> {
+/// The same small file in these places, where it may be: what is as it should be stays.
+pub fn ensure(dirs: &SetDirs, places: &[Dir], name: &str, bytes: &[u8]) -> Result<Listed> {
     let mut written = Vec::new();
-    for place in dirs.places() {
+    for place in places {
         if place.read(name, bytes.len() as u64).is_ok_and(|there| there == bytes) {
             continue;
         }
         if place.has(name) {
             place.remove(name).map_err(Error::on_drive("remove", place.show(name)))?;
         }
-        written.push(durable::write(&place, name, bytes)?);
+        let file = dirs.begin(place, name)?;
+        file.write_at(bytes, 0)?;
+        written.push(file);
     }
     durable::finish_all(written)?;
-    Ok(Listed { bytes: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() })
+    Ok(Listed::of(bytes))
 }
 
 fn seal_lines(out: &mut impl Write, lines: impl Iterator<Item = Vec<u8>>, to: &SetRecipient) -> io::Result<()> {
@@ -115,15 +120,15 @@ fn seal_lines(out: &mut impl Write, lines: impl Iterator<Item = Vec<u8>>, to: &S
 struct Everywhere {
     files: Vec<Partial>,
     written: u64,
-    hasher: blake3::Hasher,
+    hasher: pieces::Hasher,
     failed: Option<Error>,
 }
 
 impl Everywhere {
     fn create(dirs: &SetDirs, name: &str, made: impl Fn(Partial) -> Partial) -> Result<Everywhere> {
-        let create = |place: &Dir| Partial::create(place, name).map(&made);
-        let files = dirs.places().iter().map(create).collect::<Result<_>>()?;
-        Ok(Everywhere { files, written: 0, hasher: blake3::Hasher::new(), failed: None })
+        let create = |place: &Dir| dirs.begin(place, name).map(&made);
+        let files = dirs.places(name).iter().map(create).collect::<Result<_>>()?;
+        Ok(Everywhere { files, written: 0, hasher: pieces::Hasher::default(), failed: None })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {

@@ -11,10 +11,12 @@ mod gathered;
 mod metadata;
 mod next_drives;
 mod noticed;
+mod one_place;
 mod packing;
 mod part;
 mod plan;
 mod read_back;
+mod reserved;
 mod roots;
 mod rows_out;
 mod seal_segments;
@@ -74,7 +76,8 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     export.source.note(packed.page.finished.iter().copied());
     // What was packed must be one state of the sources.
     export.source.check_unchanged()?;
-    // Metadata, on every drive twice.
+    // Metadata, on every drive twice, with the volumes between, and the small files once more.
+    export.begin_last_copies(&dirs)?;
     let last = packed.end == export.source.segments();
     files.insert(names::HASHES.into(), packed.hashes.clone());
     let mut drafts = metadata::Drafts::new(packed.copies);

@@ -16,6 +16,7 @@ use crate::pack::directories::{self, SetDirs};
 use crate::pack::metadata::{self, Drafts};
 use crate::pack::packing::Packing;
 use crate::pack::read_back;
+use crate::pack::reserved::Sizes;
 use crate::pack::sign;
 use crate::pack::source::Source;
 use crate::pack::state::{Begun, State, Unfinished};
@@ -144,24 +145,26 @@ impl Export {
     /// The directories of this part with the key slot in them: made, or taken up.
     pub(super) fn set_dirs(&self, drives: &[Dir]) -> Result<(SetDirs, BTreeMap<String, Listed>)> {
         let name = self.dir_name();
+        let sizes = self.sizes(drives)?;
         let dirs = match self.at.known.is_empty() {
-            false => SetDirs::take_up(drives, &name)?,
+            false => SetDirs::take_up(drives, &name, sizes)?,
             true => {
                 // What an interruption left before any group was complete.
                 let left = drives.iter().filter(|drive| directories::is_on(drive, &name));
                 left.into_iter().try_for_each(|drive| directories::remove_from(drive, &name))?;
                 self.state.part(self.at.part)?;
-                SetDirs::create(drives, &name)?
+                SetDirs::create(drives, &name, sizes)?
             }
         };
-        let slot = metadata::ensure_everywhere(&dirs, names::KEYS, &self.slot)?;
+        let slot = metadata::ensure(&dirs, &dirs.first_places(), names::KEYS, &self.slot)?;
         Ok((dirs, BTreeMap::from([(names::KEYS.into(), slot)])))
     }
 
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
         // Measured now, when what an interruption left is gone.
         let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
-        let room = Room::new(&self.begun.plan, &drives, self.metadata);
+        let room = Room::new(&self.begun.plan, &drives, self.metadata, dirs.sizes().hashes_and_manifest());
+        dirs.reserve_first()?;
         let packing = Packing {
             source: &self.source,
             plan: &self.begun.plan,
@@ -179,6 +182,20 @@ impl Export {
             false => Ok(packed),
             true => Err(Error::drive("not one frame fits the drives at hand", "use larger drives")),
         }
+    }
+
+    /// What metadata may need of drives at the beginning of a part.
+    fn sizes(&self, drives: &[Dir]) -> Result<Sizes> {
+        let drives = drives.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+        let program = self.program.as_ref().map_or(0, Program::bytes);
+        Ok(Sizes::of(&self.begun.plan, &drives, self.metadata.saturating_sub(program)))
+    }
+
+    /// The copies that come behind the volumes get their places, all of them before any file gives back what it does not need; and the
+    /// third copy of the key slot is written.
+    pub(super) fn begin_last_copies(&self, dirs: &SetDirs) -> Result<()> {
+        dirs.reserve_last()?;
+        metadata::ensure(dirs, &dirs.places(names::KEYS), names::KEYS, &self.slot).map(drop)
     }
 
     pub(super) fn header(&self) -> Header {

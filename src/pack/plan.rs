@@ -6,6 +6,7 @@ use crate::format::hashes::{BLOCK, SPAN, blocks};
 use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
 use crate::format::{frame, names};
 use crate::media::drive::{Drive, UNTOLD};
+use crate::pack::one_place;
 use crate::stages::compress::{self, Compression};
 use crate::text::human_bytes;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ const SURVIVING_GROUP: usize = 24;
 const SEAL: u64 = 512;
 /// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
 pub const PER_FILE: u64 = 128 << 10;
+/// What it needs for the metadata files of a drive, their copies, and for room that is given to some of them before they have contents.
+pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
 
@@ -242,7 +245,7 @@ impl Plan {
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let fixed = 2 * (metadata + values) + 3 * volumes * PER_VOLUME + FOR_FILES;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
         Ok(())
@@ -274,17 +277,23 @@ impl Plan {
     }
 }
 
-/// One sentence that says what a set survives, derived from K, M and how many volumes of each group each drive holds.
-pub fn survives(k: u16, m: u16, groups: &[Vec<usize>]) -> String {
+/// One sentence that says what a set survives, derived from K, M and how many volumes of each group each drive holds; and from the damage
+/// in one place that does no harm, if that is known.
+pub fn survives(k: u16, m: u16, groups: &[Vec<usize>], in_one_place: Option<u64>) -> String {
     let (n, m) = (usize::from(k + m), usize::from(m));
     let any = format!(
         "any {m} of the {n} volumes of {} lost or damaged",
         if groups.len() == 1 { "the set" } else { "each group" }
     );
     let drives = groups.first().map_or(0, Vec::len);
+    let place = |bytes: u64| {
+        let length = if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) };
+        format!(", or damage of up to {length} in one place that spares the tables of the file system")
+    };
+    let place = in_one_place.map(place).unwrap_or_default();
     if drives == 1 {
         return format!(
-            "survives {any}, or damage anywhere that leaves {k} of {n} blocks in every row; not the loss of the drive"
+            "survives {any}, or damage to volumes that leaves {k} of {n} blocks in every row{place}; not the loss of the drive"
         );
     }
     // Volumes lost with the N drives that hold the most of a group, at worst.
@@ -299,7 +308,7 @@ pub fn survives(k: u16, m: u16, groups: &[Vec<usize>]) -> String {
             };
             format!("survives the loss of any {lost} of {drives} drives and {then}; or {any}")
         }
-        None => format!("survives {any}; not the loss of any one of the {drives} drives"),
+        None => format!("survives {any}{place}; not the loss of any one of the {drives} drives"),
     }
 }
 
@@ -312,7 +321,7 @@ pub fn survives_as_placed(manifest: &Manifest) -> String {
     };
     let groups: Vec<Vec<usize>> = manifest.groups.iter().map(count).collect();
     let (k, m) = manifest.groups.first().map_or((1, 1), |g| (g.k, g.m));
-    let sentence = survives(k, m, &groups);
+    let sentence = survives(k, m, &groups, one_place::survived(manifest));
     match manifest.part == 1 && manifest.last {
         true => sentence,
         // Parity does not reach from part to part.
@@ -389,7 +398,7 @@ mod tests {
         let plan = plan(&request, &drives(&[100 * GIB, 70 * GIB, 60 * GIB]), 10 * GIB, 0).unwrap();
         assert_eq!((plan.k, plan.m), (15, 9));
         assert_eq!(counts(&plan, 3), [8, 8, 8]);
-        let sentence = survives(15, 9, &[vec![8, 8, 8]]);
+        let sentence = survives(15, 9, &[vec![8, 8, 8]], None);
         assert_eq!(
             sentence,
             "survives the loss of any 1 of 3 drives and 1 more bad volume or block in every row; or any 9 of the 24 volumes of the set lost or damaged"
@@ -430,10 +439,13 @@ mod tests {
 
     #[test]
     fn sentences() {
-        assert!(survives(16, 2, &[vec![18]]).contains("not the loss of the drive"));
-        assert!(survives(16, 2, &[vec![9, 9]]).contains("not the loss of any one"));
+        assert!(survives(16, 2, &[vec![18]], None).contains("not the loss of the drive"));
+        assert!(survives(16, 2, &[vec![9, 9]], None).contains("not the loss of any one"));
+        let place = ", or damage of up to 512 KiB in one place that spares the tables of the file system; not the loss of the drive";
+        assert!(survives(16, 2, &[vec![18]], Some(512 << 10)).ends_with(place));
+        assert!(survives(16, 2, &[vec![9, 9]], Some(1 << 20)).contains("damage of up to 1 MiB in one place"));
         assert!(
-            survives(4, 4, &[vec![4, 4], vec![4, 4]])
+            survives(4, 4, &[vec![4, 4], vec![4, 4]], None)
                 .starts_with("survives the loss of any 1 of 2 drives and nothing more")
         );
     }

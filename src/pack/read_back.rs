@@ -2,7 +2,8 @@
 //! around at a faked capacity is found too.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::{Manifest, volume_name};
+use crate::format::manifest::{Listed, Manifest, volume_name};
+use crate::format::names;
 use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pack::directories::SetDirs;
@@ -13,9 +14,10 @@ use crate::stages::runs::run_bytes;
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
     let numbers: Vec<u32> = (1..=manifest.drives).map(|d| manifest.drive_number(d)).collect();
-    let listed: u64 = manifest.files.values().map(|f| f.bytes).sum();
+    let copies = |(name, file): (&String, &Listed)| names::copies(name).count() as u64 * file.bytes;
+    let listed: u64 = manifest.files.iter().map(copies).sum();
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
-    progress.begin(Phase::ReadBack, volumes + listed * 2 * drives.len() as u64, &numbers);
+    progress.begin(Phase::ReadBack, volumes + listed * drives.len() as u64, &numbers);
     let origins = std::thread::scope(|scope| {
         let reader = |d| move || one_drive(manifest, d, &drives[d], dirs, progress);
         let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
@@ -35,7 +37,7 @@ fn one_drive(
     dirs: &SetDirs,
     progress: &dyn Progress,
 ) -> Result<Origin> {
-    let [copy, dir] = dirs.places_on(index);
+    let dir = &dirs.dirs[index];
     let mut from_drive = true;
     let advance = |bytes| {
         progress.drive(index, bytes);
@@ -50,7 +52,7 @@ fn one_drive(
         from_drive &= compare_in_turn(&volumes, run_bytes(group.volumes.len()), progress, advance)?;
     }
     for (name, listed) in &manifest.files {
-        for place in [dir, copy] {
+        for place in dirs.places_on(index, name) {
             from_drive &= compare(&place.at(name), listed.bytes, &listed.blake3, progress, advance)?;
         }
     }
@@ -64,7 +66,7 @@ pub fn compare_small(dirs: &SetDirs, name: &str, of: impl Fn(usize) -> Vec<u8>) 
     for i in 0..dirs.dirs.len() {
         let bytes = of(i);
         let hash = *blake3::hash(&bytes).as_bytes();
-        for place in dirs.places_on(i) {
+        for place in dirs.places_on(i, name) {
             from_drive &= compare(&place.at(name), bytes.len() as u64, &hash, &Silent::default(), |_| {})?;
         }
     }

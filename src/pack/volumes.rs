@@ -6,6 +6,7 @@ use crate::pack::seal_segments::fill;
 use crate::pack::writers::{Drives, Packed, Writer};
 use crate::progress::Progress;
 use crate::threads::{FirstError, lock};
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
 /// Packs the segments of the source, as far as there is room, into the volumes of a part, durable on the drives.
@@ -16,8 +17,8 @@ pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
     let end = std::thread::scope(|scope| {
         for (drive, queue) in queues.into_iter().enumerate() {
             let volumes = (0..plan.placement.len()).filter(|v| plan.placement[*v] == drive).collect();
-            let (places, template) = (dirs.places_on(drive), packing.header.clone());
-            let writer = Writer { drive, places, volumes, template, progress, drives: &sink };
+            let (template, written) = (packing.header.clone(), Cell::new(0));
+            let writer = Writer { drive, dirs, volumes, template, written, progress, drives: &sink };
             let (failure, copies) = (&failure, &copies);
             // When a writer ends early, the next order to it stops the workers.
             let run = move || writer.run(&queue).map(|written| lock(copies).extend(written));

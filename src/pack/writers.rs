@@ -6,8 +6,8 @@ use crate::format::hashes::{BLOCK, Value, spans_and_root};
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
-use crate::media::dir::Dir;
 use crate::media::durable::{Partial, finish_all};
+use crate::pack::directories::SetDirs;
 use crate::pack::gathered::Gathered;
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::stages::filehash::Page;
 use crate::threads::lock;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,7 +99,7 @@ impl<'a> Drives<'a> {
     /// What has been written, of which `end` is the first segment that has not.
     pub fn finish(self, end: u64, copies: Vec<Partial>) -> Packed {
         let record = self.record.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let hashes = Listed { bytes: record.values * 32, blake3: *record.hashes.finalize().as_bytes() };
+        let hashes = Listed::without_pieces(record.values * 32, *record.hashes.finalize().as_bytes());
         Packed { groups: record.groups, frames: record.frames, page: record.page, hashes, copies, end }
     }
 
@@ -182,12 +183,14 @@ impl Sink for Drives<'_> {
 pub struct Writer<'a> {
     /// Its position among the drives.
     pub drive: usize,
-    /// The directory for second copies on it, and the set's directory.
-    pub places: [&'a Dir; 2],
+    /// The directories of the set.
+    pub dirs: &'a SetDirs,
     /// Which volumes of a group are its own.
     pub volumes: Vec<usize>,
     /// Header pages of volumes.
     pub template: Header,
+    /// Bytes of volumes that it has written.
+    pub written: Cell<u64>,
     /// Where to report.
     pub progress: &'a dyn Progress,
     /// Who gave the orders.
@@ -197,10 +200,9 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Carries out orders until there are no more.
     /// Returns the copies of `hashes.b3`, which still have to be finished.
-    pub fn run(&self, queue: &Receiver<Order>) -> Result<[Partial; 2]> {
-        let [copy, dir] = self.places;
-        let hashes = [Partial::create(dir, names::HASHES)?, Partial::create(copy, names::HASHES)?];
-        let (mut open, mut gathered, mut written) = (Vec::new(), Gathered::default(), 0u64);
+    pub fn run(&self, queue: &Receiver<Order>) -> Result<Vec<Partial>> {
+        let (mut hashes, mut written) = (Vec::new(), 0u64);
+        let (mut open, mut gathered) = (Vec::new(), Gathered::default());
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
@@ -216,10 +218,10 @@ impl Writer<'_> {
                     gathered = Gathered::default();
                     self.may_go_on()?;
                     finish_all(open.drain(..).map(|(_, file)| file).collect())?;
-                    written = write_values(&hashes, &end.values, written)?;
+                    written = self.write_values(&mut hashes, &end.values, written)?;
                     self.drives.wrote(end.group)?;
                 }
-                Order::Known(values) => written = write_values(&hashes, &values, written)?,
+                Order::Known(values) => written = self.write_values(&mut hashes, &values, written)?,
             }
         }
         match open.is_empty() {
@@ -230,7 +232,7 @@ impl Writer<'_> {
 
     /// Writes a run of each volume, or what there is of it.
     fn write(&self, open: &[(usize, Partial)], gathered: &mut Gathered, end: u64) -> Result<()> {
-        for (volume, file) in open {
+        for (i, (volume, file)) in open.iter().enumerate() {
             if let Some(group) = gathered.begins() {
                 // Not before there is more to write: it would lie apart.
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
@@ -247,9 +249,36 @@ impl Writer<'_> {
                 file.begin_writing(last - wrote, last);
             }
             self.progress.drive(self.drive, wrote);
+            self.pass(wrote, &open[..=i])?;
         }
         gathered.wrote(end);
         Ok(())
+    }
+
+    /// Takes note of bytes of volumes. Behind enough of them, third copies get their places: those of the volumes must be settled, for
+    /// file systems that choose places when they write.
+    fn pass(&self, bytes: u64, open: &[(usize, Partial)]) -> Result<()> {
+        let (before, middle) = (self.written.get(), self.dirs.sizes().middle(self.drive));
+        self.written.set(before + bytes);
+        if before < middle && middle <= before + bytes {
+            open.iter().try_for_each(|(_, file)| file.sync())?;
+            self.dirs.reserve_third(self.drive)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have.
+    fn write_values(&self, copies: &mut Vec<Partial>, values: &[Vec<Value>], mut at: u64) -> Result<u64> {
+        if copies.is_empty() {
+            self.dirs.reserve_hashes(self.drive)?;
+            let places = self.dirs.places_on(self.drive, names::HASHES).into_iter();
+            *copies = places.map(|place| self.dirs.begin(place, names::HASHES)).collect::<Result<_>>()?;
+        }
+        for bytes in values.iter().map(|v| v.as_flattened()) {
+            copies.iter().try_for_each(|file| file.write_at(bytes, at))?;
+            at += bytes.len() as u64;
+        }
+        Ok(at)
     }
 
     fn may_go_on(&self) -> Result<()> {
@@ -258,16 +287,7 @@ impl Writer<'_> {
 
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let name = |volume: usize| volume_name(group as usize, volume, self.template.k);
-        let create = |volume: &usize| Ok((*volume, Partial::create(self.places[1], &name(*volume))?));
+        let create = |volume: &usize| Ok((*volume, Partial::create(&self.dirs.dirs[self.drive], &name(*volume))?));
         self.volumes.iter().map(create).collect()
     }
-}
-
-/// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have.
-fn write_values(copies: &[Partial], values: &[Vec<Value>], mut at: u64) -> Result<u64> {
-    for bytes in values.iter().map(|v| v.as_flattened()) {
-        copies.iter().try_for_each(|file| file.write_at(bytes, at))?;
-        at += bytes.len() as u64;
-    }
-    Ok(at)
 }

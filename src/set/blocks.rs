@@ -63,7 +63,7 @@ impl<'a> Blocks<'a> {
     pub fn new(set: &'a Part) -> Result<Blocks<'a>> {
         require_readable(set)?;
         let first = &set.manifest.groups[0];
-        let hash_files = set.dirs.iter().flat_map(|dir| names::both(names::HASHES).map(|name| dir.at(name)));
+        let hash_files = set.dirs.iter().flat_map(|dir| names::copies(names::HASHES).map(|name| dir.at(name)));
         Ok(Blocks {
             set,
             codec: Codec::new(first.k, first.m)?,
@@ -308,7 +308,7 @@ pub fn bad_runs(seen: &[Seen]) -> Vec<Range<usize>> {
 fn require_readable(set: &Part) -> Result<()> {
     let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::PermissionDenied;
     for name in set.manifest.metadata() {
-        let copies = set.dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
+        let copies = set.dirs.iter().flat_map(|dir| names::copies(name).map(|name| dir.at(name)));
         let (mut opened, mut refused) = (false, None);
         for at in copies {
             match at.open() {

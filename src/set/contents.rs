@@ -143,7 +143,7 @@ fn read_inventory(set: &Part, identity: &SetIdentity, progress: &dyn Progress) -
         }
     }
     match set.combined(names::INVENTORY) {
-        Some(bytes) => read_lines(set, identity, bytes.as_slice(), progress),
+        Some(combined) => read_lines(set, identity, BufReader::with_capacity(1 << 17, combined), progress),
         None => Err(failed.unwrap_or_else(|| set.without(names::INVENTORY))),
     }
 }

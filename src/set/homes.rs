@@ -13,9 +13,9 @@ use std::sync::OnceLock;
 pub(crate) fn said_homes<'a>(manifest: &Manifest, dirs: &'a [Dir]) -> Vec<(&'a Dir, u16)> {
     let sums = manifest.b3sums_hashes();
     let of = |dir: &'a Dir| {
-        let both = names::both(names::B3SUMS).into_iter();
+        let all = names::copies(names::B3SUMS);
         let said: Vec<Value> =
-            both.filter_map(|name| Some(*blake3::hash(&dir.read(name, manifest::LONGEST).ok()?).as_bytes())).collect();
+            all.filter_map(|name| Some(*blake3::hash(&dir.read(name, manifest::LONGEST).ok()?).as_bytes())).collect();
         let drives = (1..).zip(&sums).filter(|(_, sums)| said.contains(sums)).map(|(drive, _)| (dir, drive));
         drives.collect::<Vec<_>>()
     };
@@ -49,8 +49,8 @@ impl Part {
     /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
     /// volume alone, copied to another drive, does not make its own drive present.
     fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
-        let b3sums = names::both(names::B3SUMS).map(|name| dir.at(name));
-        let said: BTreeSet<u16> = b3sums.iter().flat_map(|file| self.drives_said(file)).collect();
+        let b3sums = names::copies(names::B3SUMS).map(|name| dir.at(name));
+        let said: BTreeSet<u16> = b3sums.flat_map(|file| self.drives_said(&file)).collect();
         let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
         // A large set has thousands of volumes: none of a drive that is known to be here is opened.
         for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {

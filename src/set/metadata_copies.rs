@@ -1,22 +1,88 @@
-//! Metadata files, of which every drive has two copies: any good copy will do; where no copy is good, one is put together from the
+//! Metadata files, of which every drive has several copies: any good copy will do; where no copy is good, one is put together from the
 //! good pieces of several.
 
 use crate::error::Error;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Listed, Manifest};
 use crate::format::sealed::{Confidentiality, Header, SLOT};
 use crate::format::{FormatError, names};
 use crate::media::dir::{Dir, Location};
 use crate::set::part::{Part, name_drives};
 use crate::set::trusted_manifest::each_copy;
 use std::collections::HashSet;
+use std::io::{self, Read};
 
-/// Copies longer than this are not combined.
+/// Pieces, and files without pieces, that are longer than this are not combined.
 const LONGEST_COMBINED: u64 = 64 << 20;
-/// Copies that are combined have so many bytes together, however many drives there are.
+/// What is combined has so many bytes together, however many drives there are.
 const MOST_HELD: u64 = 256 << 20;
 /// Combinations of doubtful bytes that are tried, and the bytes that may be hashed for that.
 const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
+
+/// A metadata file that is put together from the good pieces of its copies. Each is proven in memory before it is passed on.
+pub struct Combined<'a> {
+    part: &'a Part,
+    name: String,
+    listed: &'a Listed,
+    /// The number of the piece after the one that is held, and what of that has been passed on.
+    next: u64,
+    held: Vec<u8>,
+    at: usize,
+}
+
+impl Combined<'_> {
+    /// The next piece; `None` after the last. An error if it is to be had from no copies any more.
+    pub fn piece(&mut self) -> Option<io::Result<Vec<u8>>> {
+        if self.next == self.listed.count() {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        let lost = || io::Error::other(format!("no copy of {} has its piece {number} as signed", self.name));
+        Some(self.part.piece(&self.name, self.listed, number).ok_or_else(lost))
+    }
+
+    /// All of it.
+    fn all(mut self) -> Option<Vec<u8>> {
+        let pieces: io::Result<Vec<Vec<u8>>> = std::iter::from_fn(|| self.piece()).collect();
+        Some(pieces.ok()?.concat())
+    }
+}
+
+impl Read for Combined<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.held.len() {
+            (self.held, self.at) = (self.piece().transpose()?.unwrap_or_default(), 0);
+        }
+        let n = buffer.len().min(self.held.len() - self.at);
+        buffer[..n].copy_from_slice(&self.held[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// Bytes that fit, where copies differ by what one of them says.
+fn from_combinations(copies: &[Vec<u8>], fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let mut bytes = copies.first()?.clone();
+    let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
+    for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {
+        let mut said: Vec<u8> = copies.iter().map(|copy| copy[at]).collect();
+        said.sort_unstable();
+        said.dedup();
+        combinations = combinations.saturating_mul(said.len());
+        if combinations > MOST_COMBINATIONS || combinations as u64 * bytes.len() as u64 > MOST_HASHED {
+            return None;
+        }
+        doubtful.push((at, said));
+    }
+    (0..combinations).find_map(|mut number| {
+        for (at, said) in &doubtful {
+            bytes[*at] = said[number % said.len()];
+            number /= said.len();
+        }
+        fits(&bytes).then(|| bytes.clone())
+    })
+}
 
 /// What the key slot that a manifest lists shows of those who can open it, whether or not anybody vouches for the manifest.
 pub fn confidentiality(manifest: &Manifest, dirs: &[Dir]) -> Confidentiality {
@@ -33,7 +99,7 @@ pub fn confidentiality(manifest: &Manifest, dirs: &[Dir]) -> Confidentiality {
 
 impl Part {
     fn places(&self, name: &str) -> Vec<Location> {
-        self.dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name))).collect()
+        self.dirs.iter().flat_map(|dir| names::copies(name).map(|name| dir.at(name))).collect()
     }
 
     /// The copies of a listed metadata file that have the hash that the manifest says, one after the other.
@@ -48,40 +114,42 @@ impl Part {
         let listed = self.manifest.files.get(name)?;
         let mut copies = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
         let whole = copies.find(|bytes| blake3::hash(bytes) == listed.blake3);
-        whole.or_else(|| self.combined(name))
+        whole.or_else(|| self.combined(name)?.all())
     }
 
-    /// A listed metadata file of which every copy is damaged by a few flips: where the copies differ, all combinations of what
-    /// they say are tried until the signed hash fits.
-    pub fn combined(&self, name: &str) -> Option<Vec<u8>> {
-        let listed = self.manifest.files.get(name).filter(|l| l.bytes <= LONGEST_COMBINED)?;
+    /// A listed metadata file of which no copy is whole, piece by piece, if each is to be had.
+    pub fn combined(&self, name: &str) -> Option<Combined<'_>> {
+        let listed = self.manifest.files.get(name)?;
+        let all = (0..listed.count()).all(|number| self.piece(name, listed, number).is_some());
+        all.then(|| Combined { part: self, name: name.to_owned(), listed, next: 0, held: Vec::new(), at: 0 })
+    }
+
+    /// A piece of a listed file; all of a file that has none. Any copy that has it as signed will do. Where each is damaged by a few
+    /// flips, all combinations of what they say are tried where they differ.
+    fn piece(&self, name: &str, listed: &Listed, number: u64) -> Option<Vec<u8>> {
+        let range = listed.range(number);
+        let len = range.end - range.start;
+        if len > LONGEST_COMBINED {
+            return None;
+        }
         let slot = self.slot.get().filter(|slot| name == names::KEYS && blake3::hash(slot) == listed.blake3);
         if let Some(slot) = slot {
             return Some(slot.clone());
         }
-        let read = self.places(name).into_iter().filter_map(|at| self.read_whole(&at, listed.bytes));
-        let mut seen = HashSet::new();
-        let different = read.filter(|bytes| bytes.len() as u64 == listed.bytes && seen.insert(blake3::hash(bytes)));
-        let copies: Vec<Vec<u8>> = different.take((MOST_HELD / listed.bytes.max(1)) as usize).collect();
-        let mut bytes = copies.first()?.clone();
-        let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
-        for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {
-            let mut said: Vec<u8> = copies.iter().map(|copy| copy[at]).collect();
-            said.sort_unstable();
-            said.dedup();
-            combinations = combinations.saturating_mul(said.len());
-            if combinations > MOST_COMBINATIONS || combinations as u64 * listed.bytes > MOST_HASHED {
-                return None;
+        let (mut seen, mut copies) = (HashSet::new(), Vec::new());
+        let read = |at: &Location| match listed.pieces.is_empty() {
+            true => self.read_whole(at, len),
+            false => self.read_range(at, range.start, len as usize),
+        };
+        for bytes in self.places(name).iter().filter_map(read).filter(|bytes| bytes.len() as u64 == len) {
+            if listed.proves(number, &bytes) {
+                return Some(bytes);
             }
-            doubtful.push((at, said));
+            if seen.insert(blake3::hash(&bytes)) && (copies.len() as u64) < MOST_HELD / len.max(1) {
+                copies.push(bytes);
+            }
         }
-        (0..combinations).find_map(|mut number| {
-            for (at, said) in &doubtful {
-                bytes[*at] = said[number % said.len()];
-                number /= said.len();
-            }
-            (blake3::hash(&bytes) == listed.blake3).then(|| bytes.clone())
-        })
+        from_combinations(&copies, |bytes| listed.proves(number, bytes))
     }
 
     /// What there is to say when a metadata file that nothing can replace cannot be had from any copy.

@@ -40,7 +40,7 @@ pub(crate) use contents::{Contents, agree, read_contents};
 pub(crate) use entry_key::fixed;
 pub(crate) use foreign::{foreign, header_of, is_of_set};
 pub(crate) use homes::said_homes;
-pub(crate) use metadata_copies::confidentiality;
+pub(crate) use metadata_copies::{Combined, confidentiality};
 pub(crate) use opened::Set;
 pub(crate) use part::{At, Part, name_drives};
 pub(crate) use paths::{Ways, check_folded, check_folded_links, leaving};

@@ -16,7 +16,7 @@ use crate::set::trusted_manifest::{Signed, trusted_manifest};
 use crate::text::{human_bytes, mark_of_encoding, printable};
 use jiff::tz::TimeZone;
 use std::cell::OnceCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// What the directory of a set looks like.
@@ -24,7 +24,7 @@ const LAYOUT: Layout = Layout {
     suffix: names::SET_SUFFIX,
     infix: names::PART_INFIX,
     marks: [names::MANIFEST, names::SIGNATURE],
-    copies: names::COPY,
+    copies: &names::COPIES,
 };
 
 /// Where to look, and whom to trust.
@@ -49,10 +49,14 @@ pub struct Where {
 impl Where {
     /// What looking there needs.
     pub fn needs(&self) -> Needs {
-        // Who names the directory of second copies means the one above.
+        // Who names the directory of further copies means the one above.
         let above = |drive: &PathBuf| {
             let whole = std::path::absolute(drive).ok()?;
-            (whole.file_name()? == names::COPY).then(|| whole.parent().map(Path::to_owned)).flatten()
+            names::COPIES
+                .iter()
+                .any(|sub| whole.file_name() == Some(OsStr::new(sub)))
+                .then(|| whole.parent().map(Path::to_owned))
+                .flatten()
         };
         let places = self.drives.iter().chain(&self.signers).chain(&self.revoked).cloned();
         let read = places.chain(self.drives.iter().filter_map(above)).collect();
@@ -122,7 +126,7 @@ fn what_it_says(dir: &Dir) -> Vec<Said> {
         seen.push(hash);
         is_new.then(|| Manifest::parse(&bytes).ok()).flatten()
     };
-    names::both(names::MANIFEST).into_iter().filter_map(&mut read).map(said_by).collect()
+    names::copies(names::MANIFEST).filter_map(&mut read).map(said_by).collect()
 }
 
 /// What a manifest says of its set.

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 /// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
 /// there were any; an error if there are some, but none can be read.
 pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<u8>)) -> Result<bool> {
-    let places = dirs.iter().flat_map(|dir| names::both(name).map(|name| dir.at(name)));
+    let places = dirs.iter().flat_map(|dir| names::copies(name).map(|name| dir.at(name)));
     let (mut seen, mut failed) = (HashSet::new(), None);
     for at in places {
         match at.dir.read(&at.name, limit) {

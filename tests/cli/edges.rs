@@ -161,9 +161,10 @@ fn sets_are_known_by_their_manifests_whatever_directories_are_called() {
             intact(&format!("{drives} {chosen}"));
         }
     }
-    // From the directory of second copies, too.
-    let copies = set.dirs[0].join("copy");
-    vault.call("receiver", "verify --this-drive").at(&copies).run().ok().shows("intact");
+    // From a directory of further copies, too.
+    for copies in ["copy", "third"].map(|name| set.dirs[0].join(name)) {
+        vault.call("receiver", "verify --this-drive").at(&copies).run().ok().shows("intact");
+    }
     vault.receiver("verify all other").fails(2).says("there are several sets").says("created");
     intact(&format!("all other --set {id}"));
 }
@@ -176,7 +177,7 @@ fn what_may_not_be_read_is_neither_damaged_nor_lost() {
     }
     let set = vault.exported(300_000, "2+1");
     for name in ["keys.age", "inventory.age", "hashes.b3", "recover.py"] {
-        let places = [set.dirs[0].join(name), set.dirs[0].join("copy").join(name)];
+        let places = copies_in(&set.dirs[0], name);
         places.iter().for_each(|p| fs::set_permissions(p, fs::Permissions::from_mode(0o600)).unwrap());
         let verify = ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub").run();
         verify.fails(7).says(name).says("Permission denied");
@@ -472,9 +473,9 @@ fn what_editors_put_into_keys_is_named() {
     vault.receiver("import usb --to there --identity identity").fails(6).says("byte order mark");
     vault.receiver("verify usb --signers list").says("byte order mark");
     let set = vault.path("usb").join(OsStr::from_bytes(&names_in(&vault.path("usb"))[0]));
-    for name in ["manifest.json.sig", "copy/manifest.json.sig"] {
-        let signed = fs::read_to_string(set.join(name)).unwrap();
-        fs::write(set.join(name), signed + "and more\n").unwrap();
+    for path in copies_in(&set, "manifest.json.sig") {
+        let signed = fs::read_to_string(&path).unwrap();
+        fs::write(path, signed + "and more\n").unwrap();
     }
     vault.receiver("verify usb").ends(5).says("text after the end of the signature's armour");
 }

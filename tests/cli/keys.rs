@@ -69,8 +69,10 @@ fn two_different_trusted_manifests_of_one_set_are_not_trusted() {
     let manifest = fs::read_to_string(set.dirs[0].join("manifest.json")).unwrap();
     fs::write(vault.path("manifest"), manifest.replacen("\"part\":1", "\"part\": 1", 1)).unwrap();
     vault.tool("ssh-keygen", "-q -Y sign -n ckvault -f home/sender/signing_key manifest").run().ok();
-    fs::copy(vault.path("manifest"), set.dirs[0].join("copy/manifest.json")).unwrap();
-    fs::copy(vault.path("manifest.sig"), set.dirs[0].join("copy/manifest.json.sig")).unwrap();
+    for place in ["copy", "third"].map(|name| set.dirs[0].join(name)) {
+        fs::copy(vault.path("manifest"), place.join("manifest.json")).unwrap();
+        fs::copy(vault.path("manifest.sig"), place.join("manifest.json.sig")).unwrap();
+    }
     vault.receiver("verify usb").ends(5).says("different manifests");
     vault.refuses("usb", 5);
 }

@@ -51,7 +51,7 @@ impl Bench {
 
     fn heal(&self) {
         for dir in &self.set.dirs {
-            fs::create_dir_all(dir.join("copy")).unwrap();
+            ["copy", "third"].iter().for_each(|name| fs::create_dir_all(dir.join(name)).unwrap());
         }
         for path in self.set.files().iter().filter(|p| !self.whole.contains_key(*p)) {
             fs::remove_file(path).unwrap();
@@ -136,9 +136,8 @@ impl Bench {
     }
 
     fn has_good(&self, dirs: &[usize], name: &str) -> bool {
-        let places =
-            dirs.iter().flat_map(|d| [self.set.dirs[*d].join(name), self.set.dirs[*d].join("copy").join(name)]);
-        places.into_iter().any(|p| fs::read(&p).is_ok_and(|bytes| bytes == self.whole[&p]))
+        let mut places = dirs.iter().flat_map(|d| copies_in(&self.set.dirs[*d], name));
+        places.any(|p| fs::read(&p).is_ok_and(|bytes| bytes == self.whole[&p]))
     }
 
     /// A drive is here if its `B3SUMS` is, or half of its volumes begin as they must.

@@ -48,7 +48,7 @@ fn a_set_goes_on_on_the_next_drives() {
     recover_py_restores_it(&vault);
     // The key slot is one, and seen where it is whole.
     let dir = vault.path("drive2").join(std::str::from_utf8(&names_in(&vault.path("drive2"))[0]).unwrap());
-    crate::harm::remove(["keys.age", "copy/keys.age"].map(|name| dir.join(name)));
+    crate::harm::remove(copies_in(&dir, "keys.age"));
     for (drives, seen) in [("drive2", "unknown"), ("drive2 drive3", "classical"), ("drive3", "classical")] {
         assert_eq!(vault.receiver(&format!("inspect {drives} --json")).ok().json()["confidentiality"], seen);
     }
@@ -108,7 +108,7 @@ fn parts_of_different_exports_do_not_belong_together() {
     // The second part under the name of the third: its signature holds, and says what it is.
     let (two, three) = (format!("drive2/{id}.p2.ckvault"), format!("drive3/{id}.p3.ckvault"));
     for name in ["manifest.json", "manifest.json.sig"] {
-        for place in ["", "copy/"] {
+        for place in ["", "copy/", "third/"] {
             fs::copy(vault.path(&two).join(place).join(name), vault.path(&three).join(place).join(name)).unwrap();
         }
     }

@@ -176,9 +176,8 @@ fn it_is_said_of_each_set_whether_a_quantum_computer_opens_it() {
     let ran = vault.receiver("import usb --to again --identity native.txt").fails(6);
     ran.check(ran.stderr.contains("age-plugin-pq -identity") && !ran.stderr.contains("1QQQQ"), "what to do");
     // Without a whole slot nothing is seen.
-    for slot in ["keys.age", "copy/keys.age"] {
-        fs::write(set_on(&vault.path("usb")).join(slot), "age-encryption.org/v1\n-> mlkem768x25519 AAAA\n\n--- ")
-            .unwrap();
+    for slot in copies_in(&set_on(&vault.path("usb")), "keys.age") {
+        fs::write(slot, "age-encryption.org/v1\n-> mlkem768x25519 AAAA\n\n--- ").unwrap();
     }
     assert_eq!(vault.receiver("inspect usb --json").ok().json()["confidentiality"], "unknown");
 }

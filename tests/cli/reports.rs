@@ -56,9 +56,10 @@ fn a_set_directory_holds_the_files_that_are_promised() {
         "recover.py",
     ];
     assert_eq!(names(&set.dirs[0].join("copy")), metadata);
+    assert_eq!(names(&set.dirs[0].join("third")), SMALL);
     let mut all = names(&set.dirs[0]);
     all.retain(|n| !metadata.contains(&n.as_str()));
-    assert_eq!(all, ["copy", "g00000-d000.ckv", "g00000-p000.ckv"]);
+    assert_eq!(all, ["copy", "g00000-d000.ckv", "g00000-p000.ckv", "third"]);
     assert_eq!(set.dirs[0].file_name().unwrap().to_str().unwrap(), format!("{}.ckvault", &set.id()[..8]));
 }
 

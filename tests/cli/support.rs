@@ -164,6 +164,15 @@ pub struct Set {
     pub report: Value,
 }
 
+/// The metadata files of which there is a third copy.
+pub const SMALL: [&str; 3] = ["keys.age", "manifest.json", "manifest.json.sig"];
+
+/// All copies of a metadata file in one directory of a set.
+pub fn copies_in(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let places = if SMALL.contains(&name) { &["", "copy", "third"][..] } else { &["", "copy"] };
+    places.iter().map(|place| dir.join(place).join(name)).collect()
+}
+
 impl Set {
     /// The id.
     pub fn id(&self) -> &str {
@@ -172,8 +181,8 @@ impl Set {
 
     /// Every file of the set, metadata and copies too.
     pub fn files(&self) -> Vec<PathBuf> {
-        let copies = self.dirs.iter().map(|d| d.join("copy"));
-        let dirs: Vec<PathBuf> = self.dirs.iter().cloned().chain(copies).collect();
+        let copies = self.dirs.iter().flat_map(|d| [d.join("copy"), d.join("third")]);
+        let dirs: Vec<PathBuf> = self.dirs.iter().cloned().chain(copies).filter(|d| d.is_dir()).collect();
         let all = dirs.iter().flat_map(|d| names_in(d).into_iter().map(|n| d.join(OsStr::from_bytes(&n))));
         all.filter(|p| p.is_file()).collect()
     }
@@ -194,7 +203,7 @@ impl Set {
 
     /// All copies of a metadata file, on all drives.
     pub fn copies(&self, name: &str) -> Vec<PathBuf> {
-        self.dirs.iter().flat_map(|d| [d.join(name), d.join("copy").join(name)]).collect()
+        self.dirs.iter().flat_map(|dir| copies_in(dir, name)).collect()
     }
 }
 

@@ -401,7 +401,7 @@ fn who_may_only_read_a_drive_cannot_make_a_set_look_as_if_it_were_being_written(
     harm::flip(&set.volume("g00000-d000.ckv"), 70_000, 3);
     // What an earlier writer that was killed has left is no writer.
     fs::write(set.dirs[0].join("writing.partial"), "").unwrap();
-    let names = ["", "copy", "manifest.json", "keys.age", "writing.partial"];
+    let names = ["", "copy", "third", "manifest.json", "keys.age", "writing.partial"];
     let readers: Vec<fs::File> = names.iter().map(|name| fs::File::open(set.dirs[0].join(name)).unwrap()).collect();
     for reader in &readers {
         flock(reader, FlockOperation::LockExclusive).unwrap();

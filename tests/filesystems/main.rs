@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 #[allow(dead_code, reason = "shared with tests/cli, which uses all of it")]
+#[path = "../cli/dice.rs"]
+mod dice;
+#[allow(dead_code, reason = "shared with tests/cli, which uses all of it")]
 #[path = "../cli/harm.rs"]
 mod harm;
 #[allow(dead_code, reason = "shared with tests/cli, which uses all of it")]
@@ -18,6 +21,7 @@ mod tree;
 mod mount;
 mod watch;
 
+mod apart;
 mod edges;
 mod full;
 mod links_copy;

@@ -136,7 +136,8 @@ fn quiet(command: &mut Command) -> bool {
 #[derive(Debug)]
 pub struct Mount {
     kind: Kind,
-    image: PathBuf,
+    /// The image that it is in.
+    pub image: PathBuf,
     /// Where it is mounted.
     pub dir: PathBuf,
 }

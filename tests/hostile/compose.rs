@@ -266,7 +266,13 @@ impl Recipe {
             let volumes: Vec<Value> = group.iter().enumerate().map(volume).collect();
             json!({ "k": self.k, "m": self.m, "volumes": volumes })
         };
-        let files: serde_json::Map<String, Value> = listed.iter().map(|(n, b)| (n.to_string(), file(b))).collect();
+        let mut files: serde_json::Map<String, Value> = listed.iter().map(|(n, b)| (n.to_string(), file(b))).collect();
+        if let Some((name, bytes)) = listed.iter().find(|(name, _)| *name == "inventory.age") {
+            let pieces = pieces(bytes);
+            if pieces.len() > 1 {
+                files[*name]["pieces"] = pieces.into();
+            }
+        }
         let mut manifest = json!({
             "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": 1, "last": true,
             "previous": null, "created": "2026-11-23T06:00:00Z", "tool": "a hostile exporter",
@@ -287,11 +293,15 @@ impl Recipe {
         for (drive, path) in drives.iter().enumerate() {
             let dir = path.join(&name);
             fs::create_dir_all(dir.join("copy"))?;
+            fs::create_dir_all(dir.join("third"))?;
             let sums = self.put_volumes(volumes, &dir, drive, drives.len())?;
             for place in [&dir, &dir.join("copy")] {
                 files.iter().try_for_each(|(name, bytes)| fs::write(place.join(name), bytes))?;
                 fs::write(place.join("B3SUMS"), &sums)?;
             }
+            let small = |name: &str| ["keys.age", "manifest.json", "manifest.json.sig"].contains(&name);
+            let mut third = files.iter().filter(|(name, _)| small(name));
+            third.try_for_each(|(name, bytes)| fs::write(dir.join("third").join(name), bytes))?;
             dirs.push(dir);
         }
         Ok(dirs)
@@ -336,6 +346,20 @@ fn seal_to(plain: &[u8], to: &[&dyn age::Recipient]) -> Vec<u8> {
     let mut writer = encryptor.wrap_output(Vec::new()).unwrap();
     writer.write_all(plain).unwrap();
     writer.finish().unwrap()
+}
+
+/// The values of the pieces of the inventory.
+pub fn pieces(bytes: &[u8]) -> Vec<String> {
+    let mut len = 64 << 10;
+    while bytes.len() > 256 * len {
+        len *= 2;
+    }
+    let value = |(i, piece): (usize, &[u8])| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset((i * len) as u64).update(piece);
+        hex(&hasher.finalize_non_root())
+    };
+    bytes.chunks(len).enumerate().map(value).collect()
 }
 
 /// The values of the blocks of a volume, which must not have more than one span.

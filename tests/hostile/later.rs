@@ -167,6 +167,7 @@ fn files_have_names_that_no_other_file_has() {
             "Keys.age",
             "custody",
             "copy",
+            "third",
             "keys.age.sig",
             "g00000-d000.ckv",
             "x.partial",

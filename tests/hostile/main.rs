@@ -16,6 +16,7 @@ mod later;
 mod lies;
 mod numbers;
 mod paths;
+mod pieces;
 mod planted;
 mod program;
 mod recover;

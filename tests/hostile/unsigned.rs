@@ -17,7 +17,9 @@ const ITSELF: u64 = 24 << 10;
 
 /// Every place that has a copy of a metadata file.
 fn places(dirs: &[PathBuf], file: &str) -> Vec<PathBuf> {
-    dirs.iter().flat_map(|dir| [dir.join(file), dir.join("copy").join(file)]).collect()
+    let third = ["keys.age", "manifest.json", "manifest.json.sig"].contains(&file);
+    let places: &[&str] = if third { &["", "copy", "third"] } else { &["", "copy"] };
+    dirs.iter().flat_map(|dir| places.iter().map(|place| dir.join(place).join(file))).collect()
 }
 
 /// Runs a verb, which must need no more memory than `most` (in KiB) and nearly no time.

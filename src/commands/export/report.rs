@@ -142,7 +142,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         signature: reported::SIGNATURE,
         signer_fingerprint: totals.signer,
         bytes_out: plan.needed.iter().sum(),
-        survives: survives(plan.k, plan.m, &groups),
+        survives: survives(plan.k, plan.m, &groups, None),
         read_back: "off",
         followed: totals.noticed.followed,
         leaving: totals.noticed.leaving,

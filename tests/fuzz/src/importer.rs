@@ -112,7 +112,7 @@ fn damage(dir: &Path, how: u8) {
         3 => fs::remove_file(dir.join("hashes.b3")).unwrap(),
         4 => fs::write(dir.join("manifest.json"), "{}").unwrap(),
         5 => fs::remove_file(dir.join("inventory.age")).unwrap(),
-        6 => fs::remove_dir_all(dir.join("copy")).unwrap(),
+        6 => ["copy", "third"].iter().for_each(|name| fs::remove_dir_all(dir.join(name)).unwrap()),
         _ => {}
     }
 }

@@ -50,8 +50,9 @@ pub const NAMED: [&str; 9] = ["usb", "usb1", "usb2", "usb3", "home", "state", "s
 
 /// What a set consists of on its drives, finished or not.
 const FILES: &[&str] = &[
-    "usb?/*.ckvault/{copy,writing.partial}",
+    "usb?/*.ckvault/{copy,third,writing.partial}",
     "usb?/*.ckvault/{g0*,manifest.json*,keys.age*,inventory.age*,hashes.b3*,B3SUMS*,RECOVER.txt*,recover.py*}",
+    "usb?/*.ckvault/third/{manifest.json*,keys.age*}",
     "usb?/*.ckvault/copy/{manifest.json*,keys.age*,inventory.age*,hashes.b3*,B3SUMS*,RECOVER.txt*,recover.py*}",
 ];
 
