@@ -1,7 +1,6 @@
 //! What repair does to one part of a set: which files are in need, and where they are made anew.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{set_dir_name, volume_name};
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, State};
@@ -363,7 +362,7 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
     let there = |name: &str| to.stat(inside(name)).ok().flatten().map_or(0, |stat| stat.st_size as u64);
     let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
     let listed: u64 = part.manifest.files.values().map(|f| f.bytes).sum();
-    let metadata = 2 * (listed + part.bytes.len() as u64) + 16 * BLOCK as u64;
+    let metadata = 2 * (listed + part.bytes.len() as u64) + (1 << 20);
     let needed = room.entry(drive.device).or_default();
     *needed += lacking + metadata;
     match *needed <= drive.free {

@@ -1,6 +1,6 @@
 //! Room on the drives at hand: whether one more frame still fits, with the parity, hashes and metadata that it brings along.
 
-use crate::format::hashes::blocks;
+use crate::format::hashes::BlockSize;
 use crate::format::names;
 use crate::media::drive::Drive;
 use crate::pack::plan::{PER_FILE, PER_VOLUME, Plan};
@@ -9,6 +9,7 @@ use crate::pack::plan::{PER_FILE, PER_VOLUME, Plan};
 pub struct Room {
     devices: Vec<Device>,
     k: usize,
+    block: BlockSize,
     /// Metadata of a drive besides what grows with the volumes, once.
     metadata: u64,
 }
@@ -34,21 +35,21 @@ pub struct Closed {
 
 impl Closed {
     /// Groups that were on the drives when the room was measured: only their hashes are still to be written.
-    pub fn before(lengths: impl IntoIterator<Item = u64>) -> Closed {
+    pub fn before(block: BlockSize, lengths: impl IntoIterator<Item = u64>) -> Closed {
         let mut closed = Closed::default();
         for len in lengths {
-            closed.blocks += blocks(len);
+            closed.blocks += block.blocks(len);
             closed.volumes += 1;
         }
         closed
     }
 
     /// One more group, with the lengths of all its volumes.
-    pub fn add(&mut self, lengths: &[u64]) {
+    pub fn add(&mut self, block: BlockSize, lengths: &[u64]) {
         self.groups += 1;
         self.bytes.resize(lengths.len(), 0);
         self.bytes.iter_mut().zip(lengths).for_each(|(all, len)| *all += len);
-        self.blocks += lengths.iter().map(|len| blocks(*len)).sum::<u64>();
+        self.blocks += lengths.iter().map(|len| block.blocks(*len)).sum::<u64>();
         self.volumes += lengths.len() as u64;
     }
 }
@@ -67,7 +68,7 @@ impl Room {
                 None => devices.push((drive.device, Device { free: drive.free, volumes: own.collect(), drives: 1 })),
             }
         }
-        Room { devices: devices.into_iter().map(|(_, d)| d).collect(), k: plan.k.into(), metadata }
+        Room { devices: devices.into_iter().map(|(_, d)| d).collect(), k: plan.k.into(), block: plan.block, metadata }
     }
 
     /// Whether there is room for the closed groups and one whose data volumes have these lengths.
@@ -75,7 +76,7 @@ impl Room {
         let longest = data.iter().copied().max().unwrap_or(0);
         let len = |volume: usize| data.get(volume).copied().filter(|_| volume < self.k).unwrap_or(longest);
         let n = self.devices.iter().map(|d| d.volumes.len()).sum::<usize>();
-        let values = 32 * (closed.blocks + (0..n).map(|v| blocks(len(v))).sum::<u64>());
+        let values = 32 * (closed.blocks + (0..n).map(|v| self.block.blocks(len(v))).sum::<u64>());
         let listed = (closed.volumes + n as u64) * PER_VOLUME;
         let each = 2 * (self.metadata + values + listed) + 2 * names::METADATA.len() as u64 * PER_FILE;
         self.devices.iter().all(|device| {
@@ -108,6 +109,7 @@ mod tests {
             k: 2,
             m: 1,
             volume_bytes: 1 << 30,
+            block: BlockSize::SMALLEST,
             segment_bytes: 1 << 20,
             compression: Default::default(),
             placement: placement.into(),
@@ -125,10 +127,10 @@ mod tests {
         assert!(room.fits(&Closed::default(), &[8 * MIB, 7 * MIB]));
         assert!(!room.fits(&Closed::default(), &[14 * MIB, MIB]));
         let mut closed = Closed::default();
-        closed.add(&[4 * MIB, 4 * MIB, 4 * MIB]);
+        closed.add(BlockSize::SMALLEST, &[4 * MIB, 4 * MIB, 4 * MIB]);
         assert!(room.fits(&closed, &[4 * MIB, 4 * MIB]));
         assert!(!room.fits(&closed, &[6 * MIB, 5 * MIB]));
-        let before = Closed::before([4 * MIB; 3]);
+        let before = Closed::before(BlockSize::SMALLEST, [4 * MIB; 3]);
         assert!(room.fits(&before, &[8 * MIB, 7 * MIB]));
     }
 

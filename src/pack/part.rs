@@ -186,6 +186,7 @@ impl Export {
             m: plan.m,
             part: self.at.part,
             segment_bytes: plan.segment_bytes,
+            block: plan.block,
             volume_bytes: plan.volume_bytes,
         }
     }
@@ -193,9 +194,9 @@ impl Export {
     pub(super) fn write_inventory(&self, dirs: &SetDirs, frames: &[u32], drafts: &mut Drafts) -> Result<Listed> {
         let (entries, head) = (self.source.entries(), self.head(frames));
         let plan = &self.begun.plan;
-        let mut reader = inventory::Reader::checking(plan.k, plan.volume_bytes);
+        let mut reader = inventory::Reader::checking(plan.shape());
         let mut refused = None;
-        let lines = inventory::lines(&head, entries, frames, plan.k, plan.volume_bytes).inspect(|line| {
+        let lines = inventory::lines(&head, entries, frames, plan.shape()).inspect(|line| {
             if refused.is_none() {
                 refused = reader.line(line).err();
             }
@@ -210,7 +211,7 @@ impl Export {
     /// Whether manifest and inventory agree as a reader wants them to, before the one is signed.
     pub(super) fn check(&self, manifest: &Manifest, frames: &[u32]) -> Result<()> {
         let plan = &self.begun.plan;
-        let places: Vec<_> = inventory::places(frames, plan.k, plan.volume_bytes).collect();
+        let places: Vec<_> = inventory::places(frames, plan.shape()).collect();
         let read = Manifest::parse(&manifest.encode()).map(drop);
         read.and_then(|()| agree(manifest, &self.head(frames), self.source.entries(), &places))
             .map_err(|why| breaks_itself(&why))
@@ -262,6 +263,7 @@ impl Export {
             filter: self.begun.plan.compression.filter().name().into(),
             segment_bytes: self.begun.plan.segment_bytes,
             volume_bytes: self.begun.plan.volume_bytes,
+            block_bytes: self.begun.plan.block.into(),
             drives: self.begun.drives.len() as u16,
             groups,
             files,

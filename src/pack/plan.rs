@@ -2,8 +2,11 @@
 //! is decided before the first byte is written.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, SPAN, blocks};
-use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
+use crate::format::deal::Shape;
+use crate::format::hashes::BlockSize;
+use crate::format::manifest::{
+    Group, LARGEST_VOLUME, LEAST_VOLUME, LONGEST, LONGEST_ROW, MOST_DRIVES, MOST_VOLUMES, Manifest,
+};
 use crate::format::{frame, names};
 use crate::media::drive::{Drive, UNTOLD};
 use crate::stages::compress::{self, Compression};
@@ -13,6 +16,10 @@ use serde::{Deserialize, Serialize};
 /// Bytes of the tar stream in the smallest and the largest segment.
 const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
 const DEFAULT_VOLUME: u64 = 1 << 30;
+/// Volumes become longer than that rather than more.
+const FEW_VOLUMES: u64 = 1 << 14;
+/// Bytes of data and parity up to which a set has the smallest blocks; twice as much goes with blocks twice as long.
+const SMALL_BLOCKS: u64 = 4 << 40;
 /// The most bytes of block values of one group.
 const VALUES: u64 = 64 << 20;
 const DEFAULT_PARITY: (u16, u16) = (16, 2);
@@ -34,6 +41,8 @@ pub struct Request {
     pub survive: Option<u16>,
     /// `--volume-size`, in bytes.
     pub volume_bytes: Option<u64>,
+    /// `--block-size`, in bytes.
+    pub block_bytes: Option<u64>,
     /// `--compress`.
     pub compression: Compression,
     /// Whether there is somebody who can put in the next drives.
@@ -49,6 +58,8 @@ pub struct Plan {
     pub m: u16,
     /// No volume will be longer.
     pub volume_bytes: u64,
+    /// How long blocks are.
+    pub block: BlockSize,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
     /// How segments are compressed.
@@ -68,13 +79,17 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
         .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
     let (k, m) = parity(request, drives.len())?;
-    let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
+    let volumes = u64::from(k) + u64::from(m);
+    let bytes = tar_bytes.div_ceil(k.into()).saturating_mul(volumes);
+    let block = block_size(request, volumes, bytes)?;
+    let volume_bytes = volume_bytes(request, drives, (volumes, bytes), block)?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
     let placement = place(k, m, request.survive, drives)?;
     let mut plan = Plan {
         k,
         m,
         volume_bytes,
+        block,
         segment_bytes,
         compression: request.compression,
         placement,
@@ -123,12 +138,29 @@ fn cannot_survive(drives: usize, lost: usize) -> Error {
     )
 }
 
-fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64> {
+/// The blocks of a set of `bytes` bytes of data and parity: short, so that damage is located well, and no more of them than hashes
+/// are worth it.
+fn block_size(request: &Request, volumes: u64, bytes: u64) -> Result<BlockSize> {
+    let may = |bytes: u64| crate::format::within("bytes of a row", volumes * bytes, 0, LONGEST_ROW);
+    if let Some(asked) = request.block_bytes {
+        let hint = "64K, 128K, 256K, 512K and 1M are possible, and not the longer ones where a group has many volumes";
+        let block = BlockSize::new(asked).and_then(|block| may(asked).map(|()| block));
+        return block.map_err(|e| Error::usage(e.to_string(), hint));
+    }
+    let wanted = bytes.div_ceil(SMALL_BLOCKS).next_power_of_two().saturating_mul(BlockSize::SMALLEST.bytes());
+    let sizes = std::iter::successors(Some(BlockSize::LARGEST.bytes()), |bytes| Some(bytes / 2));
+    let chosen =
+        sizes.map_while(|bytes| BlockSize::new(bytes).ok()).find(|b| b.bytes() <= wanted && may(b.bytes()).is_ok());
+    Ok(chosen.unwrap_or(BlockSize::SMALLEST))
+}
+
+fn volume_bytes(request: &Request, drives: &[Drive], (volumes, bytes): (u64, u64), block: BlockSize) -> Result<u64> {
     // The values of a group's blocks are in memory until it is complete.
-    let most = VALUES / 32 / volumes * BLOCK as u64;
+    let most = VALUES / 32 / volumes * block.bytes();
     let Some(asked) = request.volume_bytes else {
         let least = drives.iter().map(|d| d.longest_file).min().unwrap_or(u64::MAX);
-        return Ok(DEFAULT_VOLUME.min(least).min(most));
+        let few = bytes.div_ceil(FEW_VOLUMES).checked_next_power_of_two().unwrap_or(LARGEST_VOLUME);
+        return Ok(few.max(DEFAULT_VOLUME).min(least).min(most));
     };
     crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
         Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
@@ -212,6 +244,11 @@ fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Ve
 }
 
 impl Plan {
+    /// What the places of frames depend on.
+    pub fn shape(&self) -> Shape {
+        Shape { k: self.k, volume_bytes: self.volume_bytes, block: self.block }
+    }
+
     /// The longest frame that a segment can become.
     pub fn longest_frame(&self) -> u64 {
         let packed = compress::longest(self.segment_bytes as usize) as u64;
@@ -220,17 +257,18 @@ impl Plan {
 
     /// How many segments each volume of a group has room for, if none becomes shorter.
     fn in_volume(&self) -> u64 {
-        (self.volume_bytes - BLOCK as u64) / self.longest_frame()
+        (self.volume_bytes - self.block.bytes()) / self.longest_frame()
     }
 
     fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
-        let header = BLOCK as u64;
+        let header = self.block.bytes();
         let in_group = self.in_volume() * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
         if volumes > MOST_VOLUMES
-            || volumes * PER_VOLUME + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64
+            || volumes * PER_VOLUME
+                + self.most_groups * self.volume_bytes / self.block.span() * 70 * self.placement.len() as u64
                 > LONGEST
         {
             return Err(Error::usage(
@@ -241,7 +279,7 @@ impl Plan {
         let last = segments - (self.most_groups - 1) * in_group;
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
-        let values = blocks(per_volume) * self.placement.len() as u64 * 32;
+        let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
         let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();

@@ -120,6 +120,9 @@ pub struct Export {
     /// Length of the longest volume, for example 512M or 4G [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// Length of the blocks in which damage is located and repaired: 64K, 128K, 256K, 512K or 1M [default: longer for larger sets]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    block_size: Option<u64>,
     /// auto (made for weights), zstd, zstd:LEVEL (1 to 19), or none [default: auto]
     #[arg(long, value_name = "HOW", value_parser = parse_compression)]
     compress: Option<Compression>,
