@@ -17,9 +17,10 @@ pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
 
 /// What it does not look at, since it does not use it: parity, hashes of blocks, the label and the like.
-const UNUSED: [&str; 14] = [
+const UNUSED: [&str; 15] = [
     "M is 0",
     "an array of 1 to 524288 elements",
+    "bytes of a row",
     "creation time",
     "do not agree",
     "drive number",
