@@ -26,6 +26,7 @@ pub struct Striper<'a> {
     window: u64,
     /// After a group that was complete before: the first segment, and the least bytes of its frame.
     resumed: Option<(u64, u64)>,
+    first: u64,
     pool: Arc<Pool>,
     dealing: Mutex<Dealing>,
     turn: Condvar,
@@ -38,6 +39,8 @@ pub struct Striper<'a> {
 pub struct Start {
     /// The first segment.
     pub segment: u64,
+    /// The first segment of the part.
+    pub first: u64,
     /// The group before it in the same part, and the lengths of its data volumes.
     pub after: Option<(u32, Vec<u64>)>,
     /// What is known of the hashes of files.
@@ -112,6 +115,7 @@ impl<'a> Striper<'a> {
             block: plan.block,
             window: 3 * workers as u64,
             resumed,
+            first: start.first,
             pool: Arc::new(Pool::new(stripes)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
@@ -184,7 +188,7 @@ impl<'a> Striper<'a> {
             closed.add(self.block, &self.all_lengths(dealer.lengths()));
         }
         dealer.deal(frame.len() as u32);
-        room.fits(&closed, dealer.lengths())
+        room.fits(&closed, dealer.lengths(), dealing.next + 1 - self.first)
     }
 
     /// The lengths of all volumes of a group from those of its data volumes.

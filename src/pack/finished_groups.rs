@@ -20,7 +20,7 @@ const RUN: usize = BlockSize::LARGEST.size();
 pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Start> {
     let (known, dirs, block) = (packing.known, packing.dirs, packing.plan.block);
     let ledger = Ledger::from_page(packing.page.clone());
-    let mut start = Start { segment: packing.first, ledger, ..Start::default() };
+    let mut start = Start { segment: packing.first, first: packing.first, ledger, ..Start::default() };
     if known.is_empty() {
         return Ok(start);
     }

@@ -11,7 +11,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
-use crate::pack::capacity::Room;
+use crate::pack::capacity::{self, Room};
 use crate::pack::directories::{self, SetDirs};
 use crate::pack::metadata::{self, Drafts};
 use crate::pack::packing::Packing;
@@ -43,7 +43,7 @@ pub struct Export {
     pub(super) slot: Vec<u8>,
     /// What travels with it.
     pub(super) program: Option<Program>,
-    /// Bytes of metadata at most, that program among it, besides what grows with the volumes.
+    /// Bytes of metadata at most, that program among it, besides what grows with volumes and segments.
     pub(super) metadata: u64,
     /// The part that is next.
     pub(super) at: Position,
@@ -156,7 +156,7 @@ impl Export {
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
         // Measured now, when what an interruption left is gone.
         let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
-        let room = Room::new(&self.begun.plan, &drives, self.metadata);
+        let room = Room::new(&self.begun.plan, &drives, self.metadata, capacity::most_segments(self.source.entries()));
         let packing = Packing {
             source: &self.source,
             plan: &self.begun.plan,

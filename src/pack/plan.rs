@@ -31,6 +31,10 @@ const SEAL: u64 = 512;
 pub const PER_FILE: u64 = 128 << 10;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
+/// About the length of the line of a segment in the inventory.
+pub(crate) const PER_SEGMENT: u64 = 90;
+/// What the manifest says of a span.
+const PER_SPAN: u64 = 67;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +78,7 @@ pub struct Plan {
     pub in_parts: bool,
 }
 
-/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides the hashes.
+/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides what grows with it.
 pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) -> Result<Plan> {
     crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
         .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
@@ -97,10 +101,11 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
         most_groups: 0,
         in_parts: false,
     };
-    plan.measure(drives.len(), tar_bytes, metadata)?;
+    plan.measure(drives.len(), tar_bytes, metadata);
+    plan.in_parts = plan.require_names(drives, request.may_go_on)?;
     match plan.require_room(drives) {
         Err(_) if request.may_go_on => plan.in_parts = true,
-        other => other?,
+        room => room?,
     }
     Ok(plan)
 }
@@ -260,30 +265,49 @@ impl Plan {
         (self.volume_bytes - self.block.bytes()) / self.longest_frame()
     }
 
-    fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
+    fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
         let header = self.block.bytes();
         let in_group = self.in_volume() * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
-        if volumes > MOST_VOLUMES
-            || volumes * PER_VOLUME
-                + self.most_groups * self.volume_bytes / self.block.span() * 70 * self.placement.len() as u64
-                > LONGEST
-        {
-            return Err(Error::usage(
-                format!("the set would have up to {volumes} volumes"),
-                "choose a larger --volume-size",
-            ));
-        }
         let last = segments - (self.most_groups - 1) * in_group;
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + values + volumes * PER_VOLUME) + 2 * names::METADATA.len() as u64 * PER_FILE;
+        let fixed = 2 * (metadata + segments * PER_SEGMENT + values + volumes * PER_VOLUME)
+            + 2 * names::METADATA.len() as u64 * PER_FILE;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
-        Ok(())
+    }
+
+    /// Whether a manifest may name the volumes of so many groups.
+    fn can_name(&self, groups: u64) -> bool {
+        let spans = match self.volume_bytes.div_ceil(self.block.span()) {
+            1 => 0,
+            spans => spans * PER_SPAN,
+        };
+        let volumes = groups.saturating_mul(self.placement.len() as u64);
+        volumes <= MOST_VOLUMES && volumes * (PER_VOLUME + spans) <= LONGEST
+    }
+
+    /// Whether the set has more volumes than one manifest may name, so that it can be written in parts only: in as large ones as the
+    /// drives hold. Refused if these are too large too, or there is nobody to change the drives.
+    fn require_names(&self, drives: &[Drive], may_go_on: bool) -> Result<bool> {
+        if self.can_name(self.most_groups) {
+            return Ok(false);
+        }
+        let full = self.volume_bytes.saturating_sub(self.longest_frame()).max(1);
+        let holds = |(d, drive): (usize, &Drive)| drive.free.checked_div(full * self.volumes_on(d) as u64);
+        let most = drives.iter().enumerate().filter_map(holds).min().unwrap_or(0);
+        if may_go_on && self.can_name(most.saturating_add(1)) {
+            return Ok(true);
+        }
+        let volumes = self.most_groups.saturating_mul(self.placement.len() as u64);
+        Err(Error::usage(
+            format!("the set would have up to {volumes} volumes, which is more than one manifest can name"),
+            "leave --volume-size and --block-size out, or write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next",
+        ))
     }
 
     /// How many volumes of each group a drive holds.
@@ -373,6 +397,8 @@ fn most(counts: &[usize], lost: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::tests::sample;
+    use crate::format::manifest::{Span, Volume};
     use crate::media::device::Device;
     use proptest::prelude::*;
 
@@ -455,6 +481,112 @@ mod tests {
         let mut same = drives(&[3 * GIB, 3 * GIB]);
         same[1].device = same[0].device;
         assert_eq!(plan(&Request::default(), &same, 4 * GIB, 0).unwrap_err().exit_code(), 7);
+    }
+
+    #[test]
+    fn blocks_and_volumes_grow_with_the_set() {
+        const TIB: u64 = 1 << 40;
+        let drives = drives(&[1000 * TIB]);
+        let sizes = |request: &Request, bytes: u64| {
+            // Of data and parity, at 16+2.
+            plan(request, &drives, bytes / 18 * 16, 0).map(|p| (p.block.bytes() >> 10, p.volume_bytes >> 30))
+        };
+        let chosen = |bytes| sizes(&Request::default(), bytes).unwrap();
+        for (bytes, expected) in [
+            (TIB / 2, (64, 1)),
+            (4 * TIB, (64, 1)),
+            (4 * TIB + TIB / 8, (128, 1)),
+            (16 * TIB, (256, 1)),
+            (17 * TIB, (512, 2)),
+            (32 * TIB, (512, 2)),
+            (33 * TIB, (1024, 4)),
+            (200 * TIB, (1024, 16)),
+        ] {
+            assert_eq!(chosen(bytes), expected, "{bytes}");
+        }
+        let asked = |kib: u64| Request { block_bytes: Some(kib << 10), ..Request::default() };
+        assert_eq!(sizes(&asked(256), TIB).unwrap().0, 256);
+        for bad in [0, 32, 96, 2048] {
+            assert_eq!(sizes(&asked(bad), TIB).unwrap_err().exit_code(), 2, "{bad}");
+        }
+        // Rule 87: of many volumes blocks stay shorter, whatever the set's size.
+        for (k, m, bytes, most) in
+            [(16, 2, 40, 1024), (30, 2, 40, 1024), (30, 3, 40, 512), (100, 27, 40, 256), (128, 127, 20, 128)]
+        {
+            let wide = Request { parity: Some((k, m)), ..Request::default() };
+            assert_eq!(plan(&wide, &drives, bytes * TIB, 0).unwrap().block.bytes() >> 10, most, "{k}+{m}");
+            let more = Request { block_bytes: Some(most << 11), ..wide };
+            assert_eq!(plan(&more, &drives, TIB, 0).unwrap_err().exit_code(), 2, "{k}+{m}");
+        }
+        let fat = Drive { longest_file: (4 << 30) - 1, ..drives[0].clone() };
+        assert_eq!(plan(&Request::default(), &[fat], 100 * TIB, 0).unwrap().volume_bytes, (4 << 30) - 1);
+    }
+
+    /// The manifest of a set that was written as planned, with volumes as long as they can be.
+    fn as_planned(plan: &Plan, drives: u16) -> Manifest {
+        let block = plan.block;
+        let spans = vec![[7; 32]; plan.volume_bytes.div_ceil(block.span()) as usize];
+        let root = block.root_of_spans(&spans, plan.volume_bytes);
+        let volume = |drive: &usize| Volume {
+            drive: *drive as u16 + 1,
+            bytes: plan.volume_bytes,
+            blake3: root,
+            spans: spans.iter().copied().map(Span).collect(),
+        };
+        let group = |_| Group { k: plan.k, m: plan.m, volumes: plan.placement.iter().map(volume).collect() };
+        let mut manifest = Manifest {
+            segment_bytes: plan.segment_bytes,
+            volume_bytes: plan.volume_bytes,
+            block_bytes: block.into(),
+            drives,
+            groups: (0..plan.most_groups).map(group).collect(),
+            ..sample(1, 1, 1)
+        };
+        let values = manifest.value_offsets().1;
+        manifest.files.entry(names::HASHES.into()).and_modify(|file| file.bytes = 32 * values);
+        manifest
+    }
+
+    #[test]
+    fn two_hundred_terabytes_have_little_metadata() {
+        // Of 18 volumes, twelve drives would have one or two each, and two of 200 TB do not fit on one.
+        let drives = drives(&[20_000_000_000_000; 18]);
+        let plan = plan(&Request::default(), &drives, 200_000_000_000_000, 0).unwrap();
+        assert!(!plan.in_parts && plan.most_groups * 18 <= 16_384, "{plan:?}");
+        let manifest = as_planned(&plan, 18);
+        let begun = std::time::Instant::now();
+        let bytes = manifest.encode();
+        let encoded = begun.elapsed();
+        assert!(bytes.len() < 16 << 20, "{} bytes of manifest", bytes.len());
+        assert!(Manifest::parse(&bytes).as_ref() == Ok(&manifest));
+        let hashes = manifest.files[names::HASHES].bytes;
+        let b3sums = (1..=18).map(|drive| manifest.b3sums(drive).len()).max().unwrap();
+        // Hashes and what names the volumes, twice; the inventory is as long as there are segments and entries.
+        let metadata = 2 * (hashes + (bytes.len() + b3sums) as u64);
+        eprintln!(
+            "200 TB at 16+2 on 18 drives: {} volumes of {} GiB, manifest of {} bytes (encoded in {encoded:.1?}, and parsed after {:.1?}), hashes of {hashes} bytes, {} ppm of a drive",
+            manifest.volumes().count(),
+            plan.volume_bytes >> 30,
+            bytes.len(),
+            begun.elapsed(),
+            metadata / 20_000_000
+        );
+        assert!(
+            hashes < drives[0].free / 2500 && metadata < drives[0].free / 1400,
+            "{metadata} bytes of metadata a drive"
+        );
+    }
+
+    #[test]
+    fn what_one_manifest_cannot_name_is_written_in_parts() {
+        let small = Request { volume_bytes: Some(64 << 20), ..Request::default() };
+        let refused = plan(&small, &drives(&[20_000_000_000_000; 12]), 100_000_000_000_000, 0).unwrap_err();
+        assert!(refused.exit_code() == 2 && refused.hint().contains("in parts"), "{refused}: {}", refused.hint());
+        let goes_on = Request { may_go_on: true, ..small };
+        assert!(plan(&goes_on, &drives(&[200_000_000_000; 12]), 100_000_000_000_000, 0).unwrap().in_parts);
+        // All fits these, but in no one part, and no part would end.
+        assert!(plan(&goes_on, &drives(&[20_000_000_000_000; 12]), 100_000_000_000_000, 0).is_err());
+        assert!(!plan(&goes_on, &drives(&[200_000_000_000; 12]), 1_000_000_000_000, 0).unwrap().in_parts);
     }
 
     #[test]

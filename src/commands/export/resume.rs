@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     check_sources(&walked.entries, &begun)?;
     let (totals, metadata) = (
         Totals::of(&walked, &begun.recipients, &options.own, &key.public(), &begun.slot().unwrap_or_default()),
-        metadata_estimate(&walked, tar_bytes, program.as_ref()),
+        metadata_estimate(&walked, program.as_ref()),
     );
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
     let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
