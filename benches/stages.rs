@@ -4,7 +4,7 @@
 
 use ckvault::format::deal::Shape;
 use ckvault::format::filter::Filter;
-use ckvault::format::hashes::{self, BlockSize};
+use ckvault::format::hashes::BlockSize;
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
 use ckvault::media::disk::Disk;
 use ckvault::pack::Source;
@@ -190,7 +190,7 @@ fn entries() -> Vec<Entry> {
 }
 
 fn blake3_of(i: usize) -> [u8; 32] {
-    hashes::block(0, &i.to_le_bytes(), 8)
+    *blake3::hash(&i.to_le_bytes()).as_bytes()
 }
 
 #[divan::bench]

@@ -103,6 +103,12 @@ impl BlockSize {
     }
 }
 
+impl Default for BlockSize {
+    fn default() -> BlockSize {
+        BlockSize::SMALLEST
+    }
+}
+
 impl TryFrom<u32> for BlockSize {
     type Error = FormatError;
 

@@ -190,7 +190,7 @@ impl Manifest {
 
     /// How long blocks are. A manifest that says what is none has been refused.
     pub fn block(&self) -> BlockSize {
-        BlockSize::try_from(self.block_bytes).unwrap_or(BlockSize::SMALLEST)
+        BlockSize::try_from(self.block_bytes).unwrap_or_default()
     }
 
     /// What the places of its frames depend on.

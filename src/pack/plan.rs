@@ -63,6 +63,7 @@ pub struct Plan {
     /// No volume will be longer.
     pub volume_bytes: u64,
     /// How long blocks are.
+    #[serde(default)]
     pub block: BlockSize,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
@@ -156,7 +157,7 @@ fn block_size(request: &Request, volumes: u64, bytes: u64) -> Result<BlockSize> 
     let sizes = std::iter::successors(Some(BlockSize::LARGEST.bytes()), |bytes| Some(bytes / 2));
     let chosen =
         sizes.map_while(|bytes| BlockSize::new(bytes).ok()).find(|b| b.bytes() <= wanted && may(b.bytes()).is_ok());
-    Ok(chosen.unwrap_or(BlockSize::SMALLEST))
+    Ok(chosen.unwrap_or_default())
 }
 
 fn volume_bytes(request: &Request, drives: &[Drive], (volumes, bytes): (u64, u64), block: BlockSize) -> Result<u64> {

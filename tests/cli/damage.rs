@@ -1,5 +1,6 @@
 //! The oracle of verify and import: whatever is done to a set, the verdict names it, and import agrees with the verdict.
 
+use crate::both::with_both_blocks;
 use crate::harm;
 use crate::support::*;
 use serde_json::Value;
@@ -227,6 +228,31 @@ fn a_volume_of_another_set_is_called_so(block: u64) {
         "{verdict}"
     );
     vault.restores("usb", "checkpoint");
+}
+
+#[test]
+fn a_volume_of_a_set_with_other_blocks_is_called_so() {
+    for (ours, theirs) in [("64K", "512K"), ("512K", "64K")] {
+        let vault = Vault::new();
+        vault.checkpoint("checkpoint", 4 * SIZE);
+        vault.make(&["usb", "usb2"]);
+        let export = |drive: &str, block: &str| {
+            let ran = vault.sender(&format!(
+                "export checkpoint --to {drive} --recipients keys.txt --parity 2+1 --volume-size 8M --block-size {block} --json"
+            ));
+            let report = ran.ok().json();
+            Set { dirs: vec![vault.path(text(&list(&report["drives"])[0]["directory"]))], report }
+        };
+        let (set, other) = (export("usb", ours), export("usb2", theirs));
+        fs::copy(other.volume("g00000-d001.ckv"), set.volume("g00000-d001.ckv")).unwrap();
+        let verdict = vault.verdict("usb");
+        let diagnosis = text(&volume(&verdict, "g00000-d001.ckv")["diagnosis"]);
+        assert!(
+            diagnosis.contains("another set") && diagnosis.contains(&other.id()[..8]),
+            "{ours} {theirs}: {verdict}"
+        );
+        vault.restores("usb", "checkpoint");
+    }
 }
 
 fn swapped_blocks_are_called_so(block: u64) {

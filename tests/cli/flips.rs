@@ -1,5 +1,6 @@
 //! Scattered flips: a bad cable or memory flips single bytes in many blocks, and nearly every byte is right.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm;
 use crate::support::*;

@@ -1,5 +1,6 @@
 //! `repair`: what is damaged or missing is made anew, in its place or on a new drive.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm::{self, BLOCK};
 use crate::support::*;

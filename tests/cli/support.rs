@@ -9,19 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Runs tests with the smallest blocks, and with the largest.
-macro_rules! with_both_blocks {
-    ($($name:ident)*) => {
-        mod small {
-            $(#[test] fn $name() { super::$name(crate::harm::BLOCK) })*
-        }
-        mod large {
-            $(#[test] fn $name() { super::$name(16 * crate::harm::BLOCK) })*
-        }
-    };
-}
-pub(crate) use with_both_blocks;
-
 /// A directory with a sender and a receiver who know each other's public keys.
 pub struct Vault {
     _temp: TempDir,

@@ -1,6 +1,7 @@
 //! Sets of which no copy of `hashes.b3` says what the blocks must be: the blocks themselves are tried, and the signed values of
 //! spans prove what fits. Verify, import and repair agree.
 
+use crate::both::with_both_blocks;
 use crate::harm::{self, BLOCK};
 use crate::support::*;
 use std::collections::BTreeMap;
