@@ -2,8 +2,9 @@
 //!
 //! The data is made here: bf16 weights from a normal distribution, as trained ones are.
 
+use ckvault::format::deal::Shape;
 use ckvault::format::filter::Filter;
-use ckvault::format::hashes::{self, BLOCK};
+use ckvault::format::hashes::BlockSize;
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
 use ckvault::media::disk::Disk;
 use ckvault::pack::Source;
@@ -85,6 +86,9 @@ fn c_seal(bencher: Bencher) {
     });
 }
 
+const BLOCK: usize = BlockSize::SMALLEST.size();
+const SHAPE: Shape = Shape { k: K as u16, volume_bytes: 1 << 30, block: BlockSize::SMALLEST };
+
 /// A row of K blocks of data and their M of parity.
 fn row() -> Vec<Vec<u8>> {
     let noise = compressed();
@@ -116,7 +120,7 @@ fn e_hash_of_volumes(bencher: Bencher) {
     let volume = weights(K * BLOCK);
     bencher.counter(BytesCount::new(volume.len())).bench_local(|| {
         let values = black_box(&volume).chunks(BLOCK).enumerate();
-        values.map(|(i, block)| hashes::block(i as u64, block, volume.len() as u64)).collect::<Vec<_>>()
+        values.map(|(i, block)| BlockSize::SMALLEST.value(i as u64, block, volume.len() as u64)).collect::<Vec<_>>()
     });
 }
 
@@ -186,7 +190,7 @@ fn entries() -> Vec<Entry> {
 }
 
 fn blake3_of(i: usize) -> [u8; 32] {
-    hashes::block(0, &i.to_le_bytes(), 8)
+    *blake3::hash(&i.to_le_bytes()).as_bytes()
 }
 
 #[divan::bench]
@@ -214,7 +218,7 @@ fn inventory() -> Inventory {
 
 fn written(inventory: &Inventory, to: &SetIdentity) -> Vec<u8> {
     let mut packed = StreamCompressor::new(to.recipient().writer(Vec::new()).unwrap()).unwrap();
-    let lines = inventory::lines(&inventory.head, &inventory.entries, &inventory.frames, K as u16, 1 << 30);
+    let lines = inventory::lines(&inventory.head, &inventory.entries, &inventory.frames, SHAPE);
     lines.for_each(|line| packed.write_all(&line).unwrap());
     packed.finish().unwrap().finish().unwrap()
 }
@@ -232,7 +236,7 @@ fn l_inventory_read(bencher: Bencher) {
     let (inventory, identity) = (inventory(), SetIdentity::generate());
     let sealed = written(&inventory, &identity);
     bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| {
-        let (mut reader, mut lines) = (Reader::new(K as u16, 1 << 30), Vec::new());
+        let (mut reader, mut lines) = (Reader::new(SHAPE), Vec::new());
         compress::reader(identity.reader(&sealed[..]).unwrap()).unwrap().read_to_end(&mut lines).unwrap();
         lines.split_inclusive(|b| *b == b'\n').for_each(|line| reader.line(line).unwrap());
         reader.finish().unwrap()

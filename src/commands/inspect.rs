@@ -56,6 +56,8 @@ pub struct Report {
     pub segment_bytes: u32,
     /// No volume is longer.
     pub volume_bytes: u64,
+    /// Bytes of a block.
+    pub block_bytes: u32,
     /// The drives of these parts. Which of them are here is told by `B3SUMS` alone: no volume is read.
     pub drives: Vec<ReportedDrive>,
     /// What the set survives.
@@ -122,6 +124,7 @@ impl Report {
             bytes: drives.iter().fold(0, |sum, d| d.bytes.saturating_add(sum)),
             segment_bytes: manifest.segment_bytes,
             volume_bytes: manifest.volume_bytes,
+            block_bytes: manifest.block_bytes,
             drives,
             survives: survives_as_placed(manifest),
             program: ReportedProgram::of(manifest),

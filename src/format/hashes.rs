@@ -1,21 +1,28 @@
 //! BLAKE3: roots put together from subtrees, so that any worker can hash any piece of a volume or a file.
 //!
-//! A *value* is the chaining value of one 64 KiB block. [`PAGE`] values fold to a span value, and spans to the root. A node
+//! A *value* is the chaining value of one block. [`PAGE`] values fold to a span value, and spans to the root. A node
 //! that covers a whole volume is finalised as the root (rule 30), so that `b3sum` agrees with the manifest.
 
+use super::limits::BLOCKS;
+use super::{FormatError, within};
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Bytes in a block.
-pub const BLOCK: usize = 64 << 10;
 /// Values in a page of `hashes.b3`.
 pub const PAGE: usize = 2048;
-/// Bytes of a volume that a page covers.
-pub const SPAN: u64 = (BLOCK * PAGE) as u64;
+
+/// Bytes in a block, the same in a whole set: a power of two from 64 KiB to 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct BlockSize(u32);
 
 /// The chaining value of a subtree, or a root.
 pub type Value = [u8; 32];
+
+/// What is hashed and protected at a time where frames become volumes, whatever the size of blocks: what is in the caches then
+/// stays small.
+pub const SLICE: BlockSize = BlockSize::SMALLEST;
 
 const CHUNK: u64 = blake3::CHUNK_LEN as u64;
 
@@ -27,17 +34,93 @@ pub fn subtree(offset: u64, bytes: &[u8]) -> Value {
     hasher.finalize_non_root()
 }
 
-/// The value of block `index` of a volume of `len` bytes.
-pub fn block(index: u64, bytes: &[u8], len: u64) -> Value {
-    if len <= BLOCK as u64 {
-        return *blake3::hash(bytes).as_bytes();
+impl BlockSize {
+    /// The smallest blocks, of which all others consist: 64 KiB.
+    pub const SMALLEST: BlockSize = BlockSize(*BLOCKS.start() as u32);
+    /// The largest.
+    pub const LARGEST: BlockSize = BlockSize(*BLOCKS.end() as u32);
+
+    /// Rule 86.
+    pub fn new(bytes: u64) -> Result<BlockSize, FormatError> {
+        within("block size", bytes, *BLOCKS.start(), *BLOCKS.end())?;
+        match bytes.is_power_of_two() {
+            true => Ok(BlockSize(bytes as u32)),
+            false => Err(FormatError::Contradiction("the block size is not a power of two".into())),
+        }
     }
-    subtree(index * BLOCK as u64, bytes)
+
+    /// Bytes in a block.
+    pub const fn bytes(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The same as a size in memory.
+    pub const fn size(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Bytes of a volume that a page covers.
+    pub const fn span(self) -> u64 {
+        self.bytes() * PAGE as u64
+    }
+
+    /// How many blocks `len` bytes have.
+    pub const fn blocks(self, len: u64) -> u64 {
+        len.div_ceil(self.bytes())
+    }
+
+    /// So many blocks as there are in `bytes`, but one at least.
+    pub const fn within(self, bytes: u64) -> u64 {
+        match bytes / self.bytes() {
+            0 => 1,
+            blocks => blocks,
+        }
+    }
+
+    /// The value of block `index` of a volume of `len` bytes.
+    pub fn value(self, index: u64, bytes: &[u8], len: u64) -> Value {
+        if len <= self.bytes() {
+            return *blake3::hash(bytes).as_bytes();
+        }
+        subtree(index * self.bytes(), bytes)
+    }
+
+    /// Span values and root of a volume of `len` bytes from its block values.
+    pub fn spans_and_root(self, values: &[Value], len: u64) -> (Vec<Value>, Value) {
+        let single = values.len() <= PAGE;
+        let spans: Vec<Value> = values.chunks(PAGE).map(|page| fold_page(page, single)).collect();
+        let root = self.root_of_spans(&spans, len);
+        (spans, root)
+    }
+
+    /// The root of a volume of `len` bytes from its span values.
+    pub fn root_of_spans(self, spans: &[Value], len: u64) -> Value {
+        let mut tree = Tree::default();
+        for (i, span) in spans.iter().enumerate() {
+            tree.push(*span, self.span().min(len - (i as u64 * self.span()).min(len)));
+        }
+        tree.root().unwrap_or_default()
+    }
 }
 
-/// How many blocks `len` bytes have.
-pub fn blocks(len: u64) -> u64 {
-    len.div_ceil(BLOCK as u64)
+impl Default for BlockSize {
+    fn default() -> BlockSize {
+        BlockSize::SMALLEST
+    }
+}
+
+impl TryFrom<u32> for BlockSize {
+    type Error = FormatError;
+
+    fn try_from(bytes: u32) -> Result<BlockSize, FormatError> {
+        BlockSize::new(bytes.into())
+    }
+}
+
+impl From<BlockSize> for u32 {
+    fn from(block: BlockSize) -> u32 {
+        block.0
+    }
 }
 
 /// Folds subtrees that arrive in order into the node above them.
@@ -81,30 +164,58 @@ impl Tree {
     }
 }
 
-/// Span values and root of a volume of `len` bytes from its block values.
-pub fn spans_and_root(values: &[Value], len: u64) -> (Vec<Value>, Value) {
-    let single = values.len() <= PAGE;
-    let spans: Vec<Value> = values.chunks(PAGE).map(|page| fold_page(page, single)).collect();
-    let root = root_of_spans(&spans, len);
-    (spans, root)
-}
-
 /// The value of one page; `whole` if it is the only one of its volume, and so its root.
 pub fn fold_page(page: &[Value], whole: bool) -> Value {
     let mut tree = Tree::default();
     for value in page {
-        tree.push(*value, BLOCK as u64);
+        // However long they are, all are of one length, but for the last.
+        tree.push(*value, 1);
     }
     (if whole { tree.root() } else { tree.node() }).unwrap_or_default()
 }
 
-/// The root of a volume of `len` bytes from its span values.
-pub fn root_of_spans(spans: &[Value], len: u64) -> Value {
-    let mut tree = Tree::default();
-    for (i, span) in spans.iter().enumerate() {
-        tree.push(*span, SPAN.min(len - (i as u64 * SPAN).min(len)));
+/// Block values of a volume, put together from those of its slices as these come, see [`SLICE`].
+#[derive(Debug, Clone)]
+pub struct BlockValues {
+    block: BlockSize,
+    /// Slices of a block that is not complete.
+    open: Tree,
+    filled: u64,
+    values: Vec<Value>,
+}
+
+impl BlockValues {
+    /// For a volume with such blocks, after its header page.
+    pub fn new(block: BlockSize) -> BlockValues {
+        BlockValues { block, open: Tree::default(), filled: 0, values: Vec::new() }
     }
-    tree.root().unwrap_or_default()
+
+    /// Adds the values of the next slices: all are of [`SLICE`] bytes, but the last of the volume.
+    pub fn extend(&mut self, slices: &[Value]) {
+        if self.block == SLICE {
+            return self.values.extend(slices);
+        }
+        for slice in slices {
+            self.open.push(*slice, 1);
+            self.filled += 1;
+            if self.filled == self.block.bytes() / SLICE.bytes() {
+                self.complete();
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        self.values.extend(self.open.node());
+        self.open = Tree::default();
+        self.filled = 0;
+    }
+
+    /// All of them, the header page's first.
+    pub fn finish(mut self, header: Value) -> Vec<Value> {
+        self.complete();
+        self.values.insert(0, header);
+        self.values
+    }
 }
 
 /// What a worker knows of a file after it has seen one stretch of its bytes: complete subtrees, and the ragged ends.
@@ -257,22 +368,56 @@ mod tests {
 
     #[test]
     fn volume_roots_equal_blake3_of_the_file() {
-        for len in [1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK, 7 * BLOCK + 13] {
-            let bytes = paint(len);
-            let values: Vec<Value> =
-                bytes.chunks(BLOCK).enumerate().map(|(i, b)| block(i as u64, b, len as u64)).collect();
-            let (spans, root) = spans_and_root(&values, len as u64);
-            assert_eq!(&root, blake3::hash(&bytes).as_bytes(), "{len}");
-            assert_eq!(spans, [root]);
+        for block in [1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20].map(|bytes| BlockSize::new(bytes).unwrap()) {
+            let size = block.size();
+            for len in [1, size - 1, size, size + 1, 3 * size, 5 * size + (1 << 16), 7 * size + 13] {
+                let bytes = paint(len);
+                let values = values(block, &bytes);
+                let (spans, root) = block.spans_and_root(&values, len as u64);
+                assert_eq!(&root, blake3::hash(&bytes).as_bytes(), "{len}");
+                assert_eq!(spans, [root]);
+            }
+        }
+    }
+
+    fn values(block: BlockSize, bytes: &[u8]) -> Vec<Value> {
+        let blocks = bytes.chunks(block.size()).enumerate();
+        blocks.map(|(i, b)| block.value(i as u64, b, bytes.len() as u64)).collect()
+    }
+
+    #[test]
+    fn block_values_from_slices_that_come_in_any_portions() {
+        for block in [SLICE, BlockSize::new(1 << 18).unwrap(), BlockSize::LARGEST] {
+            for behind in [0, 1, SLICE.size(), 7 * SLICE.size(), 33 * SLICE.size(), 37 * SLICE.size() + 5] {
+                let bytes = paint(block.size() + behind);
+                let slices: Vec<Value> = bytes[block.size()..]
+                    .chunks(SLICE.size())
+                    .enumerate()
+                    .map(|(i, b)| subtree((block.size() + i * SLICE.size()) as u64, b))
+                    .collect();
+                for portion in [1, 3, 16, 40] {
+                    let mut found = BlockValues::new(block);
+                    slices.chunks(portion).for_each(|slices| found.extend(slices));
+                    let header = block.value(0, &bytes[..block.size()], bytes.len() as u64);
+                    assert_eq!(found.finish(header), values(block, &bytes), "{block:?} {behind} {portion}");
+                }
+            }
         }
     }
 
     #[test]
+    fn blocks_have_few_sizes() {
+        let sizes = (0..=1 << 21).filter(|bytes| BlockSize::new(*bytes).is_ok());
+        assert!(sizes.eq([1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20]));
+        assert!(serde_json::from_str::<BlockSize>("65537").is_err());
+    }
+
+    #[test]
     fn roots_over_several_spans() {
-        let len = SPAN as usize * 2 + 3 * BLOCK + 5;
+        let block = BlockSize::SMALLEST;
+        let len = block.span() as usize * 2 + 3 * block.size() + 5;
         let bytes = paint(len);
-        let values: Vec<Value> = bytes.chunks(BLOCK).enumerate().map(|(i, b)| block(i as u64, b, len as u64)).collect();
-        let (spans, root) = spans_and_root(&values, len as u64);
+        let (spans, root) = block.spans_and_root(&values(block, &bytes), len as u64);
         assert_eq!(spans.len(), 3);
         assert_eq!(&root, blake3::hash(&bytes).as_bytes());
     }

@@ -1,8 +1,8 @@
 //! The header page: block 0 of every volume. A pure function of manifest fields that are known when the volume is begun,
 //! so a lost one is rebuilt from the manifest alone.
 
-use super::hashes::BLOCK;
-use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
+use super::hashes::BlockSize;
+use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, LONGEST_ROW, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
 use super::{FormatError, within};
 
 const MAGIC: &[u8; 8] = b"ckvault\n";
@@ -27,6 +27,8 @@ pub struct Header {
     pub m: u16,
     /// Which part of a chain of sets.
     pub part: u32,
+    /// Bytes of a block, and so of this page.
+    pub block: BlockSize,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
     /// No volume of the set is longer, in bytes.
@@ -39,12 +41,12 @@ impl Header {
         Header { group, index, ..self.clone() }
     }
 
-    /// The 64 KiB page.
+    /// The page, which is a block long.
     pub fn encode(&self) -> Vec<u8> {
-        let mut page = Vec::with_capacity(BLOCK);
+        let mut page = Vec::with_capacity(self.block.size());
         page.extend_from_slice(MAGIC);
         page.extend_from_slice(&VERSION.to_le_bytes());
-        page.extend_from_slice(&(BLOCK as u32).to_le_bytes());
+        page.extend_from_slice(&u32::from(self.block).to_le_bytes());
         page.extend_from_slice(&self.set);
         page.extend_from_slice(&self.group.to_le_bytes());
         page.extend_from_slice(&self.index.to_le_bytes());
@@ -57,14 +59,14 @@ impl Header {
         page.extend_from_slice(&self.volume_bytes.to_le_bytes());
         let hash = blake3::hash(&page);
         page.extend_from_slice(hash.as_bytes());
-        page.resize(BLOCK, 0);
+        page.resize(self.block.size(), 0);
         page
     }
 
     /// Reads a page; every byte of it is accounted for. One that does not fit its hash is damaged, whatever it says.
     pub fn parse(page: &[u8]) -> Result<Header, FormatError> {
         let field = |at: usize, what| page.get(at..).ok_or(FormatError::Bytes { offset: at as u64, what });
-        if page.len() != BLOCK || !page.starts_with(MAGIC) {
+        if page.len() < USED || !page.starts_with(MAGIC) {
             return Err(FormatError::Bytes { offset: 0, what: "the magic of a volume" });
         }
         if page[FIELDS..USED] != *blake3::hash(&page[..FIELDS]).as_bytes() {
@@ -83,6 +85,7 @@ impl Header {
             k: number(38, 2)? as u16,
             m: number(40, 2)? as u16,
             part: number(44, 4)? as u32,
+            block: BlockSize::new(number(12, 4)?)?,
             segment_bytes: number(48, 4)? as u32,
             volume_bytes: number(56, 8)?,
         };
@@ -94,11 +97,19 @@ impl Header {
         Ok(header)
     }
 
+    /// How long the page is that begins like this, as it says.
+    pub fn length(begun: &[u8]) -> Option<usize> {
+        let bytes = begun.get(12..16).filter(|_| begun.starts_with(MAGIC))?;
+        let bytes = bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        BlockSize::new(bytes).ok().map(BlockSize::size)
+    }
+
     fn validate(&self) -> Result<(), FormatError> {
         let n = u64::from(self.k) + u64::from(self.m);
         within("K", self.k.into(), 1, 254)?;
         within("M", self.m.into(), 1, 254)?;
         within("K+M", n, 1, 255)?;
+        within("bytes of a row", n * self.block.bytes(), 0, LONGEST_ROW)?;
         within("index of a volume", self.index.into(), 0, n - 1)?;
         within("group", self.group.into(), 0, MOST_VOLUMES - 1)?;
         within("part", self.part.into(), 1, MOST_PARTS)?;
@@ -119,13 +130,14 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(set in any::<[u8; 16]>(), group in 0u32..1 << 16, (k, m, index) in (1u16..200, 1u16..50, 0u16..2),
-                      part in 1u32..=1 << 16, segment in 16u32..=20, volume_bytes in 2u64 << 20..=1 << 46) {
-            let header = Header { set, group, index, k, m, part, segment_bytes: 1 << segment, volume_bytes };
+                      part in 1u32..=1 << 16, (block, segment) in (16u32..=17, 16u32..=20), volume_bytes in 2u64 << 20..=1 << 46) {
+            let block = BlockSize::try_from(1 << block).unwrap();
+            let header = Header { set, group, index, k, m, part, block, segment_bytes: 1 << segment, volume_bytes };
             prop_assert_eq!(Header::parse(&header.encode()), Ok(header));
         }
 
         #[test]
-        fn a_flipped_bit_where_the_page_says_nothing_is_damage(bit in 8 * USED..8 * BLOCK) {
+        fn a_flipped_bit_where_the_page_says_nothing_is_damage(bit in 8 * USED..8 << 16) {
             prop_assert!(Header::parse(&flipped(bit)).is_err());
         }
     }
@@ -137,7 +149,17 @@ mod tests {
     }
 
     fn sample() -> Header {
-        Header { set: [7; 16], group: 1, index: 2, k: 16, m: 2, part: 1, segment_bytes: 1 << 20, volume_bytes: 1 << 30 }
+        Header {
+            set: [7; 16],
+            group: 1,
+            index: 2,
+            k: 16,
+            m: 2,
+            part: 1,
+            block: BlockSize::SMALLEST,
+            segment_bytes: 1 << 20,
+            volume_bytes: 1 << 30,
+        }
     }
 
     #[test]
@@ -153,18 +175,22 @@ mod tests {
     fn the_hash_is_that_of_the_bytes_before_it() {
         let page = sample().encode();
         assert_eq!(page[64..96], *blake3::hash(&page[..64]).as_bytes());
-        assert!(page[96..].iter().all(|byte| *byte == 0) && page.len() == BLOCK);
+        assert!(page[96..].iter().all(|byte| *byte == 0) && page.len() == 1 << 16);
+        let page = Header { block: BlockSize::LARGEST, ..sample() }.encode();
+        assert!(page[USED..].iter().all(|byte| *byte == 0) && page.len() == 1 << 20);
+        assert!(Header::parse(&page).is_ok() && Header::parse(&page[..1 << 16]).is_err());
     }
 
     #[test]
     fn every_field_has_its_limits() {
         type Change = fn(&mut Header);
-        let changes: [Change; 11] = [
+        let changes: [Change; 12] = [
             |h| h.group = 1 << 16,
             |h| h.index = 18,
             |h| h.k = 0,
             |h| h.m = 0,
             |h| h.k = 254,
+            |h| (h.k, h.m, h.block) = (16, 17, BlockSize::LARGEST),
             |h| h.part = 0,
             |h| h.part = (1 << 16) + 1,
             |h| h.segment_bytes = 1 << 15,

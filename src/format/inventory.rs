@@ -1,6 +1,6 @@
 //! The inventory: private JSON lines. First the head, then one line an entry, then one line a segment.
 
-use super::deal::{Dealer, Place};
+use super::deal::{Dealer, Place, Shape};
 pub use super::entry::{
     ALIGNMENT, Entry, Extent, Kind, LARGEST, LINK_MODE, LONGEST_PATH, LONGEST_XATTR, MOST_EXTENTS, MOST_XATTRS, Name,
 };
@@ -68,18 +68,17 @@ pub fn lines<'a>(
     head: &Head,
     entries: &'a [Entry],
     frames: &'a [u32],
-    k: u16,
-    volume_bytes: u64,
+    shape: Shape,
 ) -> impl Iterator<Item = Vec<u8>> + 'a {
-    let segments = (head.first..).zip(places(frames, k, volume_bytes)).map(|(segment, p)| {
+    let segments = (head.first..).zip(places(frames, shape)).map(|(segment, p)| {
         line(&Segment { segment, group: p.group, volume: p.volume, offset: p.offset, bytes: p.bytes })
     });
     std::iter::once(line(head)).chain(entries.iter().map(line)).chain(segments)
 }
 
 /// Where the frame of each segment of a part lies.
-pub fn places(frames: &[u32], k: u16, volume_bytes: u64) -> impl Iterator<Item = Place> + '_ {
-    let mut dealer = Dealer::new(k, volume_bytes);
+pub fn places(frames: &[u32], shape: Shape) -> impl Iterator<Item = Place> + '_ {
+    let mut dealer = Dealer::new(shape);
     frames.iter().map(move |bytes| dealer.deal(*bytes))
 }
 
@@ -103,15 +102,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// For a set with `k` data volumes a group.
-    pub fn new(k: u16, volume_bytes: u64) -> Reader {
-        let dealer = Dealer::new(k, volume_bytes);
+    /// For a set of such a shape.
+    pub fn new(shape: Shape) -> Reader {
+        let dealer = Dealer::new(shape);
         Reader { head: None, entries: Vec::new(), seen: 0, keeps: true, frames: Vec::new(), dealer, bytes: 0 }
     }
 
     /// The same for who has the entries, and only wants to know whether a reader would take their lines.
-    pub fn checking(k: u16, volume_bytes: u64) -> Reader {
-        Reader { keeps: false, ..Reader::new(k, volume_bytes) }
+    pub fn checking(shape: Shape) -> Reader {
+        Reader { keeps: false, ..Reader::new(shape) }
     }
 
     /// Takes the next line.
@@ -209,6 +208,7 @@ fn in_walk(path: &Name) -> impl Iterator<Item = u16> + '_ {
 mod tests {
     use super::*;
     use crate::format::FORMAT;
+    use crate::format::hashes::BlockSize;
     use proptest::prelude::*;
 
     fn kind() -> impl Strategy<Value = Kind> {
@@ -256,8 +256,10 @@ mod tests {
             })
     }
 
+    const SHAPE: Shape = Shape { k: 3, volume_bytes: 1 << 21, block: BlockSize::SMALLEST };
+
     fn read(lines: impl Iterator<Item = Vec<u8>>) -> Result<Inventory, FormatError> {
-        let mut reader = Reader::new(3, 1 << 21);
+        let mut reader = Reader::new(SHAPE);
         for line in lines {
             reader.line(&line)?;
         }
@@ -265,7 +267,7 @@ mod tests {
     }
 
     fn lines_of(inventory: &Inventory) -> Vec<Vec<u8>> {
-        lines(&inventory.head, &inventory.entries, &inventory.frames, 3, 1 << 21).collect()
+        lines(&inventory.head, &inventory.entries, &inventory.frames, SHAPE).collect()
     }
 
     fn inventory(mut entries: Vec<Entry>, frames: Vec<u32>) -> Inventory {

@@ -6,6 +6,10 @@ use std::ops::RangeInclusive;
 pub const LEAST_VOLUME: u64 = 2 << 20;
 /// The greatest, in bytes.
 pub const LARGEST_VOLUME: u64 = 1 << 46;
+/// Bytes of a block: a power of two in this range.
+pub const BLOCKS: RangeInclusive<u64> = 1 << 16..=1 << 20;
+/// The most bytes of a row over all volumes of its group.
+pub const LONGEST_ROW: u64 = 32 << 20;
 /// Bytes of the tar stream in a segment: a power of two in this range.
 pub const SEGMENTS: RangeInclusive<u64> = 1 << 16..=1 << 20;
 /// The most volumes that a set may have.

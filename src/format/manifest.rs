@@ -1,9 +1,10 @@
 //! The manifest: public, signed JSON. Its bytes are what is signed, so it is parsed only after the signature holds.
 
+use super::deal::Shape;
 use super::filter::Filter;
-use super::hashes::{BLOCK, PAGE, SPAN, Value, blocks, root_of_spans};
+use super::hashes::{BlockSize, PAGE, Value};
 use super::header::Header;
-pub use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, MOST_DRIVES, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
+pub use super::limits::{LARGEST_VOLUME, LEAST_VOLUME, LONGEST_ROW, MOST_DRIVES, MOST_PARTS, MOST_VOLUMES, SEGMENTS};
 use super::{FormatError, hash_hex, hex, json, names, parse_id, pieces, valid_label, version, within};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,8 @@ pub struct Manifest {
     pub segment_bytes: u32,
     /// No volume is longer, in bytes.
     pub volume_bytes: u64,
+    /// Bytes of a block, see [`Manifest::block`].
+    pub block_bytes: u32,
     /// How many drives this part was written to, and every other part.
     pub drives: u16,
     /// The groups, in order.
@@ -85,7 +88,7 @@ pub struct Volume {
     /// BLAKE3 of the whole file.
     #[serde(with = "hash_hex")]
     pub blake3: Value,
-    /// The values of its spans of 128 MiB, if it has more than one.
+    /// The values of its spans, of 2048 blocks each, if it has more than one.
     #[serde(default, deserialize_with = "json::array::<_, _, 1, 524288>", skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<Span>,
 }
@@ -165,8 +168,8 @@ impl Group {
     }
 
     /// Rows: blocks of the longest volume after its header page.
-    pub fn rows(&self) -> u64 {
-        blocks(self.longest()).saturating_sub(1)
+    pub fn rows(&self, block: BlockSize) -> u64 {
+        block.blocks(self.longest()).saturating_sub(1)
     }
 }
 
@@ -229,6 +232,16 @@ impl Manifest {
         parse_id(&self.set).unwrap_or_default()
     }
 
+    /// How long blocks are. A manifest that says what is none has been refused.
+    pub fn block(&self) -> BlockSize {
+        BlockSize::try_from(self.block_bytes).unwrap_or_default()
+    }
+
+    /// What the places of its frames depend on.
+    pub fn shape(&self) -> Shape {
+        Shape { k: self.groups[0].k, volume_bytes: self.volume_bytes, block: self.block() }
+    }
+
     /// The number of a drive of this part among all drives of the set.
     pub fn drive_number(&self, drive: u16) -> u32 {
         (self.part - 1) * u32::from(self.drives) + u32::from(drive)
@@ -243,7 +256,7 @@ impl Manifest {
     pub fn shares_set_with(&self, other: &Manifest) -> bool {
         let shared = |m: &Manifest| {
             let slot = m.files.get(names::KEYS).cloned();
-            let sizes = (m.segment_bytes, m.volume_bytes, m.drives, m.groups[0].k, m.groups[0].m);
+            let sizes = (m.segment_bytes, m.volume_bytes, m.block_bytes, m.drives, m.groups[0].k, m.groups[0].m);
             (m.set.clone(), m.label.clone(), m.created.clone(), m.recipient_blake3, slot, sizes)
         };
         shared(self) == shared(other)
@@ -259,6 +272,7 @@ impl Manifest {
             k,
             m,
             part: self.part,
+            block: self.block(),
             segment_bytes: self.segment_bytes,
             volume_bytes: self.volume_bytes,
         }
@@ -300,10 +314,10 @@ impl Manifest {
 
     /// Where the block values of each volume begin in `hashes.b3`, in values; and how many there are.
     pub fn value_offsets(&self) -> (Vec<Vec<u64>>, u64) {
-        let mut at = 0;
+        let (mut at, block) = (0, self.block());
         let mut next = |v: &Volume| {
             let here = at;
-            at += blocks(v.bytes);
+            at += block.blocks(v.bytes);
             here
         };
         let offsets = self.groups.iter().map(|g| g.volumes.iter().map(&mut next).collect()).collect();
@@ -342,6 +356,7 @@ impl Manifest {
         if !self.segment_bytes.is_power_of_two() {
             return Err(FormatError::Contradiction("the segment size is not a power of two".into()));
         }
+        BlockSize::try_from(self.block_bytes)?;
         within("groups", self.groups.len() as u64, 1, MOST_VOLUMES)?;
         within("volumes", self.volumes().count() as u64, 1, MOST_VOLUMES)?;
         self.groups.iter().try_for_each(|g| self.validate_group(g))?;
@@ -354,6 +369,7 @@ impl Manifest {
         within("K", group.k.into(), 1, 254)?;
         within("M", group.m.into(), 1, 254)?;
         within("K+M", n, 1, 255)?;
+        within("bytes of a row", n * self.block().bytes(), 0, LONGEST_ROW)?;
         if n != group.volumes.len() as u64 || (group.k, group.m) != (first.k, first.m) {
             return Err(FormatError::Contradiction("K, M and the number of volumes do not agree".into()));
         }
@@ -366,17 +382,19 @@ impl Manifest {
     }
 
     fn validate_volume(&self, volume: &Volume) -> Result<(), FormatError> {
+        let block = self.block();
         within("drive number", volume.drive.into(), 1, self.drives.into())?;
-        within("length of a volume", volume.bytes, BLOCK as u64, self.volume_bytes)?;
-        let spans = blocks(volume.bytes).div_ceil(PAGE as u64);
+        within("length of a volume", volume.bytes, block.bytes(), self.volume_bytes)?;
+        let spans = block.blocks(volume.bytes).div_ceil(PAGE as u64);
         let values: Vec<Value> = volume.spans.iter().map(|s| s.0).collect();
         let agree = match spans {
             1 => values.is_empty(),
-            _ => values.len() as u64 == spans && root_of_spans(&values, volume.bytes) == volume.blake3,
+            _ => values.len() as u64 == spans && block.root_of_spans(&values, volume.bytes) == volume.blake3,
         };
         if !agree {
             return Err(FormatError::Contradiction(format!(
-                "the {SPAN}-byte spans of a volume do not fold to its root"
+                "the {}-byte spans of a volume do not fold to its root",
+                block.span()
             )));
         }
         Ok(())
@@ -438,7 +456,7 @@ pub(crate) mod tests {
     pub(crate) fn sample(k: u16, m: u16, groups: usize) -> Manifest {
         let volume = |i: usize| Volume {
             drive: 1 + (i % 2) as u16,
-            bytes: BLOCK as u64 * 3,
+            bytes: BlockSize::SMALLEST.bytes() * 3,
             blake3: [i as u8; 32],
             spans: vec![],
         };
@@ -461,6 +479,7 @@ pub(crate) mod tests {
             filter: "zstd".into(),
             segment_bytes: 1 << 20,
             volume_bytes: 1 << 30,
+            block_bytes: 1 << 16,
             drives: 2,
             groups: (0..groups).map(|_| Group { k, m, volumes: (0..n).map(volume).collect() }).collect(),
             files: names::LISTED.iter().map(listed).collect(),
@@ -507,6 +526,14 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+        for bad in [0, 1 << 15, 1 << 21, u32::MAX] {
+            assert!(matches!(refused(|m| m.block_bytes = bad), E::Limit { what: "block size", .. }));
+        }
+        assert!(matches!(refused(|m| m.block_bytes = 99_999), E::Contradiction(_)));
+        // Volumes of three blocks of 64 KiB are none of larger blocks.
+        assert!(matches!(refused(|m| m.block_bytes = 1 << 18), E::Limit { what: "length of a volume", .. }));
+        let wide = Manifest { block_bytes: 1 << 20, ..sample(30, 3, 1) };
+        assert!(matches!(Manifest::parse(&wide.encode()), Err(E::Limit { what: "bytes of a row", .. })));
         for bad in [String::new(), "x".repeat(129), "ckvault\n".into(), "ckvault ü".into(), "\u{7f}".into()] {
             assert!(matches!(refused(|m| m.tool = bad), E::Text { what: "tool", .. }));
         }
@@ -724,6 +751,7 @@ pub(crate) mod tests {
             Manifest { label: None, ..next.clone() },
             Manifest { recipient_blake3: [8; 32], ..next.clone() },
             Manifest { segment_bytes: 1 << 16, ..next.clone() },
+            Manifest { block_bytes: 1 << 17, ..next.clone() },
             Manifest { set: "00".repeat(16), ..next },
         ] {
             assert!(!first.is_followed_by(&own, &other), "{other:?}");

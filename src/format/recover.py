@@ -312,6 +312,7 @@ def read_part(path, args):
     require_none(m["critical"])
     need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m["previous"] is not None), "part and previous do not agree")
     need(m["segment_bytes"] in [64 * KIB << n for n in range(5)], "the segments have no known length")
+    need(m["block_bytes"] in [64 * KIB << n for n in range(5)], "the blocks have no known length (rule 86)")
     if m["filter"] not in ("planes", "zstd"):
         need_newer("filter", m["filter"])
     return Part(m, hash, signer, places)
@@ -559,7 +560,7 @@ class Volume:
         if not self.file:
             die(7, "%s of drive %d is in none of the directories given, or is cut" % (self.name, self.signed["drive"]), "name its directory; or " + DAMAGED)
         self.hashing = hasher()
-        self.read(64 * KIB)
+        self.read(part.manifest["block_bytes"])
 
     def read(self, size):
         data = self.file.read(size)

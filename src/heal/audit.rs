@@ -2,7 +2,6 @@
 //! follows from K, M and what is bad.
 
 use crate::error::{Error, Result};
-use crate::format::hashes;
 use crate::format::manifest::volume_name;
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
@@ -57,11 +56,12 @@ fn read_volumes(
     wanted: &dyn Fn(u16) -> bool,
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Reading>>> {
+    let block = blocks.block_size();
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Queue> = (0..set.manifest.drives).map(|_| Queue::default()).collect();
+    let mut queues: Vec<Queue> = (0..set.manifest.drives).map(|_| Queue::new(block)).collect();
     let mut total = 0;
     for (group, index, _, volume) in set.manifest.volumes() {
-        let (at, count) = (At { group, index }, hashes::blocks(volume.bytes));
+        let (at, count) = (At { group, index }, block.blocks(volume.bytes));
         let left_out = !wanted(volume.drive);
         let sources = if left_out { Vec::new() } else { blocks.files(at) };
         if index == 0 {
@@ -75,7 +75,7 @@ fn read_volumes(
                 at,
                 blocks.volumes(group),
                 &source.at,
-                hashes::blocks(real).min(count),
+                block.blocks(real).min(count),
             );
         }
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
@@ -97,9 +97,9 @@ fn read_volumes(
 
 impl VolumeFile {
     fn new(source: &Source, bytes: u64) -> VolumeFile {
-        let none = || Bits::new(hashes::blocks(bytes), false);
+        let none = || Bits::new(source.block.blocks(bytes), false);
         let len = source.file.metadata().map_or(bytes, |m| m.len());
-        let read = hashes::blocks(len.min(bytes));
+        let read = source.block.blocks(len.min(bytes));
         VolumeFile { at: source.at.clone(), bad: none(), unread: none(), read, fits: len == bytes }
     }
 
@@ -168,7 +168,7 @@ impl Reading {
         // What is on a drive that is gone by now is as absent as the drive.
         self.files.retain(|file| !set.is_gone(&file.at.dir));
         let homes = set.homes().filter(|(_, d)| *d == volume.drive).map(|(dir, _)| dir.at(&name)).collect();
-        let none = Bits::new(hashes::blocks(volume.bytes), false);
+        let none = Bits::new(blocks.block_size().blocks(volume.bytes), false);
         let (bad, unread) = (none.clone(), none);
         let mut judged = VolumeState {
             name,

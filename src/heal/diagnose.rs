@@ -1,6 +1,6 @@
 //! Says what kind of damage a volume has, where that can be told: swapped with another, cut short, or of another set.
 
-use crate::format::hashes::{self, BLOCK};
+use crate::format::hashes;
 use crate::format::manifest::volume_name;
 use crate::set::{At, Bits, Blocks, Part, Source, foreign, header_of, is_of_set};
 
@@ -39,12 +39,12 @@ fn swapped(set: &Part, blocks: &Blocks, at: At, source: &Source, bad: &Bits) -> 
             continue;
         }
         for other in &numbers {
-            let value = hashes::subtree(other * BLOCK as u64, &block);
+            let value = hashes::subtree(other * blocks.block_size().bytes(), &block);
             if other != number && blocks.value(at, *other) == Some(value) {
                 return Some(format!("block {number} holds block {other}: swapped"));
             }
         }
-        let value = hashes::subtree(number * BLOCK as u64, &block);
+        let value = hashes::subtree(number * blocks.block_size().bytes(), &block);
         for index in (0..group.volumes.len()).filter(|i| *i != at.index) {
             if blocks.value(At { group: at.group, index }, *number) == Some(value) {
                 let other = volume_name(at.group, index, group.k);

@@ -1,16 +1,16 @@
 //! What there is to read on a drive: a run of each volume in turn, as it was written.
 
-use crate::format::hashes::BLOCK;
+use crate::format::hashes::BlockSize;
 use crate::media::dir::Location;
 use crate::set::{At, Blocks};
 use crate::stages::runs::run_bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Blocks that a worker reads at a time: 4 MiB.
-const PIECE: u64 = 64;
-/// Blocks that a drive is asked for before somebody wants them: 32 MiB.
-const AHEAD: u64 = 512;
+/// Bytes that a worker reads at a time.
+const PIECE: u64 = 4 << 20;
+/// Bytes that a drive is asked for before somebody wants them.
+const AHEAD: u64 = 32 << 20;
 
 /// Some blocks of a file.
 #[derive(Clone)]
@@ -29,8 +29,8 @@ struct Lot {
 }
 
 /// The files of a drive, and how far it has been read.
-#[derive(Default)]
 pub(super) struct Queue {
+    block: BlockSize,
     lots: VecDeque<Lot>,
     /// The next piece: the run, the file, and the block in that file.
     next: (u64, usize, u64),
@@ -40,10 +40,16 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// An empty one, for volumes with such blocks.
+    pub fn new(block: BlockSize) -> Queue {
+        Queue { block, lots: VecDeque::new(), next: (0, 0, 0), asked: VecDeque::new(), blocks: 0 }
+    }
+
     /// A file of a group of `volumes` volumes; groups come in order.
     pub fn push(&mut self, at: At, volumes: usize, file: &Location, blocks: u64) {
         if self.lots.back().is_none_or(|lot| lot.group != at.group) {
-            self.lots.push_back(Lot { group: at.group, run: run_bytes(volumes) / BLOCK as u64, files: Vec::new() });
+            let run = self.block.within(run_bytes(volumes));
+            self.lots.push_back(Lot { group: at.group, run, files: Vec::new() });
         }
         if let Some(lot) = self.lots.back_mut() {
             lot.files.push((at, file.clone(), blocks));
@@ -52,7 +58,7 @@ impl Queue {
 
     /// What is to be read next. What comes after it is asked for.
     pub fn next(&mut self, blocks: &Blocks) -> Option<Piece> {
-        while self.blocks < AHEAD {
+        while self.blocks < self.block.within(AHEAD) {
             let Some(piece) = self.advance() else { break };
             blocks.ask_ahead_in(&piece.file, piece.at, &piece.blocks);
             self.blocks += piece.blocks.end - piece.blocks.start;
@@ -81,7 +87,7 @@ impl Queue {
                 self.next = (run, file + 1, run);
                 continue;
             }
-            let to = end.min(block + PIECE);
+            let to = end.min(block + self.block.within(PIECE));
             self.next = (run, file, to);
             return Some(Piece { at: *at, file: location.clone(), blocks: block..to });
         }
@@ -97,7 +103,7 @@ mod tests {
     #[test]
     fn a_run_of_each_volume_in_turn_and_every_block_once() {
         let here = Dir::given(&Disk::default(), std::path::Path::new("/")).unwrap();
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(BlockSize::SMALLEST);
         let of = |group, index| At { group, index };
         for (group, index, blocks) in [(0, 0, 300), (0, 2, 70), (1, 1, 0), (1, 2, 1)] {
             queue.push(of(group, index), 18, &here.at(format!("{group}-{index}")), blocks);
@@ -107,5 +113,10 @@ mod tests {
             [(0, 0, 0..64), (0, 0, 64..128), (0, 2, 0..64), (0, 2, 64..70), (0, 0, 128..192), (0, 0, 192..256)];
         let expected = expected.into_iter().chain([(0, 0, 256..300), (1, 2, 0..1)]);
         assert_eq!(pieces.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        // Runs of many volumes are shorter than a large block.
+        let mut queue = Queue::new(BlockSize::LARGEST);
+        (0..2).for_each(|i| queue.push(of(0, i), 255, &here.at(format!("{i}")), 2));
+        let pieces = std::iter::from_fn(|| queue.advance()).map(|p| (p.at.index, p.blocks));
+        assert_eq!(pieces.collect::<Vec<_>>(), [(0, 0..1), (1, 0..1), (0, 1..2), (1, 1..2)]);
     }
 }

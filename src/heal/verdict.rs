@@ -63,7 +63,9 @@ impl VolumeState {
             return None;
         }
         match self.files.iter().find(|f| !f.is_whole()) {
-            Some(file) => set.source(&file.at).and_then(|s| diagnose(set, blocks, at, &s, &file.bad)),
+            Some(file) => {
+                set.source(&file.at, blocks.block_size()).and_then(|s| diagnose(set, blocks, at, &s, &file.bad))
+            }
             None => Some("not in its own place, only elsewhere".into()),
         }
     }

@@ -2,7 +2,6 @@
 //! group. A file gets its name only after it has been read back from the drive.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{self, BLOCK};
 use crate::format::names;
 use crate::media::cache;
 use crate::media::dir::Dir;
@@ -241,7 +240,8 @@ struct Column {
 impl Rebuilding<'_> {
     fn work(&self) -> Result<()> {
         let batch = self.blocks.batch(self.group);
-        let end = self.makings.iter().map(|m| hashes::blocks(m.target.bytes)).max().unwrap_or(0);
+        let block = self.blocks.block_size();
+        let end = self.makings.iter().map(|m| block.blocks(m.target.bytes)).max().unwrap_or(0);
         loop {
             let start = self.next.fetch_add(1, Ordering::Relaxed) * batch;
             let wanted = self.wanted(start);
@@ -260,13 +260,14 @@ impl Rebuilding<'_> {
     /// if one is not, as many others as it takes.
     fn ask_ahead(&self, row: u64, end: u64) {
         let volumes = self.blocks.volumes(self.group);
-        let run = run_bytes(volumes) / BLOCK as u64;
+        let block = self.blocks.block_size();
+        let run = block.within(run_bytes(volumes));
         // For blocks that are bad here and there, others are read only where these are.
         let absent = self.makings.iter().any(|m| self.blocks.files(m.target.at).is_empty());
         let others = if absent { self.blocks.set().manifest.groups[self.group].k } else { 0 };
         let mut asked = lock(&self.asked);
         while *asked < (row + run).min(end) {
-            let bytes = *asked * BLOCK as u64..(*asked + run) * BLOCK as u64;
+            let bytes = *asked * block.bytes()..(*asked + run) * block.bytes();
             let mut others = others;
             for at in (0..volumes).map(|index| At { group: self.group, index }) {
                 let made = self.makings.iter().any(|m| m.target.at == at);
@@ -281,7 +282,7 @@ impl Rebuilding<'_> {
 
     /// The volumes of which something is still to be made from row `start` on.
     fn wanted(&self, start: u64) -> Vec<At> {
-        let open = |m: &&Making| m.is_alive() && hashes::blocks(m.target.bytes) > start;
+        let open = |m: &&Making| m.is_alive() && self.blocks.block_size().blocks(m.target.bytes) > start;
         let mut all: Vec<At> = self.makings.iter().filter(open).map(|m| m.target.at).collect();
         all.sort_by_key(|at| at.index);
         all.dedup();
@@ -305,7 +306,7 @@ impl Rebuilding<'_> {
     }
 
     fn read(&self, at: At, rows: &Range<u64>) -> Column {
-        let end = hashes::blocks(self.blocks.volume(at).bytes).min(rows.end);
+        let end = self.blocks.block_size().blocks(self.blocks.volume(at).bytes).min(rows.end);
         let mut bytes = Vec::new();
         let seen = self.blocks.check(at, rows.start..end, &mut bytes);
         Column { at, bytes, seen, computed: 0 }
@@ -341,13 +342,14 @@ impl Rebuilding<'_> {
 
     /// Takes over what was computed, after comparing it with its values.
     fn take(&self, first: u64, run: Range<usize>, column: &mut Column, solved: &[u8]) {
+        let size = self.blocks.block_size().size();
         for row in run.start..run.end.min(column.seen.len()) {
             if column.seen[row] == Seen::Good {
                 continue;
             }
-            let (from, number) = (row * BLOCK, first + row as u64);
-            let to = column.bytes.len().min(from + BLOCK);
-            let block = &solved[(row - run.start) * BLOCK..][..to - from];
+            let (from, number) = (row * size, first + row as u64);
+            let to = column.bytes.len().min(from + size);
+            let block = &solved[(row - run.start) * size..][..to - from];
             if !self.blocks.agrees(column.at, number, block) {
                 return self.fail(column.at, self.blocks.unproven(column.at, number));
             }
@@ -364,9 +366,9 @@ impl Rebuilding<'_> {
     }
 
     fn write(&self, first: u64, column: Column) {
-        let bytes = column.bytes.len() as u64;
+        let (bytes, offset) = (column.bytes.len() as u64, first * self.blocks.block_size().bytes());
         for making in self.makings.iter().filter(|m| m.target.at == column.at && m.is_alive()) {
-            if let Err(error) = self.write_to(making, &column.bytes, first * BLOCK as u64) {
+            if let Err(error) = self.write_to(making, &column.bytes, offset) {
                 making.fail(error);
             }
             making.computed.fetch_add(column.computed, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Place};
 use crate::format::frame;
-use crate::format::hashes::BLOCK;
+use crate::format::hashes::{BlockSize, SLICE};
 use crate::pack::capacity::{Closed, Room};
 use crate::pack::plan::Plan;
 use crate::pack::rows_out::{Ending, RowsOut};
@@ -22,9 +22,11 @@ const STRIPE: usize = 4 << 20;
 pub struct Striper<'a> {
     n: usize,
     stripe_bytes: usize,
+    block: BlockSize,
     window: u64,
     /// After a group that was complete before: the first segment, and the least bytes of its frame.
     resumed: Option<(u64, u64)>,
+    first: u64,
     pool: Arc<Pool>,
     dealing: Mutex<Dealing>,
     turn: Condvar,
@@ -37,6 +39,8 @@ pub struct Striper<'a> {
 pub struct Start {
     /// The first segment.
     pub segment: u64,
+    /// The first segment of the part.
+    pub first: u64,
     /// The group before it in the same part, and the lengths of its data volumes.
     pub after: Option<(u32, Vec<u64>)>,
     /// What is known of the hashes of files.
@@ -91,8 +95,8 @@ impl<'a> Striper<'a> {
         let dealing = Dealing {
             after_group: start.after.is_some(),
             dealer: match start.after {
-                Some((group, lengths)) => Dealer::after(plan.volume_bytes, group, lengths),
-                None => Dealer::new(plan.k, plan.volume_bytes),
+                Some((group, lengths)) => Dealer::after(plan.shape(), group, lengths),
+                None => Dealer::new(plan.shape()),
             },
             ledger: start.ledger,
             closed: start.closed,
@@ -100,7 +104,7 @@ impl<'a> Striper<'a> {
             next: start.segment,
             waiting: BTreeMap::new(),
             open: VecDeque::new(),
-            reached: BLOCK as u64,
+            reached: plan.block.bytes(),
             stripes: 0,
             frames: Vec::new(),
             stopped: false,
@@ -108,8 +112,10 @@ impl<'a> Striper<'a> {
         Ok(Striper {
             n,
             stripe_bytes,
+            block: plan.block,
             window: 3 * workers as u64,
             resumed,
+            first: start.first,
             pool: Arc::new(Pool::new(stripes)),
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
@@ -169,7 +175,7 @@ impl<'a> Striper<'a> {
     /// Ends the last group; returns the first segment that was not placed. Called when nobody places any more.
     pub fn finish(&self) -> Result<u64> {
         let mut dealing = lock(&self.dealing);
-        if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > BLOCK as u64) {
+        if !dealing.after_group && dealing.dealer.lengths().iter().any(|len| *len > self.block.bytes()) {
             self.close_group(&mut dealing)?;
         }
         Ok(dealing.next)
@@ -179,10 +185,10 @@ impl<'a> Striper<'a> {
         let Some(room) = self.room else { return true };
         let (mut dealer, mut closed) = (dealing.dealer.clone(), dealing.closed.clone());
         if !dealing.after_group && dealer.ends_group(frame.len() as u32) {
-            closed.add(&self.all_lengths(dealer.lengths()));
+            closed.add(self.block, &self.all_lengths(dealer.lengths()));
         }
         dealer.deal(frame.len() as u32);
-        room.fits(&closed, dealer.lengths())
+        room.fits(&closed, dealer.lengths(), dealing.next + 1 - self.first)
     }
 
     /// The lengths of all volumes of a group from those of its data volumes.
@@ -243,14 +249,14 @@ impl<'a> Striper<'a> {
     /// Closes the stripes that are open at the end of a group.
     fn close_group(&self, dealing: &mut Dealing) -> Result<()> {
         let lengths = self.all_lengths(dealing.dealer.lengths());
-        dealing.closed.add(&lengths);
+        dealing.closed.add(self.block, &lengths);
         let group = dealing.dealer.group();
         let closed = std::mem::take(&mut dealing.open);
         for stripe in &closed {
             let used = |len: &u64| len.saturating_sub(stripe.offset).min(self.stripe_bytes as u64) as usize;
             lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
         }
-        dealing.reached = BLOCK as u64;
+        dealing.reached = self.block.bytes();
         let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
         self.rows.end_group(Ending { before: dealing.stripes, group, lengths, frames, page })?;
         // At once: the next group may have to wait for the memory that writers hold until this one has ended.
@@ -273,7 +279,7 @@ impl<'a> Striper<'a> {
 
 /// Bytes of a column of a stripe, and how many stripes there may be in memory.
 fn stripes(volumes: usize, longest_frame: usize) -> (usize, usize) {
-    let bytes = (STRIPE / (volumes * BLOCK)).max(1) * BLOCK;
+    let bytes = SLICE.within((STRIPE / volumes) as u64) as usize * SLICE.size();
     // The shortest and the longest volume of a group are never further apart than a frame.
     let open = longest_frame.div_ceil(bytes) + 2;
     // What writers hold until they have a run of each volume, and then a little, so that nobody waits while they write.
@@ -291,7 +297,6 @@ fn not_as_before() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::hashes::spans_and_root;
     use crate::pack::gathered::Gathered;
     use crate::pack::stripe::{GroupEnd, Order};
     use crate::stages::compress::Compression;
@@ -299,13 +304,27 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    const BLOCK: BlockSize = BlockSize::SMALLEST;
+
     /// Keeps volumes in memory, and holds stripes as long as the writer of a drive does.
-    #[derive(Default)]
     struct Memory {
         held: Mutex<Gathered>,
         volumes: Mutex<HashMap<(u32, usize), Vec<u8>>>,
         ends: Mutex<Vec<Arc<GroupEnd>>>,
         n: usize,
+        block: BlockSize,
+    }
+
+    impl Memory {
+        fn of(plan: &Plan) -> Memory {
+            Memory {
+                held: Mutex::new(Gathered::new(plan.block)),
+                volumes: Mutex::default(),
+                ends: Mutex::default(),
+                n: plan.placement.len(),
+                block: plan.block,
+            }
+        }
     }
 
     impl Sink for Memory {
@@ -329,7 +348,7 @@ mod tests {
                     }
                 }
                 Order::End(end) => {
-                    *lock(&self.held) = Gathered::default();
+                    *lock(&self.held) = Gathered::new(self.block);
                     lock(&self.ends).push(end);
                 }
                 Order::Known(_) => panic!("nothing is known here"),
@@ -338,7 +357,7 @@ mod tests {
         }
 
         fn header(&self, group: u32, volume: usize) -> Vec<u8> {
-            let mut page = vec![0; BLOCK];
+            let mut page = vec![0; self.block.size()];
             page[..2].copy_from_slice(&[group as u8, volume as u8]);
             page
         }
@@ -350,6 +369,7 @@ mod tests {
             k,
             m,
             volume_bytes,
+            block: BLOCK,
             segment_bytes: 1 << 16,
             compression: Compression::Auto,
             placement,
@@ -364,7 +384,7 @@ mod tests {
     }
 
     fn run(plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
-        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let memory = Memory::of(plan);
         let frames = {
             let striper = Striper::new(plan, workers, Start::default(), None, &memory).unwrap();
             let next = std::sync::atomic::AtomicUsize::new(0);
@@ -405,7 +425,7 @@ mod tests {
     fn check(plan: &Plan, lens: &[usize], workers: usize) {
         let (memory, frames) = run(plan, lens, workers);
         let volumes = lock(&memory.volumes);
-        let mut dealer = Dealer::new(plan.k, plan.volume_bytes);
+        let mut dealer = Dealer::new(plan.shape());
         for (n, bytes) in frames.iter().enumerate() {
             let place = dealer.deal(*bytes);
             let volume = &volumes[&(place.group, usize::from(place.volume))];
@@ -417,7 +437,10 @@ mod tests {
             for v in 0..memory.n {
                 let bytes = &volumes[&(end.group, v)];
                 assert_eq!(bytes.len() as u64, end.lengths[v]);
-                assert_eq!(&spans_and_root(&end.values[v], end.lengths[v]).1, blake3::hash(bytes).as_bytes());
+                assert_eq!(
+                    &plan.block.spans_and_root(&end.values[v], end.lengths[v]).1,
+                    blake3::hash(bytes).as_bytes()
+                );
             }
             check_parity(plan, &volumes, end);
         }
@@ -425,12 +448,13 @@ mod tests {
 
     fn check_parity(plan: &Plan, volumes: &HashMap<(u32, usize), Vec<u8>>, end: &GroupEnd) {
         let (k, longest) = (usize::from(plan.k), *end.lengths.iter().max().unwrap() as usize);
+        let header = plan.block.size();
         let mut padded: Vec<Vec<u8>> =
-            (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][BLOCK..].to_vec()).collect();
-        padded.iter_mut().for_each(|v| v.resize(longest - BLOCK, 0));
+            (0..end.lengths.len()).map(|v| volumes[&(end.group, v)][header..].to_vec()).collect();
+        padded.iter_mut().for_each(|v| v.resize(longest - header, 0));
         let (data, parity) = padded.split_at(k);
         let data: Vec<&[u8]> = data.iter().map(|d| &d[..]).collect();
-        let mut expected = vec![vec![0; longest - BLOCK]; parity.len()];
+        let mut expected = vec![vec![0; longest - header]; parity.len()];
         let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
         Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
         assert!(parity == expected);
@@ -442,7 +466,7 @@ mod tests {
         let plan = plan(2, 1, 300_000);
         let lengths = vec![250_000, 240_000];
         for (len, accepted) in [(59_000, false), (60_000, false), (60_001, true)] {
-            let memory = Memory { n: 3, ..Memory::default() };
+            let memory = Memory::of(&plan);
             let start = Start { segment: 7, after: Some((4, lengths.clone())), ..Start::default() };
             let striper = Striper::new(&plan, 1, start, None, &memory).unwrap();
             assert_eq!(striper.accepts(7, len), accepted, "{len}");
@@ -455,7 +479,7 @@ mod tests {
     #[test]
     fn a_late_segment_with_far_more_parity_than_data() {
         let plan = Plan { segment_bytes: 1 << 20, ..plan(1, 127, 8 << 20) };
-        let memory = Memory { n: plan.placement.len(), ..Memory::default() };
+        let memory = Memory::of(&plan);
         let striper = Striper::new(&plan, 2, Start::default(), None, &memory).unwrap();
         for n in (0..6u64).rev() {
             striper.place(n, frame(n, 1_040_000), Vec::new()).unwrap();
@@ -492,8 +516,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn any_frames_at_any_shape(k in 1u16..20, m in 1u16..5, workers in 1usize..4,
-                                   lens in prop::collection::vec(1usize..65_000, 1..200)) {
-            check(&plan(k, m, 2 << 20), &lens, workers);
+                                   block in 16u32..=20, lens in prop::collection::vec(1usize..65_000, 1..200)) {
+            let block = BlockSize::try_from(1 << block).unwrap();
+            check(&Plan { block, ..plan(k, m, 2 << 20) }, &lens, workers);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Groups that an interrupted export has completed: they count if what is on the drives is still what was written.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{self, BLOCK, Value, spans_and_root};
+use crate::format::hashes::{BlockSize, Value};
 use crate::format::manifest::{Group, Volume, volume_name};
 use crate::media::dir::Location;
 use crate::pack::capacity::Closed;
@@ -12,15 +12,15 @@ use crate::pack::writers::{Drives, Known};
 use crate::progress::{Phase, Progress};
 use crate::stages::filehash::Ledger;
 
-/// Bytes that are read at a time: 1 MiB.
-const RUN: usize = 16 * BLOCK;
+/// Bytes that are read at a time: as much as the largest block has.
+const RUN: usize = BlockSize::LARGEST.size();
 
 /// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not.
 /// Returns where to go on, in that part.
 pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Start> {
-    let (known, dirs) = (packing.known, packing.dirs);
+    let (known, dirs, block) = (packing.known, packing.dirs, packing.plan.block);
     let ledger = Ledger::from_page(packing.page.clone());
-    let mut start = Start { segment: packing.first, ledger, ..Start::default() };
+    let mut start = Start { segment: packing.first, first: packing.first, ledger, ..Start::default() };
     if known.is_empty() {
         return Ok(start);
     }
@@ -28,27 +28,32 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
     progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &packing.drive_numbers());
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
-        let Some(values) = reread(number, &group.group, dirs, progress)? else { break };
+        let Some(values) = reread(number, (&group.group, block), dirs, progress)? else { break };
         sink.know(group, values)?;
         lengths.extend(volumes(group));
         start.segment += group.frames.len() as u64;
         start.after = Some((number as u32, volumes(group)[..usize::from(group.group.k)].to_vec()));
         start.ledger = Ledger::from_page(group.page.clone());
-        start.closed = Closed::before(lengths.iter().copied());
+        start.closed = Closed::before(block, lengths.iter().copied());
     }
     progress.end();
     Ok(start)
 }
 
 /// The values of the blocks of a group as it is on the drives; `None` if it is not what was written.
-fn reread(number: usize, group: &Group, dirs: &SetDirs, progress: &dyn Progress) -> Result<Option<Vec<Vec<Value>>>> {
+fn reread(
+    number: usize,
+    (group, block): (&Group, BlockSize),
+    dirs: &SetDirs,
+    progress: &dyn Progress,
+) -> Result<Option<Vec<Vec<Value>>>> {
     let on_drive = |drive: usize| {
         let own = group.volumes.iter().enumerate().filter(move |(_, v)| usize::from(v.drive) == drive + 1);
         own.map(|(i, v)| (i, dirs.dirs[drive].at(volume_name(number, i, group.k)), v)).collect::<Vec<_>>()
     };
     let read = |drive: usize| -> Result<Vec<(usize, Option<Vec<Value>>)>> {
         let own = on_drive(drive).into_iter();
-        own.map(|(i, file, volume)| Ok((i, values_of(&file, volume, drive, progress)?))).collect()
+        own.map(|(i, file, volume)| Ok((i, values_of(&file, (volume, block), drive, progress)?))).collect()
     };
     let read = &read;
     let all = std::thread::scope(|scope| {
@@ -64,7 +69,12 @@ fn reread(number: usize, group: &Group, dirs: &SetDirs, progress: &dyn Progress)
 }
 
 /// The values of a volume, if it has the hash that it was written with.
-fn values_of(file: &Location, volume: &Volume, drive: usize, progress: &dyn Progress) -> Result<Option<Vec<Value>>> {
+fn values_of(
+    file: &Location,
+    (volume, block): (&Volume, BlockSize),
+    drive: usize,
+    progress: &dyn Progress,
+) -> Result<Option<Vec<Value>>> {
     let Ok(file) = file.open() else { return Ok(None) };
     if file.metadata().is_ok_and(|m| m.len() != volume.bytes) {
         return Ok(None);
@@ -80,12 +90,12 @@ fn values_of(file: &Location, volume: &Volume, drive: usize, progress: &dyn Prog
             Ok(n) if n == len => {}
             _ => return Ok(None),
         }
-        let blocks = buffer[..len].chunks(BLOCK).enumerate();
-        values.extend(blocks.map(|(i, b)| hashes::block(at / BLOCK as u64 + i as u64, b, volume.bytes)));
+        let blocks = buffer[..len].chunks(block.size()).enumerate();
+        values.extend(blocks.map(|(i, b)| block.value(at / block.bytes() + i as u64, b, volume.bytes)));
         progress.drive(drive, len as u64);
         progress.advance(len as u64);
         at += len as u64;
     }
-    let (_, root) = spans_and_root(&values, volume.bytes);
+    let (_, root) = block.spans_and_root(&values, volume.bytes);
     Ok((root == volume.blake3).then_some(values))
 }

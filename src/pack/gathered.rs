@@ -1,21 +1,27 @@
 //! Rows on their way to a drive: gathered until there is a long run of each of its volumes, then written volume by volume.
 
 use crate::error::Result;
-use crate::format::hashes::BLOCK;
+use crate::format::hashes::BlockSize;
 use crate::pack::stripe::Stripe;
 use crate::stages::runs::run_end;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Stripes of one group that are not written yet, or not to their ends.
-#[derive(Default)]
 pub(super) struct Gathered {
+    /// Bytes of a header page, behind which stripes begin.
+    header: u64,
     stripes: VecDeque<Arc<Stripe>>,
     /// Up to where the volumes are written.
     written: u64,
 }
 
 impl Gathered {
+    /// Nothing yet.
+    pub fn new(block: BlockSize) -> Gathered {
+        Gathered { header: block.bytes(), stripes: VecDeque::new(), written: 0 }
+    }
+
     /// Takes a stripe; returns how far the `here` volumes of this drive can be written now, if a run of each is there. One alone is
     /// written in order, however much there is of it.
     pub fn take(&mut self, stripe: Arc<Stripe>, here: usize) -> Option<u64> {
@@ -31,7 +37,7 @@ impl Gathered {
 
     /// The group, if nothing of its volumes is written yet but there is something to write.
     pub fn begins(&self) -> Option<u32> {
-        self.stripes.front().filter(|_| self.written == BLOCK as u64).map(|first| first.group)
+        self.stripes.front().filter(|_| self.written == self.header).map(|first| first.group)
     }
 
     /// Passes to `write` what there is of a volume before `end`, and where in the volume that is; returns how many bytes there were.
@@ -66,6 +72,8 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Mutex;
 
+    const BLOCK: usize = BlockSize::SMALLEST.size();
+
     /// What a byte of a volume is.
     fn byte(volume: usize, offset: u64) -> u8 {
         (offset / 251 + offset + volume as u64) as u8
@@ -88,7 +96,7 @@ mod tests {
             let (volumes, bytes) = (200, 3 * BLOCK);
             let here: Vec<usize> = if alone { vec![7] } else { vec![0, 3, 199] };
             let run = run_bytes(volumes);
-            let mut gathered = Gathered::default();
+            let mut gathered = Gathered::new(BlockSize::SMALLEST);
             let mut lengths = vec![BLOCK as u64; volumes];
             let mut write = |gathered: &mut Gathered, end: u64| {
                 prop_assert_eq!(gathered.begins().is_some(), lengths[here[0]] == BLOCK as u64);

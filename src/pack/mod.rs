@@ -33,6 +33,7 @@ pub use plan::{Request, survives_as_placed};
 pub use source::Source;
 pub use walk::{Links, Walk, walk};
 
+pub(crate) use capacity::{lines_of, most_segments};
 pub(crate) use directories::{is_on, remove_from};
 pub(crate) use noticed::Noticed;
 pub(crate) use part::{Export, WrittenPart};

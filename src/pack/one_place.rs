@@ -1,6 +1,5 @@
 //! What damage in one place of a drive does to a set, as this version lays it out: how far apart copies lie, and blocks of one row.
 
-use crate::format::hashes::BLOCK;
 use crate::format::manifest::{Group, Manifest};
 use crate::stages::runs::run_bytes;
 
@@ -18,19 +17,19 @@ pub fn survived(manifest: &Manifest) -> Option<u64> {
         let groups = manifest.groups.iter();
         groups
             .flat_map(|group| (1..=manifest.drives).map(move |drive| (group, drive)))
-            .all(|(group, drive)| hit(group, drive, damage) <= u64::from(group.m))
+            .all(|(group, drive)| hit(group, drive, damage, manifest.block_bytes.into()) <= u64::from(group.m))
     };
     let mut lengths = std::iter::successors(Some(LONGEST), |length| Some(length / 2).filter(|half| *half >= SHORTEST));
     lengths.find(|length| apart && on_drives(*length))
 }
 
 /// How many blocks of one row such damage to a drive reaches at most.
-fn hit(group: &Group, drive: u16, damage: u64) -> u64 {
+fn hit(group: &Group, drive: u16, damage: u64, block: u64) -> u64 {
     let run = run_bytes(group.volumes.len());
     let own = group.volumes.iter().filter(|volume| volume.drive == drive);
     // A run of each volume lies behind a run of the one before it; the last of a group are what is left.
     let last = own.clone().map(|volume| (volume.bytes.max(1) - 1) % run + 1).min().unwrap_or(run);
-    ((damage + BLOCK as u64 - 1) / last + 1).min(own.count() as u64)
+    ((damage + block - 1) / last + 1).min(own.count() as u64)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
-use crate::pack::capacity::Room;
+use crate::pack::capacity::{self, Room};
 use crate::pack::directories::{self, SetDirs};
 use crate::pack::metadata::{self, Drafts};
 use crate::pack::packing::Packing;
@@ -44,7 +44,7 @@ pub struct Export {
     pub(super) slot: Vec<u8>,
     /// What travels with it.
     pub(super) program: Option<Program>,
-    /// Bytes of metadata at most, that program among it, besides what grows with the volumes.
+    /// Bytes of metadata at most, that program among it, besides what grows with volumes and segments.
     pub(super) metadata: u64,
     /// The part that is next.
     pub(super) at: Position,
@@ -163,7 +163,9 @@ impl Export {
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
         // Measured now, when what an interruption left is gone.
         let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
-        let room = Room::new(&self.begun.plan, &drives, self.metadata, dirs.sizes().hashes_and_manifest());
+        let most_segments = capacity::most_segments(self.source.entries());
+        let given = dirs.sizes().hashes_and_manifest();
+        let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);
         dirs.reserve_first()?;
         let packing = Packing {
             source: &self.source,
@@ -208,6 +210,7 @@ impl Export {
             m: plan.m,
             part: self.at.part,
             segment_bytes: plan.segment_bytes,
+            block: plan.block,
             volume_bytes: plan.volume_bytes,
         }
     }
@@ -215,9 +218,9 @@ impl Export {
     pub(super) fn write_inventory(&self, dirs: &SetDirs, frames: &[u32], drafts: &mut Drafts) -> Result<Listed> {
         let (entries, head) = (self.source.entries(), self.head(frames));
         let plan = &self.begun.plan;
-        let mut reader = inventory::Reader::checking(plan.k, plan.volume_bytes);
+        let mut reader = inventory::Reader::checking(plan.shape());
         let mut refused = None;
-        let lines = inventory::lines(&head, entries, frames, plan.k, plan.volume_bytes).inspect(|line| {
+        let lines = inventory::lines(&head, entries, frames, plan.shape()).inspect(|line| {
             if refused.is_none() {
                 refused = reader.line(line).err();
             }
@@ -232,7 +235,7 @@ impl Export {
     /// Whether manifest and inventory agree as a reader wants them to, before the one is signed.
     pub(super) fn check(&self, manifest: &Manifest, frames: &[u32]) -> Result<()> {
         let plan = &self.begun.plan;
-        let places: Vec<_> = inventory::places(frames, plan.k, plan.volume_bytes).collect();
+        let places: Vec<_> = inventory::places(frames, plan.shape()).collect();
         let read = Manifest::parse(&manifest.encode()).map(drop);
         read.and_then(|()| agree(manifest, &self.head(frames), self.source.entries(), &places))
             .map_err(|why| breaks_itself(&why))
@@ -284,6 +287,7 @@ impl Export {
             filter: self.begun.plan.compression.filter().name().into(),
             segment_bytes: self.begun.plan.segment_bytes,
             volume_bytes: self.begun.plan.volume_bytes,
+            block_bytes: self.begun.plan.block.into(),
             drives: self.begun.drives.len() as u16,
             groups,
             files,

@@ -2,8 +2,11 @@
 //! is decided before the first byte is written.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, SPAN, blocks};
-use crate::format::manifest::{Group, LEAST_VOLUME, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
+use crate::format::deal::Shape;
+use crate::format::hashes::BlockSize;
+use crate::format::manifest::{
+    Group, LARGEST_VOLUME, LEAST_VOLUME, LONGEST, LONGEST_ROW, MOST_DRIVES, MOST_VOLUMES, Manifest,
+};
 use crate::format::{frame, names};
 use crate::media::drive::{Drive, UNTOLD};
 use crate::pack::one_place;
@@ -14,6 +17,10 @@ use serde::{Deserialize, Serialize};
 /// Bytes of the tar stream in the smallest and the largest segment.
 const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
 const DEFAULT_VOLUME: u64 = 1 << 30;
+/// Volumes become longer than that rather than more.
+const FEW_VOLUMES: u64 = 1 << 14;
+/// Bytes of data and parity up to which a set has the smallest blocks; twice as much goes with blocks twice as long.
+const SMALL_BLOCKS: u64 = 4 << 40;
 /// The most bytes of block values of one group.
 const VALUES: u64 = 64 << 20;
 const DEFAULT_PARITY: (u16, u16) = (16, 2);
@@ -27,6 +34,10 @@ pub const PER_FILE: u64 = 128 << 10;
 pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
+/// About the length of the line of a segment in the inventory.
+pub(crate) const PER_SEGMENT: u64 = 90;
+/// What the manifest says of a span.
+const PER_SPAN: u64 = 67;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +48,8 @@ pub struct Request {
     pub survive: Option<u16>,
     /// `--volume-size`, in bytes.
     pub volume_bytes: Option<u64>,
+    /// `--block-size`, in bytes.
+    pub block_bytes: Option<u64>,
     /// `--compress`.
     pub compression: Compression,
     /// Whether there is somebody who can put in the next drives.
@@ -52,6 +65,9 @@ pub struct Plan {
     pub m: u16,
     /// No volume will be longer.
     pub volume_bytes: u64,
+    /// How long blocks are.
+    #[serde(default)]
+    pub block: BlockSize,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,
     /// How segments are compressed.
@@ -66,18 +82,22 @@ pub struct Plan {
     pub in_parts: bool,
 }
 
-/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides the hashes.
+/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides what grows with it.
 pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) -> Result<Plan> {
     crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
         .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
     let (k, m) = parity(request, drives.len())?;
-    let volume_bytes = volume_bytes(request, drives, (k + m).into())?;
+    let volumes = u64::from(k) + u64::from(m);
+    let bytes = tar_bytes.div_ceil(k.into()).saturating_mul(volumes);
+    let block = block_size(request, volumes, bytes)?;
+    let volume_bytes = volume_bytes(request, drives, (volumes, bytes), block)?;
     let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
     let placement = place(k, m, request.survive, drives)?;
     let mut plan = Plan {
         k,
         m,
         volume_bytes,
+        block,
         segment_bytes,
         compression: request.compression,
         placement,
@@ -85,10 +105,11 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
         most_groups: 0,
         in_parts: false,
     };
-    plan.measure(drives.len(), tar_bytes, metadata)?;
+    plan.measure(drives.len(), tar_bytes, metadata);
+    plan.in_parts = plan.require_names(drives, request.may_go_on)?;
     match plan.require_room(drives) {
         Err(_) if request.may_go_on => plan.in_parts = true,
-        other => other?,
+        room => room?,
     }
     Ok(plan)
 }
@@ -126,12 +147,29 @@ fn cannot_survive(drives: usize, lost: usize) -> Error {
     )
 }
 
-fn volume_bytes(request: &Request, drives: &[Drive], volumes: u64) -> Result<u64> {
+/// The blocks of a set of `bytes` bytes of data and parity: short, so that damage is located well, and no more of them than hashes
+/// are worth it.
+fn block_size(request: &Request, volumes: u64, bytes: u64) -> Result<BlockSize> {
+    let may = |bytes: u64| crate::format::within("bytes of a row", volumes * bytes, 0, LONGEST_ROW);
+    if let Some(asked) = request.block_bytes {
+        let hint = "64K, 128K, 256K, 512K and 1M are possible, and not the longer ones where a group has many volumes";
+        let block = BlockSize::new(asked).and_then(|block| may(asked).map(|()| block));
+        return block.map_err(|e| Error::usage(e.to_string(), hint));
+    }
+    let wanted = bytes.div_ceil(SMALL_BLOCKS).next_power_of_two().saturating_mul(BlockSize::SMALLEST.bytes());
+    let sizes = std::iter::successors(Some(BlockSize::LARGEST.bytes()), |bytes| Some(bytes / 2));
+    let chosen =
+        sizes.map_while(|bytes| BlockSize::new(bytes).ok()).find(|b| b.bytes() <= wanted && may(b.bytes()).is_ok());
+    Ok(chosen.unwrap_or_default())
+}
+
+fn volume_bytes(request: &Request, drives: &[Drive], (volumes, bytes): (u64, u64), block: BlockSize) -> Result<u64> {
     // The values of a group's blocks are in memory until it is complete.
-    let most = VALUES / 32 / volumes * BLOCK as u64;
+    let most = VALUES / 32 / volumes * block.bytes();
     let Some(asked) = request.volume_bytes else {
         let least = drives.iter().map(|d| d.longest_file).min().unwrap_or(u64::MAX);
-        return Ok(DEFAULT_VOLUME.min(least).min(most));
+        let few = bytes.div_ceil(FEW_VOLUMES).checked_next_power_of_two().unwrap_or(LARGEST_VOLUME);
+        return Ok(few.max(DEFAULT_VOLUME).min(least).min(most));
     };
     crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
         Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
@@ -215,6 +253,11 @@ fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Ve
 }
 
 impl Plan {
+    /// What the places of frames depend on.
+    pub fn shape(&self) -> Shape {
+        Shape { k: self.k, volume_bytes: self.volume_bytes, block: self.block }
+    }
+
     /// The longest frame that a segment can become.
     pub fn longest_frame(&self) -> u64 {
         let packed = compress::longest(self.segment_bytes as usize) as u64;
@@ -223,32 +266,51 @@ impl Plan {
 
     /// How many segments each volume of a group has room for, if none becomes shorter.
     fn in_volume(&self) -> u64 {
-        (self.volume_bytes - BLOCK as u64) / self.longest_frame()
+        (self.volume_bytes - self.block.bytes()) / self.longest_frame()
     }
 
-    fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) -> Result<()> {
+    fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
-        let header = BLOCK as u64;
+        let header = self.block.bytes();
         let in_group = self.in_volume() * u64::from(self.k);
         self.most_groups = segments.div_ceil(in_group);
         let volumes = self.most_groups * self.placement.len() as u64;
-        if volumes > MOST_VOLUMES
-            || volumes * PER_VOLUME + self.most_groups * self.volume_bytes / SPAN * 70 * self.placement.len() as u64
-                > LONGEST
-        {
-            return Err(Error::usage(
-                format!("the set would have up to {volumes} volumes"),
-                "choose a larger --volume-size",
-            ));
-        }
         let last = segments - (self.most_groups - 1) * in_group;
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
-        let values = blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + values) + 3 * volumes * PER_VOLUME + FOR_FILES;
+        let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
+        let fixed = 2 * (metadata + segments * PER_SEGMENT + values) + 3 * volumes * PER_VOLUME + FOR_FILES;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
-        Ok(())
+    }
+
+    /// Whether a manifest may name the volumes of so many groups.
+    fn can_name(&self, groups: u64) -> bool {
+        let spans = match self.volume_bytes.div_ceil(self.block.span()) {
+            1 => 0,
+            spans => spans * PER_SPAN,
+        };
+        let volumes = groups.saturating_mul(self.placement.len() as u64);
+        volumes <= MOST_VOLUMES && volumes * (PER_VOLUME + spans) <= LONGEST
+    }
+
+    /// Whether the set has more volumes than one manifest may name, so that it can be written in parts only: in as large ones as the
+    /// drives hold. Refused if these are too large too, or there is nobody to change the drives.
+    fn require_names(&self, drives: &[Drive], may_go_on: bool) -> Result<bool> {
+        if self.can_name(self.most_groups) {
+            return Ok(false);
+        }
+        let full = self.volume_bytes.saturating_sub(self.longest_frame()).max(1);
+        let holds = |(d, drive): (usize, &Drive)| drive.free.checked_div(full * self.volumes_on(d) as u64);
+        let most = drives.iter().enumerate().filter_map(holds).min().unwrap_or(0);
+        if may_go_on && self.can_name(most.saturating_add(1)) {
+            return Ok(true);
+        }
+        let volumes = self.most_groups.saturating_mul(self.placement.len() as u64);
+        Err(Error::usage(
+            format!("the set would have up to {volumes} volumes, which is more than one manifest can name"),
+            "leave --volume-size and --block-size out, or write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next",
+        ))
     }
 
     /// How many volumes of each group a drive holds.
@@ -344,6 +406,8 @@ fn most(counts: &[usize], lost: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::tests::sample;
+    use crate::format::manifest::{Span, Volume};
     use crate::media::device::Device;
     use proptest::prelude::*;
 
@@ -426,6 +490,112 @@ mod tests {
         let mut same = drives(&[3 * GIB, 3 * GIB]);
         same[1].device = same[0].device;
         assert_eq!(plan(&Request::default(), &same, 4 * GIB, 0).unwrap_err().exit_code(), 7);
+    }
+
+    #[test]
+    fn blocks_and_volumes_grow_with_the_set() {
+        const TIB: u64 = 1 << 40;
+        let drives = drives(&[1000 * TIB]);
+        let sizes = |request: &Request, bytes: u64| {
+            // Of data and parity, at 16+2.
+            plan(request, &drives, bytes / 18 * 16, 0).map(|p| (p.block.bytes() >> 10, p.volume_bytes >> 30))
+        };
+        let chosen = |bytes| sizes(&Request::default(), bytes).unwrap();
+        for (bytes, expected) in [
+            (TIB / 2, (64, 1)),
+            (4 * TIB, (64, 1)),
+            (4 * TIB + TIB / 8, (128, 1)),
+            (16 * TIB, (256, 1)),
+            (17 * TIB, (512, 2)),
+            (32 * TIB, (512, 2)),
+            (33 * TIB, (1024, 4)),
+            (200 * TIB, (1024, 16)),
+        ] {
+            assert_eq!(chosen(bytes), expected, "{bytes}");
+        }
+        let asked = |kib: u64| Request { block_bytes: Some(kib << 10), ..Request::default() };
+        assert_eq!(sizes(&asked(256), TIB).unwrap().0, 256);
+        for bad in [0, 32, 96, 2048] {
+            assert_eq!(sizes(&asked(bad), TIB).unwrap_err().exit_code(), 2, "{bad}");
+        }
+        // Rule 87: of many volumes blocks stay shorter, whatever the set's size.
+        for (k, m, bytes, most) in
+            [(16, 2, 40, 1024), (30, 2, 40, 1024), (30, 3, 40, 512), (100, 27, 40, 256), (128, 127, 20, 128)]
+        {
+            let wide = Request { parity: Some((k, m)), ..Request::default() };
+            assert_eq!(plan(&wide, &drives, bytes * TIB, 0).unwrap().block.bytes() >> 10, most, "{k}+{m}");
+            let more = Request { block_bytes: Some(most << 11), ..wide };
+            assert_eq!(plan(&more, &drives, TIB, 0).unwrap_err().exit_code(), 2, "{k}+{m}");
+        }
+        let fat = Drive { longest_file: (4 << 30) - 1, ..drives[0].clone() };
+        assert_eq!(plan(&Request::default(), &[fat], 100 * TIB, 0).unwrap().volume_bytes, (4 << 30) - 1);
+    }
+
+    /// The manifest of a set that was written as planned, with volumes as long as they can be.
+    fn as_planned(plan: &Plan, drives: u16) -> Manifest {
+        let block = plan.block;
+        let spans = vec![[7; 32]; plan.volume_bytes.div_ceil(block.span()) as usize];
+        let root = block.root_of_spans(&spans, plan.volume_bytes);
+        let volume = |drive: &usize| Volume {
+            drive: *drive as u16 + 1,
+            bytes: plan.volume_bytes,
+            blake3: root,
+            spans: spans.iter().copied().map(Span).collect(),
+        };
+        let group = |_| Group { k: plan.k, m: plan.m, volumes: plan.placement.iter().map(volume).collect() };
+        let mut manifest = Manifest {
+            segment_bytes: plan.segment_bytes,
+            volume_bytes: plan.volume_bytes,
+            block_bytes: block.into(),
+            drives,
+            groups: (0..plan.most_groups).map(group).collect(),
+            ..sample(1, 1, 1)
+        };
+        let values = manifest.value_offsets().1;
+        manifest.files.entry(names::HASHES.into()).and_modify(|file| file.bytes = 32 * values);
+        manifest
+    }
+
+    #[test]
+    fn two_hundred_terabytes_have_little_metadata() {
+        // Of 18 volumes, twelve drives would have one or two each, and two of 200 TB do not fit on one.
+        let drives = drives(&[20_000_000_000_000; 18]);
+        let plan = plan(&Request::default(), &drives, 200_000_000_000_000, 0).unwrap();
+        assert!(!plan.in_parts && plan.most_groups * 18 <= 16_384, "{plan:?}");
+        let manifest = as_planned(&plan, 18);
+        let begun = std::time::Instant::now();
+        let bytes = manifest.encode();
+        let encoded = begun.elapsed();
+        assert!(bytes.len() < 16 << 20, "{} bytes of manifest", bytes.len());
+        assert!(Manifest::parse(&bytes).as_ref() == Ok(&manifest));
+        let hashes = manifest.files[names::HASHES].bytes;
+        let b3sums = (1..=18).map(|drive| manifest.b3sums(drive).len()).max().unwrap();
+        // Hashes and what names the volumes, twice; the inventory is as long as there are segments and entries.
+        let metadata = 2 * (hashes + (bytes.len() + b3sums) as u64);
+        eprintln!(
+            "200 TB at 16+2 on 18 drives: {} volumes of {} GiB, manifest of {} bytes (encoded in {encoded:.1?}, and parsed after {:.1?}), hashes of {hashes} bytes, {} ppm of a drive",
+            manifest.volumes().count(),
+            plan.volume_bytes >> 30,
+            bytes.len(),
+            begun.elapsed(),
+            metadata / 20_000_000
+        );
+        assert!(
+            hashes < drives[0].free / 2500 && metadata < drives[0].free / 1400,
+            "{metadata} bytes of metadata a drive"
+        );
+    }
+
+    #[test]
+    fn what_one_manifest_cannot_name_is_written_in_parts() {
+        let small = Request { volume_bytes: Some(64 << 20), ..Request::default() };
+        let refused = plan(&small, &drives(&[20_000_000_000_000; 12]), 100_000_000_000_000, 0).unwrap_err();
+        assert!(refused.exit_code() == 2 && refused.hint().contains("in parts"), "{refused}: {}", refused.hint());
+        let goes_on = Request { may_go_on: true, ..small };
+        assert!(plan(&goes_on, &drives(&[200_000_000_000; 12]), 100_000_000_000_000, 0).unwrap().in_parts);
+        // All fits these, but in no one part, and no part would end.
+        assert!(plan(&goes_on, &drives(&[20_000_000_000_000; 12]), 100_000_000_000_000, 0).is_err());
+        assert!(!plan(&goes_on, &drives(&[200_000_000_000; 12]), 1_000_000_000_000, 0).unwrap().in_parts);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Sizes {
     pub fn of(plan: &Plan, drives: &[Drive], lines: u64) -> Sizes {
         let holds = |(drive, needed): (&Drive, &u64)| drive.free.min(*needed);
         let held: Vec<u64> = drives.iter().zip(&plan.needed).map(holds).collect();
-        let hashes = held.iter().sum::<u64>() / 2048;
+        let hashes = held.iter().sum::<u64>() / (plan.block.bytes() / 32);
         let volumes = plan.most_groups.saturating_mul(plan.placement.len() as u64);
         let many = PER_DRIVE * drives.len() > open_files() / 4;
         let most = |drive: &Drive| if drive.free == UNTOLD || many { 0 } else { drive.free / 64 };

@@ -1,7 +1,7 @@
 //! Complete stripes on their way to the drives: parity and block hashes are computed, then all of it is handed to the writers in order.
 
 use crate::error::Result;
-use crate::format::hashes::{self, BLOCK, Value};
+use crate::format::hashes::{self, BlockSize, BlockValues, SLICE, Value};
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink, Stripe};
 use crate::stages::filehash::Page;
@@ -15,6 +15,7 @@ pub(super) struct RowsOut<'a> {
     codec: Codec,
     k: usize,
     n: usize,
+    block: BlockSize,
     passing: Mutex<Passing>,
     sink: &'a dyn Sink,
 }
@@ -25,12 +26,13 @@ struct Passing {
     next: u64,
     waiting: BTreeMap<u64, Finished>,
     ends: VecDeque<Ending>,
-    values: Vec<Vec<Value>>,
+    values: Vec<BlockValues>,
     group: Option<u32>,
 }
 
 struct Finished {
     stripe: Arc<Stripe>,
+    /// Of its slices.
     values: Vec<Vec<Value>>,
 }
 
@@ -52,7 +54,8 @@ impl<'a> RowsOut<'a> {
     /// For the volumes of a plan, to `sink`.
     pub fn new(plan: &Plan, sink: &'a dyn Sink) -> Result<RowsOut<'a>> {
         let codec = Codec::new(plan.k, plan.m)?;
-        Ok(RowsOut { codec, k: plan.k.into(), n: plan.placement.len(), passing: Mutex::default(), sink })
+        let n = plan.placement.len();
+        Ok(RowsOut { codec, k: plan.k.into(), n, block: plan.block, passing: Mutex::default(), sink })
     }
 
     /// The last stripe of a group has been begun.
@@ -86,16 +89,16 @@ impl<'a> RowsOut<'a> {
             column[*used..longest].fill(0);
         }
         let (data, parity) = columns.split_at_mut(self.k);
-        // Row by row, so that a row is still in the cache when its last parity block is computed.
-        for from in (0..longest).step_by(BLOCK) {
-            let row = from..(from + BLOCK).min(longest);
-            let data: Vec<&[u8]> = data.iter().map(|c| &c[row.clone()]).collect();
-            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[row.clone()]).collect();
+        // Slice by slice of the rows, so that it is still in the cache when its last parity block is computed.
+        for from in (0..longest).step_by(SLICE.size()) {
+            let slice = from..(from + SLICE.size()).min(longest);
+            let data: Vec<&[u8]> = data.iter().map(|c| &c[slice.clone()]).collect();
+            let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[slice.clone()]).collect();
             self.codec.encode(&data, &mut parity)?;
         }
         let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
-            let blocks = column[..*used].chunks(BLOCK).enumerate();
-            blocks.map(|(i, b)| hashes::subtree(stripe.offset + (i * BLOCK) as u64, b)).collect()
+            let slices = column[..*used].chunks(SLICE.size()).enumerate();
+            slices.map(|(i, b)| hashes::subtree(stripe.offset + (i * SLICE.size()) as u64, b)).collect()
         };
         Ok(columns.iter().zip(used).map(values).collect())
     }
@@ -111,22 +114,22 @@ impl<'a> RowsOut<'a> {
             passing.next += 1;
             if passing.group != Some(finished.stripe.group) {
                 passing.group = Some(finished.stripe.group);
-                passing.values = vec![Vec::new(); self.n];
+                passing.values = vec![BlockValues::new(self.block); self.n];
                 self.sink.order(Order::Begin(finished.stripe.group))?;
             }
             for (all, new) in passing.values.iter_mut().zip(finished.values) {
-                all.extend(new);
+                all.extend(&new);
             }
             self.sink.order(Order::Rows(finished.stripe))?;
         }
     }
 
     fn end(&self, passing: &mut Passing, end: Ending) -> GroupEnd {
-        let mut values = std::mem::take(&mut passing.values);
-        for (volume, (values, len)) in values.iter_mut().zip(&end.lengths).enumerate() {
-            let header = self.sink.header(end.group, volume);
-            values.insert(0, hashes::block(0, &header, *len));
-        }
+        let known = std::mem::take(&mut passing.values).into_iter().zip(&end.lengths).enumerate();
+        let values = known.map(|(volume, (values, len))| {
+            values.finish(self.block.value(0, &self.sink.header(end.group, volume), *len))
+        });
+        let values = values.collect();
         GroupEnd { group: end.group, lengths: end.lengths, values, frames: end.frames, page: end.page }
     }
 }

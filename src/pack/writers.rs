@@ -2,7 +2,7 @@
 //! complete and durable.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, Value, spans_and_root};
+use crate::format::hashes::Value;
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
@@ -118,7 +118,7 @@ impl<'a> Drives<'a> {
         record.underway.insert(end.group, (0, end.clone()));
         let mut volumes = Vec::new();
         for (v, values) in end.values.iter().enumerate() {
-            let (spans, root) = spans_and_root(values, end.lengths[v]);
+            let (spans, root) = self.template.block.spans_and_root(values, end.lengths[v]);
             let spans = if spans.len() > 1 { spans.into_iter().map(Span).collect() } else { Vec::new() };
             volumes.push(Volume { drive: self.placement[v] as u16 + 1, bytes: end.lengths[v], blake3: root, spans });
             record.count(values);
@@ -202,7 +202,8 @@ impl Writer<'_> {
     /// Returns the copies of `hashes.b3`, which still have to be finished.
     pub fn run(&self, queue: &Receiver<Order>) -> Result<Vec<Partial>> {
         let (mut hashes, mut written) = (Vec::new(), 0u64);
-        let (mut open, mut gathered) = (Vec::new(), Gathered::default());
+        let block = self.template.block;
+        let (mut open, mut gathered) = (Vec::new(), Gathered::new(block));
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
@@ -215,7 +216,7 @@ impl Writer<'_> {
                 }
                 Order::End(end) => {
                     self.write(&open, &mut gathered, u64::MAX)?;
-                    gathered = Gathered::default();
+                    gathered = Gathered::new(block);
                     self.may_go_on()?;
                     finish_all(open.drain(..).map(|(_, file)| file).collect())?;
                     written = self.write_values(&mut hashes, &end.values, written)?;
@@ -236,7 +237,7 @@ impl Writer<'_> {
             if let Some(group) = gathered.begins() {
                 // Not before there is more to write: it would lie apart.
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
-                self.progress.drive(self.drive, BLOCK as u64);
+                self.progress.drive(self.drive, self.template.block.bytes());
             }
             let mut last = 0;
             let write = |bytes: &[u8], offset| {

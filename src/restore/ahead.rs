@@ -2,7 +2,6 @@
 //! is read, a run of each volume in turn.
 
 use crate::error::Result;
-use crate::format::hashes::BLOCK;
 use crate::set::{At, Blocks};
 use crate::stages::runs::run_end;
 use crate::threads::lock;
@@ -57,7 +56,7 @@ impl Ahead {
             }
             let Some((at, bytes)) = front.frames.pop_front() else { break };
             blocks.ask_ahead(at, &bytes);
-            front.asked += bytes.end - bytes.start.max(BLOCK as u64);
+            front.asked += bytes.end - bytes.start.max(blocks.block_size().bytes());
         }
         front.asked = front.asked.saturating_sub(bytes.end - bytes.start);
         Ok(())
@@ -80,7 +79,7 @@ impl Front {
                 self.ends.push((at, own.1..bytes.end));
             }
             // A disk is through with the header page sooner than it has passed by it; nobody takes it, and it does not count.
-            let from = if bytes.start == BLOCK as u64 { 0 } else { bytes.start };
+            let from = if bytes.start == blocks.block_size().bytes() { 0 } else { bytes.start };
             frames.push((at, from..bytes.end.min(own.1)));
             self.seen += 1;
         }

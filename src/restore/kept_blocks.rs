@@ -5,7 +5,6 @@
 //! compared with the signed hashes like everything else.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, blocks};
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::Operation;
@@ -57,7 +56,7 @@ impl Scratch {
         if !good.contains(&true) {
             return Ok(());
         }
-        let group = &manifest.groups[at.group];
+        let (group, block_size) = (&manifest.groups[at.group], manifest.block());
         let dir = self.made_dir(manifest.part)?;
         let name = volume_name(at.group, at.index, group.k);
         let (disk, path) = (dir.disk(), dir.show(&name));
@@ -65,11 +64,11 @@ impl Scratch {
         let len = group.volumes[at.index].bytes;
         let lengthen = disk.allow(Operation::Resize, &path).and_then(|()| file.set_len(len));
         lengthen.map_err(Error::io("extend", &path))?;
-        let kept = self.kept.entry((manifest.part, at)).or_insert_with(|| Bits::new(blocks(len), false));
-        for (i, (block, good)) in bytes.chunks(BLOCK).zip(good).enumerate() {
+        let kept = self.kept.entry((manifest.part, at)).or_insert_with(|| Bits::new(block_size.blocks(len), false));
+        for (i, (block, good)) in bytes.chunks(block_size.size()).zip(good).enumerate() {
             let number = first + i as u64;
             if *good && !kept.contains(number) {
-                let written = disk.write_all_at(&file, block, number * BLOCK as u64);
+                let written = disk.write_all_at(&file, block, number * block_size.bytes());
                 written.map_err(Error::io("write", &path))?;
                 kept.insert(number);
             }

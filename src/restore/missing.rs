@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::format::deal::Place;
-use crate::format::hashes::{BLOCK, blocks};
+use crate::format::hashes::BlockSize;
 use crate::format::manifest::{Group, Manifest};
 use crate::media::dir::Dir;
 use crate::media::staging::Staging;
@@ -81,23 +81,24 @@ impl Presence {
 
     /// Whether a frame might be had: its volume is here, or K others are.
     pub fn suffices(&self, manifest: &Manifest, place: Place) -> bool {
-        self.has(at(place)) || self.might_give(manifest, at(place), span(place).start)
+        self.has(at(place)) || self.might_give(manifest, at(place), span(manifest.block(), place).start)
     }
 
     /// Whether it might be had if the drives came that are not here.
     pub fn could_suffice(&self, manifest: &Manifest, place: Place) -> bool {
-        let (at, block) = (at(place), span(place).start);
+        let (at, block) = (at(place), span(manifest.block(), place).start);
         let group = &manifest.groups[at.group];
         let absent = |j: usize| !self.drives.contains(&group.volumes[j].drive);
-        let could =
-            |j: &usize| self.has(At { index: *j, ..at }) || absent(*j) || block >= blocks(group.volumes[*j].bytes);
+        let could = |j: &usize| {
+            self.has(At { index: *j, ..at }) || absent(*j) || block >= manifest.block().blocks(group.volumes[*j].bytes)
+        };
         absent(at.index) || (0..group.volumes.len()).filter(could).count() >= usize::from(group.k)
     }
 
     /// Whether a block might be had without its own volume: K others are here.
     fn might_give(&self, manifest: &Manifest, at: At, block: u64) -> bool {
         let group = &manifest.groups[at.group];
-        let known = |j: &usize| self.volumes[at.group][*j] || block >= blocks(group.volumes[*j].bytes);
+        let known = |j: &usize| self.volumes[at.group][*j] || block >= manifest.block().blocks(group.volumes[*j].bytes);
         (0..group.volumes.len()).filter(known).count() >= usize::from(group.k)
     }
 }
@@ -107,8 +108,8 @@ fn at(place: Place) -> At {
 }
 
 /// The blocks in which a frame lies.
-fn span(place: Place) -> Range<u64> {
-    place.offset / BLOCK as u64..blocks(place.offset + u64::from(place.bytes))
+fn span(block: BlockSize, place: Place) -> Range<u64> {
+    place.offset / block.bytes()..block.blocks(place.offset + u64::from(place.bytes))
 }
 
 impl Candidates {
@@ -170,13 +171,14 @@ impl Gather {
     pub fn is_worth_trying(&self, part: &Part, here: &Presence, segment: u64, place: Place) -> bool {
         let known = |at| here.has_source(&part.manifest, at);
         !self.needs.contains_key(&segment)
-            && (known(at(place)) || here.might_give(&part.manifest, at(place), span(place).start))
+            && (known(at(place))
+                || here.might_give(&part.manifest, at(place), span(part.manifest.block(), place).start))
     }
 
     /// Takes note of a segment that could not be had although its drive was asked, or will not come: what is good of it is
     /// kept.
     pub fn note(&mut self, part: &Part, here: &Presence, blocks: &Blocks, segment: u64, place: Place) -> Result<()> {
-        let (at, span) = (at(place), span(place));
+        let (at, span) = (at(place), span(part.manifest.block(), place));
         let drive = part.manifest.groups[at.group].volumes[at.index].drive;
         if !here.has_source(&part.manifest, at) && !self.gone.contains(&part.manifest.drive_number(drive)) {
             return Ok(());
@@ -193,7 +195,7 @@ impl Gather {
         for (part, table) in set.parts.iter().filter_map(|p| Some((p, contents.tables.get(&p.manifest.part)?))) {
             for segment in within(undone, table.first, table.end()) {
                 let Some(place) = table.place(*segment) else { continue };
-                let (at, blocks) = (at(place), span(place));
+                let (at, blocks) = (at(place), span(part.manifest.block(), place));
                 let drive = part.manifest.groups[at.group].volumes[at.index].drive;
                 if self.gone.contains(&part.manifest.drive_number(drive)) {
                     self.needs.entry(*segment).or_insert(Need { part: part.manifest.part, at, blocks });
@@ -244,7 +246,8 @@ impl Gather {
         let volumes = &manifest.groups[at.group].volumes;
         let known = |(j, v): &(usize, &crate::format::manifest::Volume)| {
             *j != at.index
-                && (block >= blocks(v.bytes) || self.scratch.has(manifest.part, At { index: *j, ..at }, block))
+                && (block >= manifest.block().blocks(v.bytes)
+                    || self.scratch.has(manifest.part, At { index: *j, ..at }, block))
         };
         volumes.iter().enumerate().filter(known).count()
     }
@@ -254,7 +257,7 @@ impl Gather {
         let (mut buffer, mut gained) = (Vec::new(), 0);
         for (index, volume) in manifest.groups[at.group].volumes.iter().enumerate() {
             let other = At { index, ..at };
-            let last = crate::format::hashes::blocks(volume.bytes).clamp(run.start, run.end);
+            let last = manifest.block().blocks(volume.bytes).clamp(run.start, run.end);
             let lacking = run.clone().any(|b| self.lacks(manifest, at, b));
             if lacking && here.has(other) && run.start < last {
                 let good = blocks.check_good(other, run.start..last, &mut buffer);
@@ -263,7 +266,7 @@ impl Gather {
                 self.scratch.keep(manifest, other, run.start, &buffer, &good)?;
             }
             if here.has_source(manifest, other) {
-                let all = crate::format::hashes::blocks(volume.bytes);
+                let all = manifest.block().blocks(volume.bytes);
                 let tried = self.tried.entry((manifest.part, other)).or_insert_with(|| Bits::new(all, false));
                 (run.start..last).for_each(|b| tried.insert(b));
             }
@@ -349,7 +352,7 @@ impl Gather {
         let volumes = manifest.groups[at.group].volumes.iter().enumerate();
         let untried = volumes.filter(move |(j, v)| {
             let tried = self.tried.get(&(manifest.part, At { index: *j, ..at }));
-            block < blocks(v.bytes) && !tried.is_some_and(|t| t.contains(block))
+            block < manifest.block().blocks(v.bytes) && !tried.is_some_and(|t| t.contains(block))
         });
         untried.map(move |(_, v)| manifest.drive_number(v.drive))
     }

@@ -2,7 +2,7 @@
 //! group where it is bad or missing.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks};
+use crate::format::hashes::{BlockSize, PAGE, Value};
 use crate::format::manifest::{Volume, volume_name};
 use crate::format::names;
 use crate::media::cache;
@@ -30,6 +30,7 @@ pub(crate) type Sources = Vec<Arc<Source>>;
 /// Reads verified blocks of a set.
 pub struct Blocks<'a> {
     pub(crate) set: &'a Part,
+    pub(crate) block: BlockSize,
     pub(crate) codec: Codec,
     files: Mutex<Kept>,
     most_files: usize,
@@ -66,6 +67,7 @@ impl<'a> Blocks<'a> {
         let hash_files = set.dirs.iter().flat_map(|dir| names::copies(names::HASHES).map(|name| dir.at(name)));
         Ok(Blocks {
             set,
+            block: set.manifest.block(),
             codec: Codec::new(first.k, first.m)?,
             files: Mutex::default(),
             most_files: (open_files() / 3).clamp(1, MOST_FILES),
@@ -86,6 +88,11 @@ impl<'a> Blocks<'a> {
         self.set
     }
 
+    /// How long its blocks are.
+    pub fn block_size(&self) -> BlockSize {
+        self.block
+    }
+
     /// The signed hash of a volume.
     pub fn root(&self, at: At) -> Value {
         self.volume(at).blake3
@@ -98,7 +105,7 @@ impl<'a> Blocks<'a> {
 
     /// How many blocks a volume has.
     pub(crate) fn count(&self, at: At) -> u64 {
-        blocks(self.volume(at).bytes)
+        self.block.blocks(self.volume(at).bytes)
     }
 
     pub(crate) fn volume(&self, at: At) -> &Volume {
@@ -118,7 +125,7 @@ impl<'a> Blocks<'a> {
             if kept.count + files.len() > self.most_files {
                 *kept = Kept::default();
             }
-            let opened: Sources = files.iter().filter_map(|at| self.set.source(at)).map(Arc::new).collect();
+            let opened: Sources = files.iter().filter_map(|at| self.set.source(at, self.block)).map(Arc::new).collect();
             kept.count += opened.len();
             kept.of.insert(at, opened);
         }
@@ -132,7 +139,7 @@ impl<'a> Blocks<'a> {
 
     /// Has the drive of a volume read some bytes of it ahead, from the file that will be asked first; false if there is none.
     pub fn ask_ahead(&self, at: At, bytes: &Range<u64>) -> bool {
-        let (from, to) = self.bytes_of(at, &(bytes.start / BLOCK as u64..bytes.end.div_ceil(BLOCK as u64)));
+        let (from, to) = self.bytes_of(at, &(bytes.start / self.block.bytes()..self.block.blocks(bytes.end)));
         let files = self.files(at);
         files.first().map(|source| cache::fetch(source.file.file(), from, to - from)).is_some()
     }
@@ -163,7 +170,7 @@ impl<'a> Blocks<'a> {
             into.resize((to - from) as usize, 0);
             let read = self.set.read_blocks(source, into, range.start, &|i| seen[i] != Seen::Good);
             for i in (0..seen.len()).filter(|i| read[*i]) {
-                let span = i * BLOCK..((i + 1) * BLOCK).min((to - from) as usize);
+                let span = i * self.block.size()..((i + 1) * self.block.size()).min((to - from) as usize);
                 let block = if nth == 0 { &out[span.clone()] } else { &other[span.clone()] };
                 let judged = self.judge(at, range.start + i as u64, block);
                 if judged < seen[i] {
@@ -193,21 +200,22 @@ impl<'a> Blocks<'a> {
     fn judge(&self, at: At, number: u64, block: &[u8]) -> Seen {
         match self.value(at, number) {
             None => Seen::Unread,
-            Some(value) if value == hashes::block(number, block, self.volume(at).bytes) => Seen::Good,
+            Some(value) if value == self.block.value(number, block, self.volume(at).bytes) => Seen::Good,
             Some(_) => Seen::Wrong,
         }
     }
 
     pub(crate) fn bytes_of(&self, at: At, range: &Range<u64>) -> (u64, u64) {
         let len = self.volume(at).bytes;
-        ((range.start * BLOCK as u64).min(len), (range.end * BLOCK as u64).min(len))
+        ((range.start * self.block.bytes()).min(len), (range.end * self.block.bytes()).min(len))
     }
 
     /// Reads bytes `from..to` of a data volume, reconstructing what is bad.
     pub fn read(&self, at: At, from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<Range<usize>> {
-        let range = from / BLOCK as u64..blocks(to);
+        let size = self.block.size();
+        let range = from / self.block.bytes()..self.block.blocks(to);
         let mut seen = self.check(at, range.clone(), buffer);
-        for (i, block) in buffer.chunks_mut(BLOCK).enumerate() {
+        for (i, block) in buffer.chunks_mut(size).enumerate() {
             let number = range.start + i as u64;
             if seen[i] != Seen::Good && self.recent.copy(at, number, block) && self.agrees(at, number, block) {
                 self.note_repaired(at, number);
@@ -216,10 +224,10 @@ impl<'a> Blocks<'a> {
         }
         for run in bad_runs(&seen) {
             let rows = range.start + run.start as u64..range.start + run.end as u64;
-            let end = buffer.len().min(run.end * BLOCK);
-            self.repair(at, rows, &mut buffer[run.start * BLOCK..end])?;
+            let end = buffer.len().min(run.end * size);
+            self.repair(at, rows, &mut buffer[run.start * size..end])?;
         }
-        let skipped = (from - range.start * BLOCK as u64) as usize;
+        let skipped = (from - range.start * self.block.bytes()) as usize;
         Ok(skipped..skipped + (to - from) as usize)
     }
 
@@ -227,11 +235,11 @@ impl<'a> Blocks<'a> {
     fn repair(&self, at: At, run: Range<u64>, out: &mut [u8]) -> Result<()> {
         let batch = self.batch(at.group);
         let mut start = run.start;
-        for part in out.chunks_mut(batch as usize * BLOCK) {
-            let rows = start..start + blocks(part.len() as u64);
+        for part in out.chunks_mut(batch as usize * self.block.size()) {
+            let rows = start..start + self.block.blocks(part.len() as u64);
             let solved = self.solve(at.group, rows.clone(), &[at.index])?;
             part.copy_from_slice(&solved.of(at.index)[..part.len()]);
-            for (i, block) in part.chunks(BLOCK).enumerate() {
+            for (i, block) in part.chunks(self.block.size()).enumerate() {
                 let number = rows.start + i as u64;
                 if self.judge(at, number, block) != Seen::Good {
                     return Err(self.unproven(at, number));
@@ -246,11 +254,11 @@ impl<'a> Blocks<'a> {
     /// How many rows of a group are solved together.
     pub fn batch(&self, group: usize) -> u64 {
         let n = self.set.manifest.groups[group].volumes.len();
-        (REPAIR / (n * BLOCK)).max(1) as u64
+        self.block.within((REPAIR / n) as u64)
     }
 
     fn note_repaired(&self, at: At, number: u64) {
-        let blocks = blocks(self.volume(at).bytes);
+        let blocks = self.count(at);
         lock(&self.repaired).entry(at).or_insert_with(|| Bits::new(blocks, false)).insert(number);
     }
 
@@ -278,7 +286,7 @@ impl<'a> Blocks<'a> {
         let what = format!(
             "{} at byte {} is damaged or missing, and too many other volumes of its group are too",
             volume_name(at.group, at.index, group.k),
-            block * BLOCK as u64
+            block * self.block.bytes()
         );
         let error = match could_help {
             true => {

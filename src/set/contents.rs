@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::deal::Place;
-use crate::format::hashes::BLOCK;
 use crate::format::inventory::{Entry, Head, Inventory, Kind, LONGEST_LINE, Reader, places};
 use crate::format::manifest::Manifest;
 use crate::format::names;
@@ -176,7 +175,7 @@ fn read_lines(set: &Part, identity: &SetIdentity, sealed: impl BufRead, progress
     let unreadable = |e| breaks(names::INVENTORY)(rule(e));
     let plain = identity.reader(sealed).map_err(unreadable)?;
     let mut lines = compress::reader(plain).map_err(unreadable)?;
-    let mut reader = Reader::new(set.manifest.groups[0].k, set.manifest.volume_bytes);
+    let mut reader = Reader::new(set.manifest.shape());
     let mut line = Vec::new();
     while !progress.cancelled() {
         line.clear();
@@ -223,7 +222,7 @@ fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
             "do not use this set; tell the sender and whoever is named as its signer",
         ));
     }
-    let places: Vec<Place> = places(&inventory.frames, part.manifest.groups[0].k, part.manifest.volume_bytes).collect();
+    let places: Vec<Place> = places(&inventory.frames, part.manifest.shape()).collect();
     agree(&part.manifest, head, &inventory.entries, &places).map_err(breaks(names::INVENTORY))?;
     Ok((head.first, places))
 }
@@ -251,11 +250,12 @@ pub fn agree(manifest: &Manifest, head: &Head, entries: &[Entry], places: &[Plac
 
 fn check_volumes(manifest: &Manifest, places: &[Place]) -> Result<(), FormatError> {
     let mut lengths: HashMap<(u32, u16), u64> = HashMap::new();
+    let header = manifest.block().bytes();
     for place in places {
-        *lengths.entry((place.group, place.volume)).or_insert(BLOCK as u64) += u64::from(place.bytes);
+        *lengths.entry((place.group, place.volume)).or_insert(header) += u64::from(place.bytes);
     }
     let groups = places.last().map_or(0, |p| p.group as usize + 1);
-    let dealt = |g: usize, i: usize| lengths.get(&(g as u32, i as u16)).copied().unwrap_or(BLOCK as u64);
+    let dealt = |g: usize, i: usize| lengths.get(&(g as u32, i as u16)).copied().unwrap_or(header);
     let data = manifest.volumes().filter(|(g, i, _, _)| *i < usize::from(manifest.groups[*g].k));
     let mut agree = data.map(|(g, i, _, v)| v.bytes == dealt(g, i));
     match groups == manifest.groups.len() && agree.all(|a| a) {
@@ -275,7 +275,8 @@ mod tests {
     fn first_part() -> (Manifest, Head, Vec<Entry>, Vec<Place>) {
         let frame = 300;
         let mut manifest = Manifest { segment_bytes: 1 << 16, last: false, ..sample(1, 1, 1) };
-        manifest.groups[0].volumes.iter_mut().for_each(|volume| volume.bytes = BLOCK as u64 + u64::from(frame));
+        let header = manifest.block().bytes();
+        manifest.groups[0].volumes.iter_mut().for_each(|volume| volume.bytes = header + u64::from(frame));
         let file = |path: &str, size, extents: Option<Box<[Extent]>>, blake3| Entry {
             path: Name::new(path.as_bytes()),
             kind: Kind::File { size, extents, blake3 },
@@ -302,7 +303,7 @@ mod tests {
             first: 0,
             segments: 1,
         };
-        let places = places(&[frame], 1, manifest.volume_bytes).collect();
+        let places = places(&[frame], manifest.shape()).collect();
         (manifest, head, entries, places)
     }
 

@@ -1,7 +1,7 @@
 //! Volumes of another set, or of another part, among those of a set.
 
 use crate::error::Error;
-use crate::format::hashes::{self, BLOCK, PAGE};
+use crate::format::hashes::{BlockSize, PAGE};
 use crate::format::header::Header;
 use crate::format::hex;
 use crate::format::manifest::volume_name;
@@ -14,8 +14,11 @@ const MOST_COMPARED: u64 = 64;
 
 /// What the header page of a file says, if it is one.
 pub fn header_of(set: &Part, source: &Source) -> Option<Header> {
-    let mut page = vec![0; BLOCK];
-    let read = set.read_blocks(source, &mut page, 0, &|_| true) == [true];
+    let read = |page: &mut [u8]| set.read_blocks(source, page, 0, &|_| true).iter().all(|read| *read);
+    let mut page = vec![0; BlockSize::SMALLEST.size()];
+    let length = if read(&mut page) { Header::length(&page)? } else { return None };
+    page.resize(length, 0);
+    let read = read(&mut page);
     Header::parse(&page).ok().filter(|_| read)
 }
 
@@ -53,7 +56,7 @@ impl Blocks<'_> {
             let (from, to) = self.bytes_of(at, &(number..number + 1));
             let mut block = vec![0; (to - from) as usize];
             let read = self.set.read_blocks(source, &mut block, number, &|_| true) == [true];
-            read.then(|| hashes::block(number, &block, self.volume(at).bytes) == value)
+            read.then(|| self.block.value(number, &block, self.volume(at).bytes) == value)
         })
     }
 
@@ -80,7 +83,8 @@ impl Blocks<'_> {
     fn find_foreign(&self) -> Option<(String, String)> {
         self.set.manifest.volumes().find_map(|(group, index, name, _)| {
             let at = At { group, index };
-            let mut sources = self.set.volume_files(group, index).into_iter().filter_map(|file| self.set.source(&file));
+            let mut sources =
+                self.set.volume_files(group, index).into_iter().filter_map(|file| self.set.source(&file, self.block));
             Some((name, sources.find_map(|source| foreign(self, at, &source))?))
         })
     }

@@ -64,7 +64,7 @@ impl Part {
 
     /// Whether a file begins as the volume does, up to the hash of the header page; what it is filled up with may be damaged.
     fn has_header(&self, at: &Location, group: usize, index: usize) -> bool {
-        let Some(source) = self.source(at) else { return false };
+        let Some(source) = self.source(at, self.manifest.block()) else { return false };
         let mut begins = [0; header::USED];
         let read = self.read_blocks(&source, &mut begins, 0, &|_| true);
         read == [true] && begins == self.manifest.header(group, index).encode()[..header::USED]

@@ -7,6 +7,7 @@ use crate::format::sealed::{Confidentiality, Header, SLOT};
 use crate::format::{FormatError, names};
 use crate::media::dir::{Dir, Location};
 use crate::set::part::{Part, name_drives};
+use crate::set::reading::METADATA;
 use crate::set::trusted_manifest::each_copy;
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -186,7 +187,8 @@ impl Part {
     /// Whether a file has the header of an age file, whole or longer than any that is read. Nobody signed it: it is looked at,
     /// not parsed.
     fn begins_as_slot(&self, at: &Location) -> bool {
-        let Some(len) = self.source(at).and_then(|source| source.file.metadata().ok()).map(|m| m.len()) else {
+        let Some(len) = self.source(at, METADATA).and_then(|source| source.file.metadata().ok()).map(|m| m.len())
+        else {
             return false;
         };
         let begin = self.read_range(at, 0, len.min(SLOT.bytes as u64 + 1) as usize).unwrap_or_default();

@@ -7,7 +7,7 @@
 //! for each volume of the group; each row is computed once, and of all of them together [`MOST_WORDS`] once more; and of a page no
 //! more combinations are tried than of one that is put together from copies.
 
-use crate::format::hashes::{self, BLOCK, PAGE, Value};
+use crate::format::hashes::{PAGE, Value};
 use crate::set::blocks::Blocks;
 use crate::set::pages::Page;
 use crate::set::part::At;
@@ -138,13 +138,14 @@ impl Span<'_> {
     fn found(&self, index: usize, rows: &Range<u64>) -> Vec<Found> {
         let (at, known) = (self.at(index), self.known[index].as_deref());
         let (from, to) = self.blocks.bytes_of(at, rows);
+        let size = self.blocks.block.size();
         let mut bytes = vec![0; (to - from) as usize];
-        let mut found: Vec<Found> = bytes.chunks(BLOCK).map(|_| Found::Gone).collect();
+        let mut found: Vec<Found> = bytes.chunks(size).map(|_| Found::Gone).collect();
         for source in self.blocks.files(at) {
             let wanted = |i: usize| found[i] == Found::Gone;
             let read = self.blocks.set.read_blocks(&source, &mut bytes, rows.start, &wanted);
-            for (i, block) in bytes.chunks(BLOCK).enumerate().filter(|(i, _)| read[*i]) {
-                let padded = || [block, &vec![0; BLOCK - block.len()]].concat();
+            for (i, block) in bytes.chunks(size).enumerate().filter(|(i, _)| read[*i]) {
+                let padded = || [block, &vec![0; size - block.len()]].concat();
                 let number = rows.start + i as u64;
                 match known.and_then(|page| page.get(number as usize % PAGE)) {
                     _ if found[i] != Found::Gone => {}
@@ -154,12 +155,12 @@ impl Span<'_> {
                 }
             }
         }
-        found.resize((rows.end - rows.start) as usize, Found::Good(vec![0; BLOCK]));
+        found.resize((rows.end - rows.start) as usize, Found::Good(vec![0; size]));
         found
     }
 
     fn value(&self, index: usize, number: u64, block: &[u8]) -> Value {
-        hashes::block(number, block, self.blocks.volume(self.at(index)).bytes)
+        self.blocks.block.value(number, block, self.blocks.volume(self.at(index)).bytes)
     }
 
     /// The values that the blocks of a row may have, for each volume that is wanted.

@@ -4,7 +4,7 @@
 //! together; from the volume itself, if that folds; from a reconstruction of the whole span, if that does; else from what the rows of
 //! the group, which are not proven either, let its blocks be.
 
-use crate::format::hashes::{self, BLOCK, PAGE, Value, blocks, fold_page};
+use crate::format::hashes::{PAGE, Value, fold_page};
 use crate::set::blocks::Blocks;
 use crate::set::pages::{Page, Prover};
 use crate::set::part::At;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Combinations of doubtful values that are tried.
 pub(super) const MOST_COMBINATIONS: usize = 4096;
+
+/// Bytes of a volume that are read at a time for their values.
+const RUN: u64 = 512 << 10;
 
 impl Blocks<'_> {
     /// A page of the values of a volume, if it can be proven.
@@ -75,11 +78,11 @@ impl Blocks<'_> {
 
     /// How many blocks of a volume a page covers; a short volume may not have it.
     pub(super) fn values_in(&self, at: At, page: usize) -> usize {
-        (blocks(self.volume(at).bytes) as usize).saturating_sub(page * PAGE).min(PAGE)
+        (self.count(at) as usize).saturating_sub(page * PAGE).min(PAGE)
     }
 
     fn prove(&self, at: At, page: usize, values: Vec<Value>) -> Option<Page> {
-        let whole = blocks(self.volume(at).bytes) <= PAGE as u64;
+        let whole = self.count(at) <= PAGE as u64;
         let proven = fold_page(&values, whole) == self.volume(at).span(page);
         proven.then(|| Arc::new(values))
     }
@@ -153,7 +156,7 @@ impl Blocks<'_> {
         let mut values = Vec::new();
         for source in self.files(at) {
             if self.set.read_blocks(&source, &mut block, number, &|_| true) == [true] {
-                values.push(hashes::block(number, &block, self.volume(at).bytes));
+                values.push(self.block.value(number, &block, self.volume(at).bytes));
             }
         }
         values
@@ -178,24 +181,23 @@ impl Blocks<'_> {
 
     /// Computes the values of a page from blocks that `fill` provides.
     fn page_by(&self, at: At, page: usize, fill: impl Fn(Range<u64>, &mut [u8]) -> Option<()>) -> Option<Page> {
-        const RUN: u64 = 8;
         let first = (page * PAGE) as u64;
         let last = first + self.values_in(at, page) as u64;
-        let (mut values, mut buffer) = (Vec::new(), Vec::new());
-        for start in (first..last).step_by(RUN as usize) {
-            let range = start..(start + RUN).min(last);
+        let (mut values, mut buffer, run) = (Vec::new(), Vec::new(), self.block.within(RUN));
+        for start in (first..last).step_by(run as usize) {
+            let range = start..(start + run).min(last);
             let (from, to) = self.bytes_of(at, &range);
             buffer.resize((to - from) as usize, 0);
             fill(range, &mut buffer)?;
-            let blocks = buffer.chunks(BLOCK).enumerate();
-            values.extend(blocks.map(|(i, b)| hashes::block(start + i as u64, b, self.volume(at).bytes)));
+            let blocks = buffer.chunks(self.block.size()).enumerate();
+            values.extend(blocks.map(|(i, b)| self.block.value(start + i as u64, b, self.volume(at).bytes)));
         }
         self.prove(at, page, values)
     }
 
     /// All values of a volume, page by page; `None` for a page that cannot be proven.
     pub fn values(&self, at: At) -> impl Iterator<Item = Option<Page>> {
-        let pages = (blocks(self.volume(at).bytes) as usize).div_ceil(PAGE);
+        let pages = (self.count(at) as usize).div_ceil(PAGE);
         (0..pages).map(move |page| self.page(at, page))
     }
 }

@@ -1,7 +1,7 @@
 //! Reading files of a set from drives that may fail: what could not be read is noted, and not asked for again.
 
 use crate::error::Error;
-use crate::format::hashes::BLOCK;
+use crate::format::hashes::BlockSize;
 use crate::format::names;
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Opened, is_failure};
@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Pieces in which metadata files are read.
+pub(super) const METADATA: BlockSize = BlockSize::SMALLEST;
 /// How often opening is tried again when the process, or the system, has too many files open.
 const ATTEMPTS: usize = 100;
 const A_MOMENT: Duration = Duration::from_millis(10);
@@ -40,6 +42,8 @@ pub struct Source {
     pub at: Location,
     /// The file.
     pub file: Opened,
+    /// In which pieces it is read, and given up where it cannot be.
+    pub block: BlockSize,
 }
 
 impl Part {
@@ -52,7 +56,8 @@ impl Part {
         first: u64,
         wanted: &dyn Fn(usize) -> bool,
     ) -> Vec<bool> {
-        let count = out.len().div_ceil(BLOCK);
+        let block = source.block;
+        let count = block.blocks(out.len() as u64) as usize;
         if self.is_gone(&source.at.dir) {
             return vec![false; count];
         }
@@ -60,20 +65,20 @@ impl Part {
         let may_ask = |i: usize| wanted(i) && !failed.contains(&(first + i as u64));
         if count > 1
             && (0..count).all(may_ask)
-            && let Ok(read) = source.file.read_up_to(out, first * BLOCK as u64)
+            && let Ok(read) = source.file.read_up_to(out, first * block.bytes())
         {
             self.failing.note_answer(&source.at.dir);
-            return (0..count).map(|i| ((i + 1) * BLOCK).min(out.len()) <= read).collect();
+            return (0..count).map(|i| ((i + 1) * block.size()).min(out.len()) <= read).collect();
         }
-        let each = out.chunks_mut(BLOCK).enumerate();
-        each.map(|(i, block)| may_ask(i) && self.read_block(source, block, first + i as u64)).collect()
+        let each = out.chunks_mut(block.size()).enumerate();
+        each.map(|(i, out)| may_ask(i) && self.read_block(source, out, first + i as u64)).collect()
     }
 
     fn read_block(&self, source: &Source, out: &mut [u8], number: u64) -> bool {
         if self.is_gone(&source.at.dir) {
             return false;
         }
-        match source.file.read_up_to(out, number * BLOCK as u64) {
+        match source.file.read_up_to(out, number * source.block.bytes()) {
             Ok(read) => {
                 self.failing.note_answer(&source.at.dir);
                 read == out.len()
@@ -103,11 +108,11 @@ impl Part {
 
     /// Reads `len` bytes of a file; `None` if they are not there or cannot be read.
     pub fn read_range(&self, at: &Location, from: u64, len: usize) -> Option<Vec<u8>> {
-        let source = self.source(at)?;
+        let source = self.source(at, METADATA)?;
         let (end, file_end) = (from + len as u64, source.file.metadata().ok()?.len());
-        let first = from / BLOCK as u64;
-        let start = first * BLOCK as u64;
-        let mut bytes = vec![0; (end.next_multiple_of(BLOCK as u64).min(file_end).checked_sub(start)?) as usize];
+        let first = from / METADATA.bytes();
+        let start = first * METADATA.bytes();
+        let mut bytes = vec![0; (end.next_multiple_of(METADATA.bytes()).min(file_end).checked_sub(start)?) as usize];
         let all = end <= file_end && self.read_blocks(&source, &mut bytes, first, &|_| true).iter().all(|read| *read);
         all.then(|| bytes[(from - start) as usize..(end - start) as usize].to_vec())
     }
@@ -115,14 +120,14 @@ impl Part {
     /// Passes all of a file on, in order; `None` if it is longer than `limit` or cannot be read.
     pub(crate) fn read_through(&self, at: &Location, limit: u64, take: &mut dyn FnMut(&[u8])) -> Option<u64> {
         const RUN: usize = 16;
-        let source = self.source(at)?;
+        let source = self.source(at, METADATA)?;
         let len = source.file.metadata().ok()?.len();
         if len > limit {
             return None;
         }
-        let mut buffer = vec![0; (RUN * BLOCK).min(len as usize)];
-        for first in (0..len.div_ceil(BLOCK as u64)).step_by(RUN) {
-            let piece = (len - first * BLOCK as u64).min(buffer.len() as u64) as usize;
+        let mut buffer = vec![0; (RUN * METADATA.size()).min(len as usize)];
+        for first in (0..METADATA.blocks(len)).step_by(RUN) {
+            let piece = (len - first * METADATA.bytes()).min(buffer.len() as u64) as usize;
             if !self.read_blocks(&source, &mut buffer[..piece], first, &|_| true).iter().all(|read| *read) {
                 return None;
             }
@@ -131,15 +136,15 @@ impl Part {
         Some(len)
     }
 
-    /// Opens a file of the set, unless its drive is gone.
-    pub fn source(&self, at: &Location) -> Option<Source> {
+    /// Opens a file of the set, to be read in such pieces, unless its drive is gone.
+    pub fn source(&self, at: &Location, block: BlockSize) -> Option<Source> {
         if self.is_gone(&at.dir) {
             return None;
         }
         let attempts = if EXHAUSTED.load(Ordering::Relaxed) { 1 } else { ATTEMPTS };
         for _ in 0..attempts {
             match at.open() {
-                Ok(file) => return Some(Source { at: at.clone(), file }),
+                Ok(file) => return Some(Source { at: at.clone(), file, block }),
                 // That nothing more can be opened says nothing about the file: others are closed soon.
                 Err(e) if is_exhausted(&e) => std::thread::sleep(A_MOMENT),
                 Err(e) => {

@@ -1,7 +1,6 @@
 //! Rows of a group: as many blocks read as needed, the others computed from them.
 
 use crate::error::{Error, Result};
-use crate::format::hashes::{BLOCK, blocks};
 use crate::set::blocks::{Blocks, Seen};
 use crate::set::part::At;
 use crate::stages::parity::Found;
@@ -10,14 +9,16 @@ use std::ops::Range;
 /// Some rows of a group: those blocks of them that were asked for, and what was needed to have them.
 pub struct Rows {
     range: Range<u64>,
+    /// Bytes of a block.
+    size: usize,
     bytes: Vec<Vec<u8>>,
     seen: Vec<Vec<Seen>>,
 }
 
 impl Rows {
-    fn new(volumes: usize, range: Range<u64>) -> Rows {
+    fn new(volumes: usize, range: Range<u64>, size: usize) -> Rows {
         let count = (range.end - range.start) as usize;
-        Rows { range, bytes: vec![Vec::new(); volumes], seen: vec![vec![Seen::Unread; count]; volumes] }
+        Rows { range, size, bytes: vec![Vec::new(); volumes], seen: vec![vec![Seen::Unread; count]; volumes] }
     }
 
     /// The blocks of a volume that was asked for; zeros after its end.
@@ -33,9 +34,14 @@ impl Rows {
         self.seen.iter().filter(|s| s[row] == Seen::Good).count()
     }
 
+    /// Where a row is in the bytes of each volume.
+    fn span(&self, row: usize) -> Range<usize> {
+        row * self.size..(row + 1) * self.size
+    }
+
     /// Volumes that were not read have no bytes yet.
     fn make_room(&mut self, index: usize) {
-        let len = self.seen[index].len() * BLOCK;
+        let len = self.seen[index].len() * self.size;
         self.bytes[index].resize(len, 0);
     }
 }
@@ -60,7 +66,8 @@ impl Blocks<'_> {
     fn require_enough(&self, group: usize, range: &Range<u64>, wanted: &[usize]) -> Result<()> {
         let of = &self.set.manifest.groups[group];
         let lacks = |i: &usize| {
-            blocks(of.volumes[*i].bytes) > range.start.max(1) && self.files(At { group, index: *i }).is_empty()
+            self.block.blocks(of.volumes[*i].bytes) > range.start.max(1)
+                && self.files(At { group, index: *i }).is_empty()
         };
         let lacking: Vec<usize> = (0..of.volumes.len()).filter(lacks).collect();
         let m = usize::from(of.m);
@@ -90,7 +97,7 @@ impl Blocks<'_> {
     fn read_rows(&self, group: usize, range: Range<u64>, wanted: &[usize]) -> Rows {
         let of = &self.set.manifest.groups[group];
         let (n, k) = (of.volumes.len(), usize::from(of.k));
-        let mut rows = Rows::new(n, range.clone());
+        let mut rows = Rows::new(n, range.clone(), self.block.size());
         let others = (0..n).filter(|i| !wanted.contains(i));
         let count = (range.end - range.start) as usize;
         for index in others.chain(wanted.iter().copied()) {
@@ -99,7 +106,7 @@ impl Blocks<'_> {
             }
             let mut bytes = Vec::new();
             rows.seen[index] = self.padded(At { group, index }, range.clone(), &mut bytes);
-            bytes.resize(count * BLOCK, 0);
+            bytes.resize(count * rows.size, 0);
             rows.bytes[index] = bytes;
         }
         rows
@@ -107,7 +114,7 @@ impl Blocks<'_> {
 
     /// Like [`Blocks::check`], but past its end a volume reads as zeros, which are good.
     fn padded(&self, at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<Seen> {
-        let last = blocks(self.volume(at).bytes).clamp(range.start, range.end);
+        let last = self.count(at).clamp(range.start, range.end);
         let mut seen = self.check(at, range.start..last, out);
         seen.resize((range.end - range.start) as usize, Seen::Good);
         seen
@@ -117,7 +124,7 @@ impl Blocks<'_> {
     fn fill_header(&self, group: usize, rows: &mut Rows, wanted: &[usize]) {
         for index in wanted {
             rows.make_room(*index);
-            rows.bytes[*index][..BLOCK].copy_from_slice(&self.set.manifest.header(group, *index).encode());
+            rows.bytes[*index][..rows.size].copy_from_slice(&self.set.manifest.header(group, *index).encode());
         }
     }
 
@@ -135,7 +142,7 @@ impl Blocks<'_> {
         }
         let good: Vec<bool> = (0..rows.seen.len()).map(|index| rows.is_good(index, row)).collect();
         (0..rows.seen.len()).for_each(|index| rows.make_room(index));
-        let span = row * BLOCK..(row + 1) * BLOCK;
+        let span = rows.span(row);
         let shards = rows.bytes.iter_mut().zip(&good).map(|(bytes, good)| (&mut bytes[span.clone()], *good));
         let mut shards: Vec<(&mut [u8], bool)> = shards.collect();
         match wanted.iter().all(|index| *index < k) {
@@ -146,7 +153,7 @@ impl Blocks<'_> {
 
     /// Where more than M blocks are bad, but can be read, nearly all bytes of them may be right.
     fn mend_row(&self, group: usize, rows: &mut Rows, row: usize) -> Result<()> {
-        let span = row * BLOCK..(row + 1) * BLOCK;
+        let span = rows.span(row);
         let number = rows.range.start + row as u64;
         let found = rows.bytes.iter().zip(&rows.seen).map(|(bytes, seen)| match seen[row] {
             Seen::Good => Found::Good(bytes[span.clone()].to_vec()),

@@ -1,7 +1,7 @@
 //! In which order a drive holds the volumes of a group: a run of each in turn. Who writes gathers rows until there is one of each, who
 //! reads takes them in that order: a disk that holds several volumes would go to and fro between them for each row otherwise.
 
-use crate::format::hashes::BLOCK;
+use crate::format::hashes::SLICE;
 
 /// Bytes of a run, unless there are many volumes: a disk reads or writes them in some five times as long as it takes to find them.
 const LONGEST: u64 = 8 << 20;
@@ -14,7 +14,7 @@ const WIDE: usize = 192;
 pub fn run_bytes(volumes: usize) -> u64 {
     let gathered = if volumes > WIDE { GATHERED / 2 } else { GATHERED };
     let most = gathered / volumes.max(1) as u64;
-    (1 << most.max(1).ilog2()).clamp(BLOCK as u64, LONGEST)
+    (1 << most.max(1).ilog2()).clamp(SLICE.bytes(), LONGEST)
 }
 
 /// The end of the run that a byte of a volume is in.

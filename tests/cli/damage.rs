@@ -1,6 +1,7 @@
 //! The oracle of verify and import: whatever is done to a set, the verdict names it, and import agrees with the verdict.
 
-use crate::harm::{self, BLOCK};
+use crate::both::with_both_blocks;
+use crate::harm;
 use crate::support::*;
 use serde_json::Value;
 use std::fs;
@@ -34,23 +35,22 @@ fn names_only(verdict: &Value, path: &Path, what: &str) {
 }
 
 /// Offsets of a file worth a flipped bit: its ends, edges of blocks, and some between.
-fn offsets(path: &Path) -> Vec<u64> {
+fn offsets(path: &Path, block: u64) -> Vec<u64> {
     let len = harm::len(path);
-    let mut all = vec![0, len / 3, len / 2, len - 1, 63, BLOCK - 1, BLOCK, BLOCK + 20, 2 * BLOCK - 1];
+    let mut all = vec![0, len / 3, len / 2, len - 1, 63, block - 1, block, block + 20, 2 * block - 1];
     all.retain(|at| *at < len);
     all.sort_unstable();
     all.dedup();
     all
 }
 
-#[test]
-fn one_flipped_bit_anywhere_is_named_and_repaired() {
-    let vault = Vault::new();
+fn one_flipped_bit_anywhere_is_named_and_repaired(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE / 4, "2+1");
     let files = set.files();
     assert_eq!(files.len(), 3 + 2 * 8 + 3, "{files:?}");
     for path in files {
-        let all = offsets(&path);
+        let all = offsets(&path, block);
         for (i, at) in all.iter().enumerate() {
             harm::flip(&path, *at, (i % 8) as u8);
             names_only(&vault.verdict("usb"), &path, &format!("bit {} of byte {at}", i % 8));
@@ -114,9 +114,8 @@ fn the_whole_second_copy_may_be_lost_and_so_may_the_first() {
     vault.restores("usb", "checkpoint");
 }
 
-#[test]
-fn any_m_volumes_may_be_lost_and_no_more() {
-    let vault = Vault::new();
+fn any_m_volumes_may_be_lost_and_no_more(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "3+2");
     let volumes = set.volumes();
     assert_eq!(volumes.len(), 5);
@@ -149,39 +148,36 @@ fn any_m_volumes_may_be_lost_and_no_more() {
     }
 }
 
-#[test]
-fn damage_in_all_volumes_is_repaired_while_no_row_has_too_much() {
-    let vault = Vault::new();
+fn damage_in_all_volumes_is_repaired_while_no_row_has_too_much(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "3+2");
     for (i, path) in set.volumes().iter().enumerate() {
-        harm::zero(path, (1 + 2 * (i as u64 / 2)) * BLOCK + 5, 100);
-        harm::zero(path, 0, BLOCK);
+        harm::zero(path, (1 + 2 * (i as u64 / 2)) * block + 5, 100);
+        harm::zero(path, 0, block);
     }
     let verdict = vault.verdict("usb");
     assert_eq!(verdict["verdict"], "repairable", "{verdict}");
     assert!(list(&verdict["volumes"]).iter().all(|v| v["bad_blocks"] == 2), "{verdict}");
     assert!(number(&vault.restores("usb", "checkpoint")["repaired_blocks"]) >= 3);
     for path in &set.volumes()[2..] {
-        harm::zero(path, BLOCK + 5, 100);
+        harm::zero(path, block + 5, 100);
     }
     assert_eq!(vault.verdict("usb")["verdict"], "lost");
     vault.refuses("usb", 4);
 }
 
-#[test]
-fn a_zeroed_megabyte_is_counted_and_repaired() {
-    let vault = Vault::new();
+fn sixteen_zeroed_blocks_are_counted_and_repaired(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(4_000_000, "2+1");
-    harm::zero(&set.volume("g00000-d001.ckv"), 3 * BLOCK, 1 << 20);
+    harm::zero(&set.volume("g00000-d001.ckv"), 3 * block, 16 * block);
     let verdict = vault.verdict("usb");
     assert_eq!(verdict["verdict"], "repairable");
     assert_eq!(number(&volume(&verdict, "g00000-d001.ckv")["bad_blocks"]), 16);
     assert_eq!(number(&vault.restores("usb", "checkpoint")["repaired_blocks"]), 16);
 }
 
-#[test]
-fn truncated_and_lengthened_volumes_are_called_so() {
-    let vault = Vault::new();
+fn truncated_and_lengthened_volumes_are_called_so(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+1");
     let (path, name) = (set.volume("g00000-d000.ckv"), "g00000-d000.ckv");
     let len = harm::len(&path);
@@ -191,7 +187,7 @@ fn truncated_and_lengthened_volumes_are_called_so() {
         (len / 2, "truncated"),
         (0, "truncated"),
         (len + 1, "lengthened"),
-        (len + 3 * BLOCK, "lengthened"),
+        (len + 3 * block, "lengthened"),
     ] {
         harm::resize(&path, bytes);
         let verdict = vault.verdict("usb");
@@ -207,9 +203,8 @@ fn truncated_and_lengthened_volumes_are_called_so() {
     }
 }
 
-#[test]
-fn swapped_volumes_are_called_so() {
-    let vault = Vault::new();
+fn swapped_volumes_are_called_so(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "3+2");
     harm::swap_files(&set.volume("g00000-d000.ckv"), &set.volume("g00000-d002.ckv"));
     let verdict = vault.verdict("usb");
@@ -221,9 +216,8 @@ fn swapped_volumes_are_called_so() {
     vault.restores("usb", "checkpoint");
 }
 
-#[test]
-fn a_volume_of_another_set_is_called_so() {
-    let vault = Vault::new();
+fn a_volume_of_another_set_is_called_so(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+1");
     vault.make(&["usb2"]);
     let other = vault.export("checkpoint --to usb2 --parity 2+1");
@@ -238,18 +232,42 @@ fn a_volume_of_another_set_is_called_so() {
 }
 
 #[test]
-fn swapped_blocks_are_called_so() {
-    let vault = Vault::new();
+fn a_volume_of_a_set_with_other_blocks_is_called_so() {
+    for (ours, theirs) in [("64K", "512K"), ("512K", "64K")] {
+        let vault = Vault::new();
+        vault.checkpoint("checkpoint", 4 * SIZE);
+        vault.make(&["usb", "usb2"]);
+        let export = |drive: &str, block: &str| {
+            let ran = vault.sender(&format!(
+                "export checkpoint --to {drive} --recipients keys.txt --parity 2+1 --volume-size 8M --block-size {block} --json"
+            ));
+            let report = ran.ok().json();
+            Set { dirs: vec![vault.path(text(&list(&report["drives"])[0]["directory"]))], report }
+        };
+        let (set, other) = (export("usb", ours), export("usb2", theirs));
+        fs::copy(other.volume("g00000-d001.ckv"), set.volume("g00000-d001.ckv")).unwrap();
+        let verdict = vault.verdict("usb");
+        let diagnosis = text(&volume(&verdict, "g00000-d001.ckv")["diagnosis"]);
+        assert!(
+            diagnosis.contains("another set") && diagnosis.contains(&other.id()[..8]),
+            "{ours} {theirs}: {verdict}"
+        );
+        vault.restores("usb", "checkpoint");
+    }
+}
+
+fn swapped_blocks_are_called_so(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+2");
     let (a, b) = (set.volume("g00000-d000.ckv"), set.volume("g00000-d001.ckv"));
-    harm::swap_blocks((&a, 2), (&a, 5));
+    harm::swap_blocks(block, (&a, 2), (&a, 5));
     let verdict = vault.verdict("usb");
     let diagnosis = text(&volume(&verdict, "g00000-d000.ckv")["diagnosis"]);
     assert!(diagnosis.contains("swapped") && diagnosis.contains('2') && diagnosis.contains('5'), "{verdict}");
     assert_eq!(volume(&verdict, "g00000-d000.ckv")["bad_blocks"], 2);
     vault.restores("usb", "checkpoint");
-    harm::swap_blocks((&a, 2), (&a, 5));
-    harm::swap_blocks((&a, 3), (&b, 3));
+    harm::swap_blocks(block, (&a, 2), (&a, 5));
+    harm::swap_blocks(block, (&a, 3), (&b, 3));
     let verdict = vault.verdict("usb");
     for (name, other) in [("g00000-d000.ckv", "g00000-d001.ckv"), ("g00000-d001.ckv", "g00000-d000.ckv")] {
         let judged = volume(&verdict, name);
@@ -275,9 +293,8 @@ fn harm_hashes(set: &Set, how: usize) {
     }
 }
 
-#[test]
-fn all_copies_of_the_hashes_may_be_lost_with_a_volume_besides() {
-    let vault = Vault::new();
+fn all_copies_of_the_hashes_may_be_lost_with_a_volume_besides(block: u64) {
+    let vault = Vault::with_blocks(block);
     vault.checkpoint("checkpoint", SIZE);
     for how in 0..4 {
         let drive = format!("usb-{how}");
@@ -286,7 +303,7 @@ fn all_copies_of_the_hashes_may_be_lost_with_a_volume_besides() {
         harm_hashes(&set, how);
         assert_eq!(vault.verdict(&drive)["verdict"], "repairable", "hashes harmed, way {how}");
         vault.restores(&drive, "checkpoint");
-        harm::flip(&set.volume("g00000-d000.ckv"), 3 * BLOCK + 9, 1);
+        harm::flip(&set.volume("g00000-d000.ckv"), 3 * block + 9, 1);
         let verdict = vault.verdict(&drive);
         assert!(
             verdict["verdict"] == "repairable" && volume(&verdict, "g00000-d000.ckv")["state"] == "damaged",
@@ -317,9 +334,8 @@ fn without_any_key_slot_or_inventory_the_set_is_lost() {
     vault.restores("usb", "checkpoint");
 }
 
-#[test]
-fn only_what_is_asked_for_needs_to_be_readable() {
-    let vault = Vault::new();
+fn only_what_is_asked_for_needs_to_be_readable(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+1");
     harm::remove([set.volume("g00000-d001.ckv"), set.volume("g00000-p000.ckv")]);
     assert_eq!(vault.verdict("usb")["verdict"], "lost");
@@ -349,3 +365,16 @@ fn links_devices_and_directories_in_place_of_files_are_damage() {
     assert_eq!(vault.verdict("usb")["verdict"], "repairable");
     vault.restores("usb", "checkpoint");
 }
+
+with_both_blocks!(
+    one_flipped_bit_anywhere_is_named_and_repaired
+    any_m_volumes_may_be_lost_and_no_more
+    damage_in_all_volumes_is_repaired_while_no_row_has_too_much
+    sixteen_zeroed_blocks_are_counted_and_repaired
+    truncated_and_lengthened_volumes_are_called_so
+    swapped_volumes_are_called_so
+    a_volume_of_another_set_is_called_so
+    swapped_blocks_are_called_so
+    all_copies_of_the_hashes_may_be_lost_with_a_volume_besides
+    only_what_is_asked_for_needs_to_be_readable
+);

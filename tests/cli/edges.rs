@@ -560,7 +560,17 @@ fn a_mistake_beside_discard_costs_nothing() {
     let _ = child.kill();
     child.wait().unwrap();
     let there = crate::harm::files_under(&vault.path("usb"));
-    for mistake in ["--survive-drives 1", "--parity 300+2", "--volume-size 1M", "--label -x", "--exclude ["] {
+    for mistake in [
+        "--survive-drives 1",
+        "--parity 300+2",
+        "--volume-size 1M",
+        "--block-size 32K",
+        "--block-size 96K",
+        "--block-size 2M",
+        "--parity 30+3 --block-size 1M",
+        "--label -x",
+        "--exclude [",
+    ] {
         let set = mistake.split(' ').next().unwrap();
         let recipients = if set == "--volume-size" { "--recipients keys.txt" } else { EXPORT };
         let ran = vault.sender(&format!("export source --to usb {recipients} --discard {mistake}"));

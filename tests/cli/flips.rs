@@ -1,5 +1,6 @@
 //! Scattered flips: a bad cable or memory flips single bytes in many blocks, and nearly every byte is right.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm;
 use crate::support::*;
@@ -31,11 +32,15 @@ fn scatter(set: &Set, flips: u64, seed: u64) {
 
 /// Exports `bytes` bytes, flips, imports, repairs, and compares with what was there.
 #[track_caller]
-fn survives(bytes: usize, parity: &str, flips: u64, seed: u64) {
+fn survives(block: u64, bytes: usize, parity: &str, flips: u64, seed: u64) {
     let vault = Vault::new();
     vault.checkpoint("checkpoint", bytes);
     vault.make(&["usb"]);
-    let ran = vault.sender(&format!("export checkpoint --to usb --recipients keys.txt --parity {parity} --json")).ok();
+    let ran = vault
+        .sender(&format!(
+            "export checkpoint --to usb --recipients keys.txt --parity {parity} --block-size {block} --json"
+        ))
+        .ok();
     let report = ran.json();
     let set = Set { dirs: vec![vault.path(text(&list(&report["drives"])[0]["directory"]))], report };
     let before: Vec<String> = set.files().iter().map(|p| crate::tree::hash(p)).collect();
@@ -59,16 +64,15 @@ fn survives(bytes: usize, parity: &str, flips: u64, seed: u64) {
     );
 }
 
-#[test]
-fn scattered_flips_over_a_small_set_are_mended() {
+fn scattered_flips_over_a_small_set_are_mended(block: u64) {
     for seed in 0..3 {
-        survives(20_000_000 * 2 / 3, "4+2", 200, seed);
+        survives(block, 20_000_000 * 2 / 3, "4+2", 200, seed);
     }
 }
 
 #[test]
 fn a_thousand_flips_over_130_megabytes_are_mended() {
-    survives(130_000_000 * 2 / 3, "8+4", 1000, 10);
+    survives(harm::BLOCK, 130_000_000 * 2 / 3, "8+4", 1000, 10);
 }
 
 /// `cargo test --release --test cli -- --ignored ten_thousand --nocapture`.
@@ -76,7 +80,7 @@ fn a_thousand_flips_over_130_megabytes_are_mended() {
 #[ignore = "takes minutes, and gigabytes"]
 fn ten_thousand_flips_over_500_megabytes() {
     for seed in 20..23 {
-        survives(500_000_000 * 8 / 9, "16+2", 10_000, seed);
+        survives(harm::BLOCK, 500_000_000 * 8 / 9, "16+2", 10_000, seed);
     }
 }
 
@@ -100,9 +104,8 @@ fn small_files_whose_copies_are_all_flipped_are_put_together() {
 }
 
 /// A page of hashes is put together from damaged copies even if its volume is damaged too.
-#[test]
-fn a_page_of_hashes_is_put_together_from_damaged_copies_and_a_damaged_volume() {
-    let vault = Vault::new();
+fn a_page_of_hashes_is_put_together_from_damaged_copies_and_a_damaged_volume(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(6_000_000, "2+2");
     let before: Vec<Vec<u8>> = set.files().iter().map(|p| fs::read(p).unwrap()).collect();
     for (i, path) in set.copies("hashes.b3").iter().enumerate() {
@@ -111,7 +114,7 @@ fn a_page_of_hashes_is_put_together_from_damaged_copies_and_a_damaged_volume() {
         harm::flip(path, 5 * 32 + 3 + i as u64, 6);
     }
     for (i, name) in ["g00000-d000.ckv", "g00000-d001.ckv", "g00000-p000.ckv"].iter().enumerate() {
-        harm::flip(&set.volume(name), 7 * harm::BLOCK + 100 * i as u64, 3);
+        harm::flip(&set.volume(name), 7 * block + 100 * i as u64, 3);
     }
     assert_eq!(vault.verdict("usb")["verdict"], "repairable");
     vault.restores("usb", "checkpoint");
@@ -119,3 +122,8 @@ fn a_page_of_hashes_is_put_together_from_damaged_copies_and_a_damaged_volume() {
     let after: Vec<Vec<u8>> = set.files().iter().map(|p| fs::read(p).unwrap()).collect();
     assert!(before == after);
 }
+
+with_both_blocks!(
+    scattered_flips_over_a_small_set_are_mended
+    a_page_of_hashes_is_put_together_from_damaged_copies_and_a_damaged_volume
+);

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes in a block.
+/// Bytes in a block, but in tests with larger blocks.
 pub const BLOCK: u64 = 64 << 10;
 
 fn open(path: &Path) -> File {
@@ -50,15 +50,15 @@ pub fn swap_files(a: &Path, b: &Path) {
 }
 
 /// Exchanges two blocks, of one file or of two.
-pub fn swap_blocks(a: (&Path, u64), b: (&Path, u64)) {
+pub fn swap_blocks(size: u64, a: (&Path, u64), b: (&Path, u64)) {
     let read = |(path, block): (&Path, u64)| {
-        let mut bytes = vec![0; BLOCK as usize];
-        open(path).read_exact_at(&mut bytes, block * BLOCK).unwrap();
+        let mut bytes = vec![0; size as usize];
+        open(path).read_exact_at(&mut bytes, block * size).unwrap();
         bytes
     };
     let (in_a, in_b) = (read(a), read(b));
-    open(a.0).write_all_at(&in_b, a.1 * BLOCK).unwrap();
-    open(b.0).write_all_at(&in_a, b.1 * BLOCK).unwrap();
+    open(a.0).write_all_at(&in_b, a.1 * size).unwrap();
+    open(b.0).write_all_at(&in_a, b.1 * size).unwrap();
 }
 
 /// Every file below a directory, by its path from the directories right below it on, with its bytes.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod both;
 mod harm;
 mod run;
 mod support;

@@ -1,5 +1,6 @@
 //! `repair`: what is damaged or missing is made anew, in its place or on a new drive.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm::{self, BLOCK};
 use crate::support::*;
@@ -89,13 +90,12 @@ fn every_file_comes_back_byte_for_byte() {
     assert_as_before(&set, &before);
 }
 
-#[test]
-fn m_volumes_at_once_and_half_of_the_metadata_come_back() {
-    let vault = Vault::new();
+fn m_volumes_at_once_and_half_of_the_metadata_come_back(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(4_000_000, "4+3");
     let before = contents(&set);
     harm::remove([set.volume("g00000-d001.ckv"), set.volume("g00000-p002.ckv")]);
-    harm::zero(&set.volume("g00000-d003.ckv"), 5 * BLOCK, 3 * BLOCK);
+    harm::zero(&set.volume("g00000-d003.ckv"), 5 * block, 3 * block);
     fs::remove_dir_all(set.dirs[0].join("copy")).unwrap();
     let report = repaired(&vault, "usb");
     assert_eq!(report["verdict"], "intact");
@@ -107,15 +107,14 @@ fn m_volumes_at_once_and_half_of_the_metadata_come_back() {
     assert_eq!(vault.verdict("usb")["verdict"], "intact");
 }
 
-#[test]
-fn damage_in_all_volumes_is_repaired_on_all_drives() {
-    let vault = Vault::new();
+fn damage_in_all_volumes_is_repaired_on_all_drives(block: u64) {
+    let vault = Vault::with_blocks(block);
     vault.checkpoint("checkpoint", SIZE);
     vault.make(&["usb1", "usb2", "usb3"]);
     let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --parity 4+2");
     let before = contents(&set);
     for (i, path) in set.volumes().iter().enumerate() {
-        harm::flip(path, (1 + i as u64) * BLOCK + 7, 1);
+        harm::flip(path, (1 + i as u64) * block + 7, 1);
         harm::flip(path, 30, 1);
     }
     for (i, path) in set.copies("hashes.b3").iter().enumerate() {
@@ -126,13 +125,12 @@ fn damage_in_all_volumes_is_repaired_on_all_drives() {
     assert_as_before(&set, &before);
 }
 
-#[test]
-fn hashes_without_a_good_copy_are_put_together() {
-    let vault = Vault::new();
+fn hashes_without_a_good_copy_are_put_together(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+1");
     let before = contents(&set);
     harm::remove(set.copies("hashes.b3"));
-    harm::flip(&set.volume("g00000-d000.ckv"), 3 * BLOCK + 9, 1);
+    harm::flip(&set.volume("g00000-d000.ckv"), 3 * block + 9, 1);
     let report = repaired(&vault, "usb");
     assert_eq!(report["verdict"], "intact", "{report}");
     assert_as_before(&set, &before);
@@ -434,3 +432,9 @@ fn parts_are_repaired_and_share_their_key_slot() {
     assert_eq!(number(&list(&replaced["replaced"])[0]["drive"]), 5, "{replaced}");
     vault.restores("drive1 drive2 drive3 drive4 drive6", "source");
 }
+
+with_both_blocks!(
+    m_volumes_at_once_and_half_of_the_metadata_come_back
+    damage_in_all_volumes_is_repaired_on_all_drives
+    hashes_without_a_good_copy_are_put_together
+);

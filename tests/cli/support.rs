@@ -1,5 +1,6 @@
 //! People, drives and commands: what every test begins with.
 
+use crate::harm::BLOCK;
 pub use crate::run::{Call, Ran};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -12,6 +13,8 @@ use tempfile::TempDir;
 pub struct Vault {
     _temp: TempDir,
     pub root: PathBuf,
+    /// Bytes of a block of what is exported here; what is made is as many times longer as blocks are.
+    block: u64,
 }
 
 impl Vault {
@@ -19,6 +22,13 @@ impl Vault {
     pub fn new() -> Vault {
         let vault = Vault::empty();
         vault.make_keys();
+        vault
+    }
+
+    /// The same, where sets have such blocks, and as many of them as sets with small ones.
+    pub fn with_blocks(block: u64) -> Vault {
+        let mut vault = Vault::new();
+        vault.block = block;
         vault
     }
 
@@ -48,7 +58,7 @@ impl Vault {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let temp = tempfile::Builder::new().prefix("ckvault-test-").tempdir_in(above).unwrap();
         let root = temp.path().canonicalize().unwrap();
-        Vault { _temp: temp, root }
+        Vault { _temp: temp, root, block: BLOCK }
     }
 
     fn trust_sender(&self) {
@@ -91,10 +101,16 @@ impl Vault {
         Call::new(program, arguments, &self.root).env("CKVAULT_HOME", self.home("sender"))
     }
 
-    /// Exports as the sender to the receiver, in volumes of 2 MiB; must succeed.
+    /// Exports as the sender to the receiver, in volumes of 32 blocks; must succeed.
     #[track_caller]
     pub fn export(&self, arguments: &str) -> Set {
-        let ran = self.sender(&format!("export {arguments} --recipients keys.txt --volume-size 2M --json")).ok();
+        let ran = self
+            .sender(&format!(
+                "export {arguments} --recipients keys.txt --volume-size {} --block-size {} --json",
+                32 * self.block,
+                self.block
+            ))
+            .ok();
         let report = ran.json();
         let dirs = list(&report["drives"]).iter().map(|d| self.path(text(&d["directory"]))).collect();
         Set { dirs, report }
@@ -111,6 +127,7 @@ impl Vault {
     /// A directory shaped like a checkpoint.
     pub fn checkpoint(&self, name: &str, bytes: usize) -> PathBuf {
         let dir = self.path(name);
+        let bytes = bytes * (self.block / BLOCK) as usize;
         fs::create_dir_all(dir.join("step-100/empty")).unwrap();
         fs::write(dir.join("config.json"), "{\"hidden_size\": 4096}\n".repeat(40)).unwrap();
         fs::write(dir.join("model.safetensors"), noise(1, bytes - bytes / 3)).unwrap();

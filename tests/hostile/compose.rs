@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// The version of the format that is spoken here.
 pub const FORMAT: &str = "draft-5";
 
-const BLOCK: usize = 64 << 10;
+/// Bytes in a block, but for who says otherwise.
+pub const BLOCK: usize = 64 << 10;
 
 /// Changes what an honest exporter would have written.
 pub type Edit<T> = Box<dyn Fn(&mut T)>;
@@ -81,6 +82,7 @@ pub struct Recipe {
     pub label: Option<String>,
     pub segment_bytes: usize,
     pub volume_bytes: usize,
+    pub block_bytes: usize,
     pub items: Vec<Item>,
     /// The tar stream that `items` give.
     pub edit_tar: Edit<Vec<u8>>,
@@ -116,6 +118,7 @@ impl Recipe {
             label: Some("hostile".into()),
             segment_bytes: BLOCK,
             volume_bytes: 2 << 20,
+            block_bytes: BLOCK,
             items,
             edit_tar: Box::new(|_| ()),
             edit_segments: Box::new(|_| ()),
@@ -146,7 +149,7 @@ impl Recipe {
         let mut volumes = Vec::new();
         data.iter_mut().enumerate().for_each(|(group, data)| volumes.extend(self.with_parity(group as u32, data)));
         (self.edit_volumes)(&mut volumes);
-        let mut hashes = volumes.iter().flat_map(|v| values(v)).collect();
+        let mut hashes = volumes.iter().flat_map(|v| values(v, self.block_bytes)).collect();
         (self.edit_hashes)(&mut hashes);
         let lines = self.make_lines(head, &offsets, &places);
         let mut listed = vec![
@@ -210,7 +213,7 @@ impl Recipe {
     }
 
     fn with_parity(&self, group: u32, data: &mut Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let bodies: Vec<Vec<u8>> = data.iter().map(|v| v[BLOCK..].to_vec()).collect();
+        let bodies: Vec<Vec<u8>> = data.iter().map(|v| v[self.block_bytes..].to_vec()).collect();
         let mut volumes = std::mem::take(data);
         for index in self.k..self.k + self.m {
             let mut volume = self.header(group, index);
@@ -222,14 +225,14 @@ impl Recipe {
 
     fn header(&self, group: u32, index: u16) -> Vec<u8> {
         let mut page = b"ckvault\n".to_vec();
-        page.extend([1u32.to_le_bytes(), (BLOCK as u32).to_le_bytes()].concat());
+        page.extend([1u32.to_le_bytes(), (self.block_bytes as u32).to_le_bytes()].concat());
         page.extend(self.set);
         page.extend(group.to_le_bytes());
         page.extend([index, self.k, self.m, 0].map(u16::to_le_bytes).concat());
         page.extend([1, self.segment_bytes as u32, 0].map(u32::to_le_bytes).concat());
         page.extend((self.volume_bytes as u64).to_le_bytes());
         page.extend(blake3::hash(&page).as_bytes().to_owned());
-        page.resize(BLOCK, 0);
+        page.resize(self.block_bytes, 0);
         page
     }
 
@@ -277,7 +280,7 @@ impl Recipe {
             "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": 1, "last": true,
             "previous": null, "created": "2026-11-23T06:00:00Z", "tool": "a hostile exporter",
             "recipient_blake3": blake3::hash(own.to_public().to_string().as_bytes()).to_hex().as_str(), "filter": "zstd", "segment_bytes": self.segment_bytes,
-            "volume_bytes": self.volume_bytes, "drives": drives, "files": files,
+            "volume_bytes": self.volume_bytes, "block_bytes": self.block_bytes, "drives": drives, "files": files,
             "groups": volumes.chunks(n).map(group).collect::<Vec<_>>(),
         });
         (self.edit_manifest)(&mut manifest);
@@ -363,14 +366,14 @@ pub fn pieces(bytes: &[u8]) -> Vec<String> {
 }
 
 /// The values of the blocks of a volume, which must not have more than one span.
-fn values(volume: &[u8]) -> Vec<u8> {
-    if volume.len() <= BLOCK {
+fn values(volume: &[u8], block_bytes: usize) -> Vec<u8> {
+    if volume.len() <= block_bytes {
         return blake3::hash(volume).as_bytes().to_vec();
     }
     let value = |(i, block): (usize, &[u8])| {
         let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset((i * BLOCK) as u64).update(block);
+        hasher.set_input_offset((i * block_bytes) as u64).update(block);
         hasher.finalize_non_root()
     };
-    volume.chunks(BLOCK).enumerate().flat_map(value).collect()
+    volume.chunks(block_bytes).enumerate().flat_map(value).collect()
 }

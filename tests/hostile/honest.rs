@@ -71,16 +71,23 @@ pub fn compare(site: &Site) {
 
 #[test]
 fn an_honest_set_is_repaired_with_its_parity() {
-    let site = Site::new();
-    let mut recipe = Recipe::new(items());
-    (recipe.k, recipe.m) = (3, 2);
-    let dirs = site.compose(&recipe, 1);
-    for lost in ["g00000-d000.ckv", "g00000-d002.ckv"] {
-        fs::remove_file(dirs[0].join(lost)).unwrap();
+    for block_bytes in [1 << 16, 1 << 18, 1 << 20] {
+        let site = Site::new();
+        let mut recipe = Recipe::new(items());
+        (recipe.k, recipe.m, recipe.block_bytes) = (3, 2, block_bytes);
+        let dirs = site.compose(&recipe, 1);
+        if can_recover() {
+            site.recover(SIGNERS).ends(0);
+            compare(&site);
+            fs::remove_dir_all(site.target()).unwrap();
+        }
+        for lost in ["g00000-d000.ckv", "g00000-d002.ckv"] {
+            fs::remove_file(dirs[0].join(lost)).unwrap();
+        }
+        site.run("verify").ends(3).shows("repairable");
+        site.run("import").ends(0);
+        compare(&site);
     }
-    site.run("verify").ends(3).shows("repairable");
-    site.run("import").ends(0);
-    compare(&site);
 }
 
 /// Identities of types that are not known yet are passed over, by recover.py too.

@@ -63,7 +63,7 @@ fn manifest_of(recipe: &Recipe) -> Value {
 fn every_number_of_the_manifest() {
     let mut pointers = Vec::new();
     numbers(&manifest_of(&small()), "", &mut pointers);
-    assert_eq!(pointers.len(), 15, "{pointers:?}");
+    assert_eq!(pointers.len(), 16, "{pointers:?}");
     // What nobody needs is not looked at, and then what is said of its length harms nobody.
     let needed = |p: &String| !p.contains("RECOVER") && !p.contains("recover");
     for pointer in pointers.into_iter().filter(needed) {
@@ -117,6 +117,13 @@ fn every_number_of_the_inventory() {
     }
 }
 
+/// Rule 87: blocks that are as long as some may be, and volumes that are as many.
+fn wide() -> Recipe {
+    let mut recipe = small();
+    (recipe.k, recipe.m, recipe.block_bytes) = (30, 3, 1 << 20);
+    recipe
+}
+
 #[test]
 fn limits_are_named() {
     let big = 1u64 << 63;
@@ -130,6 +137,11 @@ fn limits_are_named() {
         ("volumes", small().manifest(|m| m["volume_bytes"] = (1u64 << 63).into()), 1, "volume size"),
         ("small volumes", small().manifest(|m| m["volume_bytes"] = 65536.into()), 1, "volume size"),
         ("segment size", small().manifest(|m| m["segment_bytes"] = (1 << 21).into()), 1, "segment size"),
+        ("small blocks", small().manifest(|m| m["block_bytes"] = (1 << 15).into()), 1, "block size"),
+        ("large blocks", small().manifest(|m| m["block_bytes"] = (1 << 21).into()), 1, "block size"),
+        ("odd blocks", small().manifest(|m| m["block_bytes"] = 99_999.into()), 1, "block size"),
+        ("other blocks", small().manifest(|m| m["block_bytes"] = (1 << 17).into()), 1, "length of a volume"),
+        ("long rows", wide(), 1, "bytes of a row"),
         ("no drives", small().manifest(|m| m["drives"] = 0.into()), 1, "drives"),
         ("drive 0", small().manifest(|m| m["groups"][0]["volumes"][0]["drive"] = 0.into()), 1, "drive number"),
         ("no groups", small().manifest(|m| m["groups"] = Value::Array(vec![])), 1, "groups"),

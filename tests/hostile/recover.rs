@@ -17,11 +17,12 @@ pub const SIGNERS: &str = "--signers home/allowed_signers";
 pub const TOOLS: [&str; 4] = ["age", "zstd", "ssh-keygen", "b3sum"];
 
 /// What it does not look at, since it does not use it: parity, hashes of blocks, the label and the like.
-const UNUSED: [&str; 18] = [
+const UNUSED: [&str; 19] = [
     "64 lower-case hex digits",
     "M is 0",
     "an array of 1 to 524288 elements",
     "an array of 2 to 256 elements",
+    "bytes of a row",
     "creation time",
     "do not agree",
     "drive number",

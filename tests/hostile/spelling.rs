@@ -27,7 +27,7 @@ fn arrays_in_place_of_objects() {
             *object = values(object, names);
         })
     };
-    const WHOLE: [&str; 16] = [
+    const WHOLE: [&str; 17] = [
         "format",
         "critical",
         "set",
@@ -41,6 +41,7 @@ fn arrays_in_place_of_objects() {
         "filter",
         "segment_bytes",
         "volume_bytes",
+        "block_bytes",
         "drives",
         "groups",
         "files",

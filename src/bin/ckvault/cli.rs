@@ -117,9 +117,12 @@ pub struct Export {
     /// Choose K+M and the places of volumes so that any N drives may be lost
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     survive_drives: Option<u16>,
-    /// Length of the longest volume, for example 512M or 4G [default: 1G]
+    /// Length of the longest volume, for example 512M or 4G [default: 1G, longer for larger sets]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// Length of the blocks in which damage is located and repaired: 64K, 128K, 256K, 512K or 1M [default: longer for larger sets]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    block_size: Option<u64>,
     /// auto (made for weights), zstd, zstd:LEVEL (1 to 19), or none [default: auto]
     #[arg(long, value_name = "HOW", value_parser = parse_compression)]
     compress: Option<Compression>,

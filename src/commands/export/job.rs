@@ -3,12 +3,12 @@
 use super::options::Options;
 use super::report::{self, Report, Totals};
 use crate::error::{Error, Result, goes_on};
-use crate::format::inventory::{self, Entry, Kind};
+use crate::format::inventory;
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::program::Program;
-use crate::pack::{self, Export, PER_FILE, Walk, Walked, signing_errands, walk};
+use crate::pack::{self, Export, PER_FILE, Plan, Walk, Walked, lines_of, most_segments, signing_errands, walk};
 use crate::progress::{Ask, Progress};
 use crate::set::check_paths;
 use crate::stages::tar;
@@ -69,31 +69,27 @@ pub fn own(drives: &[Dir], state: Option<&Dir>) -> Vec<(u64, u64)> {
     drives.iter().chain(state).filter_map(identity).collect()
 }
 
-/// An upper bound for the inventory, which is compressed, and for what lies beside it.
-pub fn metadata_estimate(walked: &Walked, tar_bytes: u64, program: Option<&Program>) -> u64 {
-    let segments = tar_bytes.div_ceil(64 << 10) * SEGMENT_LINE;
+/// An upper bound for what the inventory, which is compressed, says of entries, and for what lies beside it.
+pub fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
     let program = program.map_or(0, |program| program.bytes() + PER_FILE);
-    walked.entries.iter().map(line_estimate).sum::<u64>() + segments + (1 << 20) + program
+    lines_of(&walked.entries) + (1 << 20) + program
 }
 
-/// About the length of a segment's line.
-const SEGMENT_LINE: u64 = 90;
-
-/// About the length of an entry's line.
-fn line_estimate(entry: &Entry) -> u64 {
-    let xattrs: usize = entry.xattrs.iter().map(|(n, v)| n.0.len() + v.0.len()).sum();
-    let extents = match &entry.kind {
-        Kind::File { extents: Some(extents), .. } => extents.len() * 40,
-        _ => 0,
-    };
-    (entry.path.0.len() * 2 + xattrs * 2 + extents + 300) as u64
-}
-
-/// Nothing may be exported that import refuses to read.
-pub fn check_inventory(walked: &Walked, segments: u64) -> Result<()> {
-    let lines: u64 = walked.entries.iter().map(line_estimate).sum();
-    match lines.saturating_add(segments.saturating_mul(SEGMENT_LINE)) <= inventory::MOST_BYTES {
+/// Nothing may be exported that import refuses to read: where the inventory of one part would be too long, the set goes on in a next
+/// part, if somebody can change the drives.
+pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
+    let most = most_segments(&walked.entries);
+    match segments <= most {
         true => Ok(()),
-        false => Err(Error::source("the inventory of so much would be too long to be read", "export less at once")),
+        false if may_go_on && most > 0 => {
+            plan.in_parts = true;
+            Ok(())
+        }
+        false => Err(Error::source(
+            format!(
+                "the inventory of so much would be too long to be read: {segments} segments, of which it has room for {most}"
+            ),
+            "write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next; or export less at once",
+        )),
     }
 }

@@ -81,12 +81,12 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
         drive.free = drive.free.saturating_add(in_the_way.bytes_on(drive.device));
     }
     check_apart(options, &drives, progress)?;
-    let metadata = metadata_estimate(&walked, tar_bytes, program.as_ref());
+    let metadata = metadata_estimate(&walked, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
-    let plan = plan(&request, &drives, tar_bytes, metadata)?;
+    let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
-    check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()))?;
+    check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
     let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));

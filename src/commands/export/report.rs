@@ -37,6 +37,8 @@ pub struct Report {
     pub m: u16,
     /// No volume is longer.
     pub volume_bytes: u64,
+    /// Bytes of a block.
+    pub block_bytes: u64,
     /// Entries in the set.
     pub entries: u64,
     /// Bytes of files that went in, without holes.
@@ -134,6 +136,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
+        block_bytes: plan.block.bytes(),
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
@@ -170,6 +173,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
+        block_bytes: plan.block.bytes(),
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,

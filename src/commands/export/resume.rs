@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     check_sources(&walked.entries, &begun)?;
     let (totals, metadata) = (
         Totals::of(&walked, &begun.recipients, &options.own, &key.public(), &begun.slot().unwrap_or_default()),
-        metadata_estimate(&walked, tar_bytes, program.as_ref()),
+        metadata_estimate(&walked, program.as_ref()),
     );
     let source = Source::new(&options.disk, walked, tar_bytes, begun.plan.segment_bytes);
     let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
@@ -82,6 +82,7 @@ fn require_same(options: &Options, begun: &Begun, progress: &dyn Progress) -> Re
         ("--parity", options.request.parity.is_some_and(|parity| parity != (plan.k, plan.m))),
         ("--survive-drives", options.request.survive.is_some() && options.request.survive != begun.survive),
         ("--volume-size", options.request.volume_bytes.is_some_and(|bytes| bytes != plan.volume_bytes)),
+        ("--block-size", options.request.block_bytes.is_some_and(|bytes| bytes != plan.block.bytes())),
         ("--compress", said.compression.is_some_and(|how| how != plan.compression)),
         ("--links", said.links.is_some_and(|how| how != begun.links)),
         ("--skip-special", options.skip_special && !begun.skip_special),

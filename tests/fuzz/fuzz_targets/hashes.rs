@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use ckvault::format::hashes::{self, BLOCK, FileHasher, PAGE, Part, SPAN, Value};
+use ckvault::format::hashes::{self, BlockSize, FileHasher, PAGE, Part, Value};
 use ckvault_fuzz::bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
@@ -33,9 +33,12 @@ fn from_parts(file: &[u8], mut cuts: Vec<usize>, turn: usize) {
 
 fn of_a_volume(file: &[u8]) {
     let len = file.len() as u64;
-    let values: Vec<Value> = file.chunks(BLOCK).enumerate().map(|(i, b)| hashes::block(i as u64, b, len)).collect();
-    if !values.is_empty() {
-        assert_eq!(hashes::spans_and_root(&values, len).1, *blake3::hash(file).as_bytes());
+    for block in [BlockSize::SMALLEST, BlockSize::LARGEST] {
+        let blocks = file.chunks(block.size()).enumerate();
+        let values: Vec<Value> = blocks.map(|(i, b)| block.value(i as u64, b, len)).collect();
+        if !values.is_empty() {
+            assert_eq!(block.spans_and_root(&values, len).1, *blake3::hash(file).as_bytes());
+        }
     }
 }
 
@@ -44,7 +47,8 @@ fn a_page(bytes: &[u8]) {
     for page in values.chunks(PAGE) {
         let _ = (hashes::fold_page(page, true), hashes::fold_page(page, false));
     }
-    for len in [0, 1, SPAN - 1, SPAN, SPAN * values.len() as u64, u64::MAX] {
-        let _ = hashes::root_of_spans(values, len);
+    let (block, span) = (BlockSize::LARGEST, BlockSize::LARGEST.span());
+    for len in [0, 1, span - 1, span, span * values.len() as u64, u64::MAX] {
+        let _ = block.root_of_spans(values, len);
     }
 }

@@ -2,7 +2,6 @@
 
 #![no_main]
 
-use ckvault::format::hashes::BLOCK;
 use ckvault::format::header::Header;
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let mut page = data[..data.len().min(64)].to_vec();
     page.resize(64, 0);
     page.extend(blake3::hash(&page).as_bytes().to_owned());
-    page.resize(BLOCK, 0);
+    page.resize(Header::length(&page).unwrap_or(1 << 16), 0);
     if let Ok(header) = Header::parse(&page) {
         assert!(header.encode() == page);
     }

@@ -3,14 +3,16 @@
 
 #![no_main]
 
+use ckvault::format::deal::Shape;
+use ckvault::format::hashes::BlockSize;
 use ckvault::format::inventory::{Inventory, Kind, Reader, lines};
 use ckvault::restore::choose;
 use ckvault::set::check_paths;
 use ckvault::stages::tar;
 use libfuzzer_sys::fuzz_target;
 
-fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Option<Inventory> {
-    let mut reader = Reader::new(k, volume_bytes);
+fn read(lines: impl Iterator<Item = Vec<u8>>, shape: Shape) -> Option<Inventory> {
+    let mut reader = Reader::new(shape);
     for line in lines {
         reader.line(&line).ok()?;
     }
@@ -19,10 +21,12 @@ fn read(lines: impl Iterator<Item = Vec<u8>>, k: u16, volume_bytes: u64) -> Opti
 
 fuzz_target!(|data: &[u8]| {
     let [k, shift, text @ ..] = data else { return };
-    let (k, volume_bytes) = (1 + u16::from(k % 4), 2 << (20 + shift % 20));
+    let volume_bytes = 2 << (20 + shift % 20);
+    let shape = Shape { k: 1 + u16::from(k % 4), volume_bytes, block: BlockSize::SMALLEST };
     let said = text.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
-    let Some(inventory) = read(said, k, volume_bytes) else { return };
-    assert_eq!(read(lines(&inventory.head, &inventory.entries, &inventory.frames, k, volume_bytes), k, volume_bytes).as_ref(), Some(&inventory));
+    let Some(inventory) = read(said, shape) else { return };
+    let again = read(lines(&inventory.head, &inventory.entries, &inventory.frames, shape), shape);
+    assert_eq!(again.as_ref(), Some(&inventory));
     let entries = &inventory.entries;
     if tar::check_layout(entries, inventory.head.tar_bytes).is_ok() {
         covers(&inventory);

@@ -174,7 +174,7 @@ fn lie(bytes: &mut Bytes) -> Lie {
         "volume",
         "bytes",
     ];
-    const POINTERS: [&str; 22] = [
+    const POINTERS: [&str; 23] = [
         "/format",
         "/critical",
         "/set",
@@ -188,6 +188,7 @@ fn lie(bytes: &mut Bytes) -> Lie {
         "/filter",
         "/segment_bytes",
         "/volume_bytes",
+        "/block_bytes",
         "/drives",
         "/groups",
         "/groups/0/k",

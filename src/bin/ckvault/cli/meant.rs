@@ -93,6 +93,7 @@ impl Export {
                 parity: self.parity,
                 survive: self.survive_drives,
                 volume_bytes: self.volume_size,
+                block_bytes: self.block_size,
                 compression: self.compress.unwrap_or_default(),
                 may_go_on: false,
             },
