@@ -188,7 +188,7 @@ fn names_on_the_drive() {
         fs::remove_dir_all(site.target()).unwrap();
         // Two of them are ambiguous, which is said with their names; one without its manifest is interrupted.
         fs::create_dir_all(renamed.with_file_name(format!("{evil}2.ckvault")).join("copy")).unwrap();
-        fs::remove_file(renamed.join("copy/manifest.json")).unwrap();
+        ["copy", "third"].iter().for_each(|sub| fs::remove_file(renamed.join(sub).join("manifest.json")).unwrap());
         site.run("verify");
         site.run("import");
         fs::remove_dir_all(renamed.with_file_name(format!("{evil}2.ckvault"))).unwrap();
