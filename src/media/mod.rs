@@ -16,7 +16,7 @@ pub mod lock;
 pub mod memory;
 pub(crate) mod modes;
 mod mounts;
-mod pace;
+pub(crate) mod pace;
 pub mod process;
 pub mod processor;
 pub mod program;
@@ -25,6 +25,7 @@ pub(crate) mod sets;
 pub(crate) mod staging;
 pub(crate) mod statefile;
 pub(crate) mod tree;
+pub(crate) mod underway;
 
 use std::fs::File;
 use std::io::Read;

@@ -43,7 +43,7 @@ use crate::error::Result;
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::drive::Drive;
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::stages::filehash::Page;
 use part::Position;
 use state::Wrote;
@@ -68,13 +68,16 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
 fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Progress) -> Result<WrittenPart> {
     let (held, drives): (Vec<Dir>, Vec<Drive>) = drives.into_iter().unzip();
     // The key slot first: it is durable on all drives before the first frame is.
+    progress.stage(Phase::Prepare);
     let (dirs, mut files) = export.set_dirs(&held)?;
     // Segments: read, compressed, sealed, dealt to volumes; parity; the hashes of all blocks.
     let packed = export.pack(&held, &dirs, progress)?;
     export.source.note(packed.page.finished.iter().copied());
     // What was packed must be one state of the sources.
+    progress.stage(Phase::Walk);
     export.source.check_unchanged()?;
     // Metadata, on every drive twice.
+    progress.stage(Phase::Metadata);
     let last = packed.end == export.source.segments();
     files.insert(names::HASHES.into(), packed.hashes.clone());
     let mut drafts = metadata::Drafts::new(packed.copies);
@@ -83,6 +86,7 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     let manifest = export.manifest(packed.groups, files, last);
     export.check(&manifest, &packed.frames)?;
     drafts.b3sums(&dirs, |drive| manifest.b3sums(drive))?;
+    progress.stage(Phase::Sync);
     drafts.finish()?;
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;

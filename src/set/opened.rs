@@ -101,9 +101,9 @@ impl Set {
     }
 
     /// The numbers of all drives that are known of.
-    pub fn drive_numbers(&self) -> Vec<u32> {
+    pub fn drive_numbers(&self) -> impl Iterator<Item = u32> + use<> {
         let manifest = &self.parts[self.parts.len() - 1].manifest;
-        (1..=manifest.part * u32::from(manifest.drives)).collect()
+        1..=manifest.part * u32::from(manifest.drives)
     }
 }
 
