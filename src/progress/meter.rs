@@ -137,6 +137,6 @@ mod tests {
         let mut meter = Meter::new(Duration::ZERO);
         (1..200_000).for_each(|i| meter.note(i * 10 * MS, u64::from(i)));
         assert!(meter.seen.len() <= 2 * GRAINS as usize + 2, "{}", meter.seen.len());
-        assert_eq!(meter.rate(2_000_000 * MS), Some(99));
+        assert_eq!(meter.rate(2_000_000 * MS), Some(100));
     }
 }

@@ -12,8 +12,9 @@ mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
+use ckvault::progress::{Phase, Progress};
 use clap::Parser;
-use cli::{Cli, Verb};
+use cli::{Cli, Shape, Verb};
 use outside::Outside;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -44,8 +45,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error, json),
     };
     let person = ui::Person::new(outside.clone(), stop.clone());
-    let bars = ui::Bars::new(stop.clone());
-    let ended = run(cli.verb, &outside, person, &bars);
+    let bars = ui::Bars::new(stop.clone(), cli.progress.how());
+    let ended = run(cli.verb, &outside, person, &bars, cli.progress);
+    bars.end();
     bars.warn_of_what_came_up();
     outside.conclude();
     let ended = match ended {
@@ -93,23 +95,30 @@ fn not_run(stopped: &clap::Error, json: bool) -> ExitCode {
     }
 }
 
-fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
+fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars, shape: Shape) -> Result<ExitCode> {
+    if !matches!(verb, Verb::Demo | Verb::RunErrands) {
+        bars.stage(Phase::Start);
+    }
     let (begun, disk, asked) = (Instant::now(), outside.disk(), person.clone());
     // While a person is awaited, nothing is slow.
     let worked = || begun.elapsed().saturating_sub(asked.waited());
     match verb {
         Verb::Keygen(typed) => {
             let options = typed.meant(disk)?;
-            reports::keygen(&keygen::run(&options, &person, bars)?);
+            let report = keygen::run(&options, &person, bars)?;
+            bars.end();
+            reports::keygen(&report);
         }
         Verb::Export(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = export::run(&options, person, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::export(r, worked()))?;
         }
         Verb::Verify(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = verify::run(&options, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::verify(r, worked(), outside.is_verbose()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
@@ -119,6 +128,7 @@ fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Re
         Verb::Repair(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = repair::run(&options, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::repair(r, worked()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
@@ -128,18 +138,23 @@ fn run(verb: Verb, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Re
         Verb::Import(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = import::run(&options, person, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::import(r, worked()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(disk)?;
-            show(&list::run(&options, person, bars)?, json, outside, reports::list)?;
+            let report = list::run(&options, person, bars)?;
+            bars.end();
+            show(&report, json, outside, reports::list)?;
         }
         Verb::Inspect(typed) => {
             let (place, json) = typed.meant(disk);
-            show(&inspect::run(&place, bars)?, json, outside, reports::inspect)?;
+            let report = inspect::run(&place, bars)?;
+            bars.end();
+            show(&report, json, outside, reports::inspect)?;
         }
-        Verb::Demo => demo::run(bars, outside.is_verbose())?,
+        Verb::Demo => demo::run(bars, outside.is_verbose(), shape)?,
         Verb::RunErrands => outside::serve()?,
     }
     Ok(ExitCode::SUCCESS)

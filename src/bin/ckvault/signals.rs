@@ -2,7 +2,7 @@
 //! that only reads ends at the first, whatever it is busy with: a drive decides what that is, and nothing has to be tidied up. So does
 //! one that waits for a passphrase.
 
-use crate::ui::{self, terminal};
+use crate::ui::{self, taskbar, terminal};
 use ckvault::error::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -29,11 +29,13 @@ pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
         let was_asking = terminal::restore();
         if only_reads || was_asking {
             report(was_asking, json);
+            taskbar::clear();
             low_level::exit(INTERRUPTED);
         }
         asked.store(true, Ordering::Relaxed);
         coming.next();
         terminal::restore();
+        taskbar::clear();
         low_level::exit(INTERRUPTED);
     });
     Ok(stop)
@@ -43,6 +45,7 @@ pub fn listen(only_reads: bool, json: bool) -> Result<Arc<AtomicBool>> {
 fn report(was_asking: bool, json: bool) {
     let (done, wait) = std::sync::mpsc::channel();
     let say = move || {
+        ui::screen::end();
         if was_asking {
             ui::tell!();
         }
