@@ -53,9 +53,11 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
     let mut parts = Vec::new();
     loop {
         let drives = export.drives(ask, progress)?;
-        let written = write_part(export, drives, progress)?;
-        // Now the drives can be unmounted.
-        export.held.fill(None);
+        let mut written = write_part(export, drives, progress)?;
+        // Locks have been removed: that is to be durable too. Now the drives can be unmounted.
+        progress.stage(Phase::Sync);
+        let held = export.held.iter_mut().filter_map(Option::take);
+        written.is_released = held.map(Dir::release).fold(true, |all, released| all && released);
         let last = written.manifest.last;
         parts.push(written);
         if last {
@@ -101,5 +103,5 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     export.at = Position { part, first: packed.end, previous: Some(hash), page, known: Vec::new() };
     let origin = read.zip(origin).map(|(a, b)| a.and(b));
     let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
-    Ok(WrittenPart { manifest, drives, dirs, origin, signature })
+    Ok(WrittenPart { manifest, drives, dirs, origin, signature, is_released: false })
 }

@@ -78,6 +78,8 @@ pub struct WrittenPart {
     pub origin: Option<Origin>,
     /// Bytes of the signature.
     pub signature: u64,
+    /// Everything on its drives is durable, and none is held any more.
+    pub is_released: bool,
 }
 
 /// A set that nobody could import must not be signed.

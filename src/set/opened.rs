@@ -85,6 +85,12 @@ impl Set {
         self.parts.iter_mut().for_each(Part::let_go);
     }
 
+    /// Makes durable what was written to its drives, and holds none of them any more. Whether that went well.
+    pub fn release(self) -> bool {
+        let dirs = self.parts.into_iter().flat_map(|part| part.dirs);
+        dirs.map(Dir::release).fold(true, |all, released| all && released)
+    }
+
     /// Holds again those drives that are still here.
     pub fn take_back(&mut self, disk: &Disk) {
         self.parts.iter_mut().for_each(|part| part.take_back(disk));

@@ -8,14 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A file system that lies, for as long as this lives.
-struct Liar<'a> {
+pub struct Liar<'a> {
     vault: &'a Vault,
     child: Child,
 }
 
 impl Liar<'_> {
     /// Mounts it at `liar`; `None`, visibly, where that cannot be.
-    fn new<'a>(vault: &'a Vault, lie: &str) -> Option<Liar<'a>> {
+    pub fn new<'a>(vault: &'a Vault, lie: &str) -> Option<Liar<'a>> {
         let python = |script: &str| {
             let mut command = Command::new("python3");
             command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -35,7 +35,9 @@ impl Canvas {
         let lines = ProgressBar::new_spinner();
         lines.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         let drawn = match terminal::is_utf8() {
-            true => With { spinner: &['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'], done: '█', rest: '░' },
+            true => {
+                With { spinner: &['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'], done: '█', rest: '░' }
+            }
             false => With { spinner: &['|', '/', '-', '\\'], done: '#', rest: '-' },
         };
         Canvas { lines, turn: 0, drawn }
@@ -118,10 +120,13 @@ mod tests {
                 "  | drive 1  300.00 MiB of 600.00 MiB, 30.00 MiB/s, 10 s left",
                 "  | drive 2  300.00 MiB of 600.00 MiB, 30.00 MiB/s, 10 s left",
                 "  | drive 3  300.00 MiB of 600.00 MiB, 30.00 MiB/s, 10 s left",
-                "exporting ####################-------------------- 240.00 MiB of 480.00 MiB, 24.00 MiB/s, 10 s left"
+                "exporting ####################--------------------- 240.00 MiB of 480.00 MiB, 24.00 MiB/s, 10 s left"
             ]
         );
-        assert_eq!(drawn((80, 6)), ["exporting ##########---------- 240.00 MiB of 480.00 MiB, 24.00 MiB/s, 10 s left"]);
+        assert_eq!(
+            drawn((80, 6)),
+            ["exporting ##########----------- 240.00 MiB of 480.00 MiB, 24.00 MiB/s, 10 s left"]
+        );
         assert_eq!(drawn((50, 24))[0], "  | drive 1  300.00 MiB, 30.00 MiB/s, 10 s left");
         assert_eq!(drawn((50, 24))[3], "exporting 50 %, 24.00 MiB/s, 10 s left");
         for columns in 1..120 {
