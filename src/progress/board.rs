@@ -1,6 +1,7 @@
 //! What there is to show of a phase: how much of it is durable or read, how fast it goes on each drive, how long it will take.
 
-use super::{Lane, Meter, Phase};
+use crate::progress::meter::Meter;
+use crate::progress::phase::{Lane, Phase};
 use std::time::Duration;
 
 /// A phase as far as it is.
@@ -73,13 +74,13 @@ impl Board {
         self.done() >= self.total
     }
 
-    /// See [`super::Progress::advance`].
+    /// See `Progress::advance`.
     pub fn advance(&mut self, now: Duration, bytes: u64) {
         self.done = self.done.saturating_add(bytes);
         self.meter.note(now, self.done());
     }
 
-    /// See [`super::Progress::drive`].
+    /// See `Progress::drive`.
     pub fn drive(&mut self, now: Duration, drive: usize, bytes: u64) {
         if let Some(on) = self.drives.get_mut(drive) {
             on.moved = on.moved.saturating_add(bytes);
@@ -87,7 +88,7 @@ impl Board {
         }
     }
 
-    /// See [`super::Progress::share`].
+    /// See `Progress::share`.
     pub fn share(&mut self, now: Duration, drive: usize, bytes: u64) {
         if let Some(on) = self.drives.get_mut(drive) {
             on.share = on.share.saturating_add(bytes);
@@ -97,7 +98,7 @@ impl Board {
         self.meter.note(now, done);
     }
 
-    /// See [`super::Progress::syncing`].
+    /// See `Progress::syncing`.
     pub fn syncing(&mut self, drive: usize, is: bool) {
         if let Some(on) = self.drives.get_mut(drive) {
             on.syncing = is;
