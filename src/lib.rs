@@ -13,13 +13,13 @@
 //!
 //! ```
 //! use ckvault::commands::{export, keygen};
-//! use ckvault::progress::{Nobody, Phase, Progress};
+//! use ckvault::progress::{Lane, Nobody, Phase, Progress};
 //!
 //! /// Whoever waits for an export sees what it is doing.
 //! struct Shown;
 //!
 //! impl Progress for Shown {
-//!     fn begin(&self, phase: Phase, bytes: u64, drives: &[u32]) {
+//!     fn begin(&self, phase: Phase, bytes: u64, drives: &[Lane]) {
 //!         println!("{phase:?}: {bytes} bytes, {} drive(s)", drives.len());
 //!     }
 //! }

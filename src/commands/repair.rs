@@ -4,10 +4,11 @@
 use crate::commands::reported::About;
 use crate::error::{Error, Result};
 use crate::heal::{self, Repaired, Verdict, Why};
+use crate::media::dir::Dir;
 use crate::media::drive::served_device;
 use crate::media::fence::Needs;
 use crate::media::program::OWN;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::set::{self, Origin, Part, Set, Where, name_drives};
 use crate::text::printable;
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub struct Report {
     pub read_errors: BTreeMap<u32, u64>,
     /// Where what was written was read back from: `device` or `cache-possible`; null if nothing was written.
     pub read_back: Option<&'static str>,
+    /// Whether all that was written is synced, and no file on the drives is open.
+    pub safe_to_unplug: bool,
     /// What `verify` would say now.
     pub verdict: &'static str,
     /// What most stands in the way of a whole set, if something does.
@@ -96,7 +99,13 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let set = set::open(&options.place, progress)?;
     progress.if_stopped("run the command again: what was made is kept");
     let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
-    Ok(report(&set, repaired))
+    let report = report(&set, repaired);
+    // Locks have been removed, and what they were in is to be durable too.
+    progress.stage(Phase::Sync);
+    let disk = &options.place.disk;
+    let given = options.to.iter().map(|to| Dir::given(disk, to).is_ok_and(Dir::release));
+    let released = given.fold(set.release(), |all, released| all && released);
+    Ok(Report { safe_to_unplug: released, ..report })
 }
 
 /// Drives are written to; and this program may be put on a drive.
@@ -149,6 +158,7 @@ fn report(set: &Set, done: Repaired) -> Report {
         unused: unused.iter().map(|p| shown(p)).collect(),
         read_errors: set.read_errors(),
         read_back: origin.map(|o| if o == Origin::Drive { "device" } else { "cache-possible" }),
+        safe_to_unplug: false,
         verdict: verdict.word(),
         trouble,
     }

@@ -7,7 +7,7 @@ use crate::format::names;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::heal::queue::{Piece, Queue};
 use crate::media::dir::Location;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Lane, Phase, Progress};
 use crate::set::{At, Bits, Blocks, Part, Seen, Source};
 use crate::threads::FirstError;
 use crate::threads::lock;
@@ -22,6 +22,7 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
     let before = set.present();
     let wanted = |drive: u16| !this_drive || before.contains(&drive);
     let readings = read_volumes(set, blocks, &wanted, progress)?;
+    progress.stage(Phase::Judge);
     let files = judge_files(set);
     set.look_again();
     let absent = set.absent();
@@ -59,7 +60,7 @@ fn read_volumes(
     let block = blocks.block_size();
     let mut readings: Vec<Vec<Reading>> = Vec::new();
     let mut queues: Vec<Queue> = (0..set.manifest.drives).map(|_| Queue::new(block)).collect();
-    let mut total = 0;
+    let (mut total, mut on) = (0, vec![0; set.manifest.drives.into()]);
     for (group, index, _, volume) in set.manifest.volumes() {
         let (at, count) = (At { group, index }, block.blocks(volume.bytes));
         let left_out = !wanted(volume.drive);
@@ -71,6 +72,7 @@ fn read_volumes(
             // Past the end of its file a volume may be said to be as long as somebody likes.
             let real = source.file.metadata().map_or(volume.bytes, |m| m.len().min(volume.bytes));
             total += real;
+            on[usize::from(volume.drive) - 1] += real;
             queues[usize::from(volume.drive) - 1].push(
                 at,
                 blocks.volumes(group),
@@ -81,8 +83,9 @@ fn read_volumes(
         let files = sources.iter().map(|source| VolumeFile::new(source, volume.bytes)).collect();
         readings[group].push(Reading { at, left_out, files });
     }
-    let numbers: Vec<u32> = (1..=set.manifest.drives).map(|d| set.manifest.drive_number(d)).collect();
-    progress.begin(Phase::Verify, total, &numbers);
+    let lane = |d: u16| Lane { number: set.manifest.drive_number(d), bytes: Some(on[usize::from(d) - 1]) };
+    let lanes: Vec<Lane> = (1..=set.manifest.drives).map(lane).collect();
+    progress.begin(Phase::Verify, total, &lanes);
     let mut found = check_all(blocks, queues, progress)?;
     for file in readings.iter_mut().flatten().flat_map(|r| &mut r.files) {
         if let Some((bad, unread)) = found.remove(&file.at) {
@@ -91,7 +94,6 @@ fn read_volumes(
         file.bad.insert_from(file.read);
         file.unread.insert_from(file.read);
     }
-    progress.end();
     Ok(readings)
 }
 

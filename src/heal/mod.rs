@@ -22,7 +22,7 @@ use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive;
 use crate::media::lock::{WriteLock, is_being_written};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Lane, Phase, Progress};
 use crate::set::{Blocks, Part, Set, exhausted, name_drives};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,6 +56,7 @@ pub struct Repaired {
 
 /// Makes anew what is not as signed: in place, or on the new drives `to` if there are any.
 pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -> Result<Repaired> {
+    progress.stage(Phase::Prepare);
     // Nobody else writes there; where this will, what an interrupted repair left is gone.
     let locks = if to.is_empty() { lock_all(set)? } else { unlocked(set)? };
     // What is there, and whether it suffices.
@@ -70,6 +71,7 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
         return Err(refusal);
     }
     // What is in need, and where it goes.
+    progress.stage(Phase::Prepare);
     let (given, unused) = assign(set, &found, disk, to)?;
     let mut remedies = set.parts.iter().map(|_| Remedy::default()).collect::<Vec<Remedy>>();
     for ((remedy, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&found) {
@@ -79,11 +81,14 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
         }
     }
     // Computed, written, read back, and only then given its name.
-    progress.begin(Phase::Repair, remedies.iter().map(Remedy::bytes).sum(), &set.drive_numbers());
     for ((remedy, blocks), found) in remedies.iter_mut().zip(&blocks).zip(&mut found) {
+        let mut lanes: Vec<Lane> = set.drive_numbers().map(|number| Lane { number, bytes: Some(0) }).collect();
+        for (drive, bytes) in remedy.bytes(blocks) {
+            lanes[drive].bytes = lanes[drive].bytes.map(|all| all + bytes);
+        }
+        progress.begin(Phase::Repair, lanes.iter().filter_map(|lane| lane.bytes).sum(), &lanes);
         remedy.run(blocks, found, progress)?;
     }
-    progress.end();
     drop(locks);
     Ok(Repaired { found, remedies, unused })
 }

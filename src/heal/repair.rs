@@ -10,7 +10,7 @@ use crate::media::dir::{Dir, Location};
 use crate::media::drive::{self, Drive};
 use crate::media::durable::{self, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::WriteLock;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::set::{At, Blocks, Origin, Part, Set};
 use crate::text::human_bytes;
 use rustix::fs::FileType;
@@ -178,9 +178,9 @@ impl Remedy {
         Ok(())
     }
 
-    /// Bytes that will be written and read back.
-    pub fn bytes(&self) -> u64 {
-        self.volumes.iter().map(|t| 2 * t.bytes).sum()
+    /// Bytes that will be written and read back, by the position of the drive.
+    pub fn bytes<'a>(&'a self, blocks: &'a Blocks) -> impl Iterator<Item = (usize, u64)> + 'a {
+        self.volumes.iter().map(|t| (blocks.drive(t.at), 2 * t.bytes))
     }
 
     /// Does all of it. Fails only if it was interrupted; what cannot be made is left, and said.
@@ -194,6 +194,7 @@ impl Remedy {
             self.make_group(blocks, volumes, found, progress)?;
             volumes = later;
         }
+        progress.stage(Phase::Metadata);
         for (at, drive) in std::mem::take(&mut self.files) {
             if self.renew(blocks, &at, drive) {
                 found.renew_file(&at.dir, &at.name);

@@ -8,6 +8,7 @@ use crate::media::dir::Dir;
 use crate::media::drive;
 use crate::media::durable::{LEAST_ROOM, Partial};
 use crate::media::pace::PIECE;
+use crate::media::underway::Underway;
 use crate::progress::Progress;
 use crate::set::{At, Blocks, Origin, Seen, bad_runs, compare};
 use crate::stages::runs::run_bytes;
@@ -95,6 +96,7 @@ struct Making<'a> {
     file: Option<Partial>,
     failed: Mutex<Option<Why>>,
     computed: AtomicU64,
+    underway: Underway<u64>,
 }
 
 impl<'a> Making<'a> {
@@ -104,7 +106,8 @@ impl<'a> Making<'a> {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error.into())),
         };
-        Making { target, file, failed: Mutex::new(failed), computed: AtomicU64::new(0) }
+        let (failed, computed) = (Mutex::new(failed), AtomicU64::new(0));
+        Making { target, file, failed, computed, underway: Underway::default() }
     }
 
     fn fail(&self, why: impl Into<Why>) {
@@ -135,7 +138,13 @@ impl<'a> Making<'a> {
             progress.drive(blocks.drive(self.target.at), bytes);
             progress.advance(bytes);
         };
-        let proven = confirm(&file, volume.bytes, &volume.blake3, progress, advance);
+        let drive = blocks.drive(self.target.at);
+        progress.syncing(drive, true);
+        let synced = || {
+            progress.syncing(drive, false);
+            self.underway.all(advance);
+        };
+        let proven = confirm(&file, volume.bytes, &volume.blake3, progress, synced, advance);
         let named = |origin| install(file, &self.target.name).map(|()| origin);
         let origin = proven.and_then(named).map_err(Why::from)?;
         Ok(Made { blocks: self.computed.into_inner(), origin })
@@ -148,10 +157,11 @@ fn confirm(
     len: u64,
     hash: &[u8; 32],
     progress: &dyn Progress,
+    synced: impl FnOnce(),
     advance: impl Fn(u64),
 ) -> Result<Origin> {
     let (dir, name) = (file.dir(), file.partial_name());
-    let compared = file.sync().and_then(|()| {
+    let compared = file.sync().inspect(|()| synced()).and_then(|()| {
         let drive = drive::examine(dir)?;
         let evicted = !drive.is_fuse() || cache::evict_device(&drive.source);
         let from_drive = compare(&dir.at(&name), len, hash, progress, advance)?;
@@ -209,7 +219,7 @@ pub fn make_file(
 /// Reads back a metadata file that has been written, and gives it its name.
 pub fn finish_file(file: Partial, name: &str, (len, hash): (u64, [u8; 32])) -> Result<Origin> {
     let silent = crate::progress::Silent::default();
-    match confirm(&file, len, &hash, &silent, |_| ()) {
+    match confirm(&file, len, &hash, &silent, || (), |_| ()) {
         Ok(origin) => install(file, name).map(|()| origin),
         Err(error) => {
             file.discard();
@@ -372,8 +382,11 @@ impl Rebuilding<'_> {
                 making.fail(error);
             }
             making.computed.fetch_add(column.computed, Ordering::Relaxed);
-            self.progress.drive(self.blocks.drive(column.at), bytes);
-            self.progress.advance(bytes);
+            let reach = making.file.as_ref().map(Partial::reach).unwrap_or_default();
+            making.underway.wrote(bytes, reach, |bytes| {
+                self.progress.drive(self.blocks.drive(column.at), bytes);
+                self.progress.advance(bytes);
+            });
         }
     }
     /// Writes some bytes to a file, unless the verb is stopped meanwhile: a slow drive takes its time for them.

@@ -406,6 +406,13 @@ impl Dir {
             other => Ok(other?),
         }
     }
+
+    /// The last that is done on a drive: makes durable whatever is not yet, and holds it no more. Whether that went well.
+    pub fn release(self) -> bool {
+        // Drivers that are processes hear of this one only, and the others of the next.
+        let _ = rustix::fs::fsync(&self.0.fd);
+        self.disk().sync_all_of(&self).is_ok()
+    }
 }
 
 impl AsFd for Dir {

@@ -17,6 +17,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+pub use crate::media::pace::Reach;
+
 /// What is about to be done with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -68,6 +70,14 @@ pub trait Media: Send + Sync {
 
     /// Removes all that is noted, for who ends this process.
     fn remove_unfinished(&self) {}
+
+    /// How far what was written to a file system, by its device, is.
+    fn reach(&self, _device: u64) -> Reach {
+        Reach::default()
+    }
+
+    /// Told that what was written to a file system up to there is durable.
+    fn synced(&self, _device: u64, _written: u64) {}
 
     /// Told what is needed from now on: a fence may be raised around that.
     fn confine(&self, _needs: &Needs) {}
@@ -132,6 +142,12 @@ impl<M: Media> Media for Paced<M> {
     }
     fn remove_unfinished(&self) {
         self.unfinished.remove();
+    }
+    fn reach(&self, device: u64) -> Reach {
+        self.paces.reach(device)
+    }
+    fn synced(&self, device: u64, written: u64) {
+        self.paces.synced(device, written);
     }
     fn confine(&self, needs: &Needs) {
         self.media.confine(needs);
@@ -242,7 +258,21 @@ impl Disk {
     pub fn sync_file_system(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
         self.settle(file)?;
-        Ok(rustix::fs::syncfs(file)?)
+        self.sync_all_of(file)
+    }
+
+    /// Makes all that was written to a file system durable, and takes note of that.
+    pub(in crate::media) fn sync_all_of(&self, file: &impl AsFd) -> io::Result<()> {
+        let device = fstat(file)?.st_dev;
+        let before = self.0.reach(device);
+        rustix::fs::syncfs(file)?;
+        self.0.synced(device, before.written);
+        Ok(())
+    }
+
+    /// How far what was written to the file system of a file or directory is.
+    pub fn reach(&self, file: &impl AsFd) -> io::Result<Reach> {
+        Ok(self.0.reach(fstat(file)?.st_dev))
     }
 
     /// Waits until nothing is under way on the file system of a file or directory. An error is one that was told to nobody.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::media::cache;
 use crate::media::dir::Dir;
+use crate::media::pace::Reach;
 use crate::media::unfinished::Note;
 use crate::threads::FirstError;
 use rustix::fs::FileType;
@@ -147,6 +148,11 @@ impl Partial {
     /// Makes the contents durable, so that they can be read back before they get their name.
     pub fn sync(&self) -> Result<()> {
         self.dir.disk().sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
+    }
+
+    /// How far what was written to its file system is.
+    pub fn reach(&self) -> Reach {
+        self.dir.disk().reach(&self.file).unwrap_or_default()
     }
 
     /// Removes it, as far as the drive lets it.

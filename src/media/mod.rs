@@ -25,6 +25,7 @@ pub(crate) mod sets;
 pub(crate) mod staging;
 pub(crate) mod statefile;
 pub(crate) mod tree;
+pub(crate) mod underway;
 pub mod unfinished;
 
 use std::fs::File;

@@ -57,10 +57,38 @@ impl Paces {
         self.over.store(true, Ordering::Relaxed);
     }
 
+    /// How far what was written to a file system is.
+    pub fn reach(&self, device: u64) -> Reach {
+        let pace = guard(&self.of).get(&device).cloned();
+        pace.map_or(Reach::default(), |pace| guard(&pace.state).reach)
+    }
+
+    /// Somebody else has made durable what was written up to here.
+    pub fn synced(&self, device: u64, written: u64) {
+        if let Some(pace) = guard(&self.of).get(&device) {
+            guard(&pace.state).reach.is_durable(written);
+        }
+    }
+
     /// Waits until nothing is under way on a file system. The error is that of the last step, which nobody may have been told.
     pub fn settle(&self, device: u64) -> io::Result<()> {
         let pace = guard(&self.of).get(&device).cloned();
         pace.map_or(Ok(()), |pace| pace.settle())
+    }
+}
+
+/// How far what was written to a file system is, in bytes since the beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// So many were written.
+    pub written: u64,
+    /// Of these, the first so many are durable.
+    pub durable: u64,
+}
+
+impl Reach {
+    fn is_durable(&mut self, written: u64) {
+        self.durable = self.durable.max(written);
     }
 }
 
@@ -72,6 +100,10 @@ struct Pace {
 }
 
 struct State {
+    /// All that was written, and what of that is durable.
+    reach: Reach,
+    /// Up to where the step makes durable that is under way.
+    going: u64,
     /// Bytes written since the last step began.
     written: u64,
     /// Bytes at which a step begins.
@@ -95,7 +127,17 @@ struct Step {
 
 impl Default for State {
     fn default() -> State {
-        State { written: 0, step: FIRST_STEP, under_way: false, last: Default::default(), failed: None, thread: None }
+        let reach = Reach::default();
+        State {
+            reach,
+            going: 0,
+            written: 0,
+            step: FIRST_STEP,
+            under_way: false,
+            last: Default::default(),
+            failed: None,
+            thread: None,
+        }
     }
 }
 
@@ -103,6 +145,7 @@ impl Pace {
     fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<()> {
         let mut state = guard(&self.state);
         state.written += bytes;
+        state.reach.written += bytes;
         // After waiting no step is begun before more is written: who has been told to stop does not write more.
         let mut waited = false;
         while state.written >= state.step && state.under_way {
@@ -130,6 +173,7 @@ impl Pace {
     fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>, file: &File) {
         let Ok(handle) = file.try_clone() else { return };
         let step = (handle, std::mem::take(&mut state.written));
+        state.going = state.reach.written;
         let sent = match &state.thread {
             Some(thread) => thread.send(step).is_ok(),
             None => self.start().is_some_and(|thread| {
@@ -165,8 +209,12 @@ impl Pace {
         state.last.rotate_right(1);
         state.last[0] = Step { bytes, took };
         state.step = next_step(&state.last);
-        if let Err(error) = done {
-            state.failed = error.raw_os_error();
+        match done {
+            Ok(()) => {
+                let going = state.going;
+                state.reach.is_durable(going);
+            }
+            Err(error) => state.failed = error.raw_os_error(),
         }
         self.ended.notify_all();
     }
@@ -264,6 +312,26 @@ mod tests {
         assert!(guard(&pace.state).thread.is_none(), "who was told to stop meanwhile has to wait for another");
         pace.wrote(&file, 1).unwrap();
         assert!(guard(&pace.state).thread.is_some());
+    }
+
+    #[test]
+    fn what_a_step_began_with_is_durable_when_it_has_ended_well() {
+        let (file, paces) = (tempfile::tempfile().unwrap(), Paces::default());
+        let device = fstat(&file).unwrap().st_dev;
+        let reach = |written, durable| assert_eq!(paces.reach(device), Reach { written, durable });
+        reach(0, 0);
+        paces.wrote(&file, FIRST_STEP - 1).unwrap();
+        reach(FIRST_STEP - 1, 0);
+        let pace = guard(&paces.of).values().next().unwrap().clone();
+        guard(&pace.state).going = 700;
+        pace.end(700, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        reach(FIRST_STEP - 1, 0);
+        pace.end(700, Duration::ZERO, Ok(()));
+        reach(FIRST_STEP - 1, 700);
+        paces.synced(device, 600);
+        reach(FIRST_STEP - 1, 700);
+        paces.synced(device, FIRST_STEP - 1);
+        reach(FIRST_STEP - 1, FIRST_STEP - 1);
     }
 
     #[test]

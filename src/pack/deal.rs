@@ -71,6 +71,8 @@ struct Dealing {
 struct Sealed {
     frame: Vec<u8>,
     stretches: Vec<Stretch>,
+    /// Bytes of the stream in it.
+    plain: u64,
 }
 
 struct Copy {
@@ -147,11 +149,12 @@ impl<'a> Striper<'a> {
         self.turn.notify_all();
     }
 
-    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it, and what the segment tells of files.
-    pub fn place(&self, segment: u64, mut frame: Vec<u8>, stretches: Vec<Stretch>) -> Result<()> {
+    /// Takes the age file of a segment, with [`frame::HEADER`] bytes free before it, what the segment tells of files, and how many bytes
+    /// of the stream are in it.
+    pub fn place(&self, segment: u64, mut frame: Vec<u8>, stretches: Vec<Stretch>, plain: u64) -> Result<()> {
         let len = (frame.len() - frame::HEADER) as u32;
         frame[..frame::HEADER].copy_from_slice(&frame::header(segment, len));
-        lock(&self.dealing).waiting.insert(segment, Sealed { frame, stretches });
+        lock(&self.dealing).waiting.insert(segment, Sealed { frame, stretches, plain });
         // One frame at a time: who waits for the pool must hold no frame that others need in order to finish a stripe.
         loop {
             let copy = {
@@ -220,6 +223,10 @@ impl<'a> Striper<'a> {
                 lock(&stripe.tally).assigned += (to.min(end) - from.max(begin)) as usize;
                 stripes.push(stripe.clone());
             }
+        }
+        // When the last of it is durable, all of it is.
+        if let Some(last) = stripes.last() {
+            lock(&last.tally).plain += sealed.plain;
         }
         // A stripe that the shortest volume has passed is closed. This frame, which moved the shortest, lies in it, so
         // whoever copies it will find it complete.
@@ -397,7 +404,7 @@ mod tests {
                                 break;
                             }
                             assert!(striper.wait_turn(n as u64));
-                            striper.place(n as u64, frame(n as u64, lens[n]), Vec::new()).unwrap();
+                            striper.place(n as u64, frame(n as u64, lens[n]), Vec::new(), 1).unwrap();
                         }
                     });
                 }
@@ -471,7 +478,7 @@ mod tests {
             let striper = Striper::new(&plan, 1, start, None, &memory).unwrap();
             assert_eq!(striper.accepts(7, len), accepted, "{len}");
             assert!(striper.accepts(8, len));
-            assert_eq!(striper.place(7, frame(7, len - frame::HEADER), Vec::new()).is_ok(), accepted, "{len}");
+            assert_eq!(striper.place(7, frame(7, len - frame::HEADER), Vec::new(), 1).is_ok(), accepted, "{len}");
         }
     }
 
@@ -482,7 +489,7 @@ mod tests {
         let memory = Memory::of(&plan);
         let striper = Striper::new(&plan, 2, Start::default(), None, &memory).unwrap();
         for n in (0..6u64).rev() {
-            striper.place(n, frame(n, 1_040_000), Vec::new()).unwrap();
+            striper.place(n, frame(n, 1_040_000), Vec::new(), 1).unwrap();
         }
         assert_eq!(striper.finish().unwrap(), 6);
     }

@@ -25,7 +25,11 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
         return Ok(start);
     }
     let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
-    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &packing.drive_numbers());
+    let on = |drive: usize| {
+        let all = known.iter().flat_map(|k| &k.group.volumes);
+        all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum()
+    };
+    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &packing.lanes(|drive| Some(on(drive))));
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
         let Some(values) = reread(number, (&group.group, block), dirs, progress)? else { break };
@@ -36,7 +40,6 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
         start.ledger = Ledger::from_page(group.page.clone());
         start.closed = Closed::before(block, lengths.iter().copied());
     }
-    progress.end();
     Ok(start)
 }
 

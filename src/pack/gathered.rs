@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::format::hashes::BlockSize;
 use crate::pack::stripe::Stripe;
 use crate::stages::runs::run_end;
+use crate::threads::lock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -56,10 +57,15 @@ impl Gathered {
         Ok(shown)
     }
 
-    /// All volumes have been written up to `end`: what is not needed any more is let go.
-    pub fn wrote(&mut self, end: u64) {
+    /// All volumes have been written up to `end`: what is not needed any more is let go. Returns how many bytes of the stream end in
+    /// that.
+    pub fn wrote(&mut self, end: u64) -> u64 {
         self.written = end;
-        while self.stripes.pop_front_if(|stripe| stripe.end() <= end).is_some() {}
+        let mut plain = 0;
+        while let Some(stripe) = self.stripes.pop_front_if(|stripe| stripe.end() <= end) {
+            plain += lock(&stripe.tally).plain;
+        }
+        plain
     }
 }
 
@@ -68,7 +74,6 @@ mod tests {
     use super::*;
     use crate::pack::stripe::Pool;
     use crate::stages::runs::run_bytes;
-    use crate::threads::lock;
     use proptest::prelude::*;
     use std::sync::Mutex;
 

@@ -46,7 +46,7 @@ use crate::error::Result;
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::drive::Drive;
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::stages::filehash::Page;
 use part::Position;
 use state::Wrote;
@@ -56,9 +56,11 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
     let mut parts = Vec::new();
     loop {
         let drives = export.drives(ask, progress)?;
-        let written = write_part(export, drives, progress)?;
-        // Now the drives can be unmounted.
-        export.held.fill(None);
+        let mut written = write_part(export, drives, progress)?;
+        // Locks have been removed: that is to be durable too. Now the drives can be unmounted.
+        progress.stage(Phase::Sync);
+        let held = export.held.iter_mut().filter_map(Option::take);
+        written.is_released = held.map(Dir::release).fold(true, |all, released| all && released);
         let last = written.manifest.last;
         parts.push(written);
         if last {
@@ -71,13 +73,16 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
 fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Progress) -> Result<WrittenPart> {
     let (held, drives): (Vec<Dir>, Vec<Drive>) = drives.into_iter().unzip();
     // The key slot first: it is durable on all drives before the first frame is.
+    progress.stage(Phase::Prepare);
     let (dirs, mut files) = export.set_dirs(&held)?;
     // Segments: read, compressed, sealed, dealt to volumes; parity; the hashes of all blocks.
     let packed = export.pack(&held, &dirs, progress)?;
     export.source.note(packed.page.finished.iter().copied());
     // What was packed must be one state of the sources.
+    progress.stage(Phase::Walk);
     export.source.check_unchanged()?;
     // Metadata, on every drive twice, with the volumes between, and the small files once more.
+    progress.stage(Phase::Metadata);
     export.begin_last_copies(&dirs)?;
     let last = packed.end == export.source.segments();
     files.insert(names::HASHES.into(), packed.hashes.clone());
@@ -87,6 +92,7 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     let manifest = export.manifest(packed.groups, files, last);
     export.check(&manifest, &packed.frames)?;
     drafts.b3sums(&dirs, |drive| manifest.b3sums(drive))?;
+    progress.stage(Phase::Sync);
     drafts.finish()?;
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;
@@ -101,5 +107,5 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     export.at = Position { part, first: packed.end, previous: Some(hash), page, known: Vec::new() };
     let origin = read.zip(origin).map(|(a, b)| a.and(b));
     let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
-    Ok(WrittenPart { manifest, drives, dirs, origin, signature })
+    Ok(WrittenPart { manifest, drives, dirs, origin, signature, is_released: false })
 }

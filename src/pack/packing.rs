@@ -6,6 +6,7 @@ use crate::pack::directories::SetDirs;
 use crate::pack::plan::Plan;
 use crate::pack::source::Source;
 use crate::pack::writers::{Known, Log};
+use crate::progress::Lane;
 use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
 
@@ -35,9 +36,9 @@ pub struct Packing<'a> {
 
 impl Packing<'_> {
     /// The numbers of its drives in the set.
-    pub fn drive_numbers(&self) -> Vec<u32> {
+    pub fn lanes(&self, bytes: impl Fn(usize) -> Option<u64>) -> Vec<Lane> {
         let drives = self.dirs.dirs.len() as u32;
         let before = (self.header.part - 1) * drives;
-        (before + 1..=before + drives).collect()
+        (0..drives).map(|d| Lane { number: before + d + 1, bytes: bytes(d as usize) }).collect()
     }
 }

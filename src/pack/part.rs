@@ -22,7 +22,7 @@ use crate::pack::source::Source;
 use crate::pack::state::{Begun, State, Unfinished};
 use crate::pack::volumes::pack;
 use crate::pack::writers::{Known, Packed};
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::set::{Origin, agree};
 use crate::stages::filehash::Page;
 use std::collections::BTreeMap;
@@ -79,6 +79,8 @@ pub struct WrittenPart {
     pub origin: Option<Origin>,
     /// Bytes of the signature.
     pub signature: u64,
+    /// Everything on its drives is durable, and none is held any more.
+    pub is_released: bool,
 }
 
 /// A set that nobody could import must not be signed.
@@ -319,11 +321,13 @@ impl Export {
         if progress.cancelled() {
             return Err(Error::Interrupted);
         }
+        progress.stage(Phase::Sign);
         let bytes = manifest.encode();
         let signature = sign::sign(&self.disk, &self.key, &self.begun.signing_key, &bytes)?;
         let mut drafts = Drafts::default();
         drafts.everywhere(dirs, names::SIGNATURE, &signature)?;
         drafts.everywhere(dirs, names::MANIFEST, &bytes)?;
+        progress.stage(Phase::Sync);
         drafts.finish()?;
         let origin = match self.begun.read_back {
             false => None,

@@ -7,17 +7,21 @@ use crate::format::names;
 use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pack::directories::SetDirs;
-use crate::progress::{Phase, Progress, Silent};
+use crate::progress::{Lane, Phase, Progress, Silent};
 use crate::set::{Expected, Origin, compare, compare_in_turn};
 use crate::stages::runs::run_bytes;
 
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
-    let numbers: Vec<u32> = (1..=manifest.drives).map(|d| manifest.drive_number(d)).collect();
     let copies = |(name, file): (&String, &Listed)| names::copies(name).count() as u64 * file.bytes;
     let listed: u64 = manifest.files.iter().map(copies).sum();
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
-    progress.begin(Phase::ReadBack, volumes + listed * drives.len() as u64, &numbers);
+    let on = |drive: u16| {
+        manifest.volumes().filter(|(_, _, _, v)| v.drive == drive).map(|(_, _, _, v)| v.bytes).sum::<u64>()
+    };
+    let lane = |d| Lane { number: manifest.drive_number(d), bytes: Some(on(d) + listed) };
+    let lanes: Vec<Lane> = (1..=manifest.drives).map(lane).collect();
+    progress.begin(Phase::ReadBack, volumes + listed * drives.len() as u64, &lanes);
     let origins = std::thread::scope(|scope| {
         let reader = |d| move || one_drive(manifest, d, &drives[d], dirs, progress);
         let threads: Vec<_> = (0..drives.len()).map(|d| scope.spawn(reader(d))).collect();
@@ -26,7 +30,6 @@ pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress
         };
         threads.into_iter().map(join).collect::<Result<Vec<Origin>>>()
     })?;
-    progress.end();
     Ok(if origins.iter().all(|o| *o == Origin::Drive) { Origin::Drive } else { Origin::CachePossible })
 }
 

@@ -19,7 +19,7 @@ pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &d
     let start = finished_groups::recheck(packing, sink, progress)?;
     dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
     let first = start.segment;
-    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.drive_numbers());
+    progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.lanes(|_| None));
     let workers = workers();
     let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
     let (to, compression) = (packing.to, packing.plan.compression);
@@ -36,7 +36,7 @@ pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &d
         }
     });
     match failure.is_none() {
-        true => striper.finish().inspect(|_| progress.end()),
+        true => striper.finish(),
         false => Err(Error::Interrupted),
     }
 }
@@ -95,8 +95,7 @@ impl Sealing<'_> {
                 }
                 sealed = self.seal(&packed)?;
             }
-            self.striper.place(segment, sealed, stretches)?;
-            self.progress.advance(plain.len() as u64);
+            self.striper.place(segment, sealed, stretches, plain.len() as u64)?;
         }
     }
 }

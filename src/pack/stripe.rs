@@ -30,6 +30,8 @@ pub struct Tally {
     pub copied: usize,
     /// Set when no frame will be dealt to it any more: how many bytes of each volume are used.
     pub used: Option<Vec<usize>>,
+    /// Bytes of the stream whose frames end in it.
+    pub plain: u64,
     /// Whether somebody has taken on its parity and hashes.
     pub encoded: bool,
 }

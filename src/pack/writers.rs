@@ -7,6 +7,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::durable::{Partial, finish_all};
+use crate::media::underway::Underway;
 use crate::pack::directories::SetDirs;
 use crate::pack::gathered::Gathered;
 use crate::pack::plan::Plan;
@@ -19,6 +20,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of which note is taken at a time.
+const COUNTED: usize = 512 << 10;
 
 /// Who takes down what is safe.
 pub trait Log: Sync {
@@ -204,6 +208,7 @@ impl Writer<'_> {
         let (mut hashes, mut written) = (Vec::new(), 0u64);
         let block = self.template.block;
         let (mut open, mut gathered) = (Vec::new(), Gathered::new(block));
+        let underway = Underway::default();
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
@@ -211,14 +216,17 @@ impl Writer<'_> {
                 Order::Begin(group) => open = self.begin(group)?,
                 Order::Rows(stripe) => {
                     if let Some(end) = gathered.take(stripe, open.len()) {
-                        self.write(&open, &mut gathered, end)?;
+                        self.write(&open, &mut gathered, &underway, end)?;
                     }
                 }
                 Order::End(end) => {
-                    self.write(&open, &mut gathered, u64::MAX)?;
+                    self.write(&open, &mut gathered, &underway, u64::MAX)?;
                     gathered = Gathered::new(block);
                     self.may_go_on()?;
+                    self.progress.syncing(self.drive, true);
                     finish_all(open.drain(..).map(|(_, file)| file).collect())?;
+                    self.progress.syncing(self.drive, false);
+                    underway.all(|bytes| self.count(bytes));
                     written = self.write_values(&mut hashes, &end.values, written)?;
                     self.drives.wrote(end.group)?;
                 }
@@ -232,27 +240,37 @@ impl Writer<'_> {
     }
 
     /// Writes a run of each volume, or what there is of it.
-    fn write(&self, open: &[(usize, Partial)], gathered: &mut Gathered, end: u64) -> Result<()> {
+    fn write(
+        &self,
+        open: &[(usize, Partial)],
+        gathered: &mut Gathered,
+        underway: &Underway<(u64, u64)>,
+        end: u64,
+    ) -> Result<()> {
         for (i, (volume, file)) in open.iter().enumerate() {
             if let Some(group) = gathered.begins() {
                 // Not before there is more to write: it would lie apart.
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
-                self.progress.drive(self.drive, self.template.block.bytes());
+                underway.wrote((self.template.block.bytes(), 0), file.reach(), |bytes| self.count(bytes));
             }
             let mut last = 0;
             let write = |bytes: &[u8], offset| {
                 self.may_go_on()?;
+                for (at, piece) in bytes.chunks(COUNTED).enumerate() {
+                    file.write_at(piece, offset + (at * COUNTED) as u64)?;
+                    underway.wrote((piece.len() as u64, 0), file.reach(), |bytes| self.count(bytes));
+                }
                 last = offset + bytes.len() as u64;
-                file.write_at(bytes, offset)
+                Ok(())
             };
             let wrote = gathered.show(*volume, end, write)?;
             if open.len() > 1 && wrote > 0 {
                 file.begin_writing(last - wrote, last);
             }
-            self.progress.drive(self.drive, wrote);
             self.pass(wrote, &open[..=i])?;
         }
-        gathered.wrote(end);
+        let reach = open.first().map(|(_, file)| file.reach()).unwrap_or_default();
+        underway.wrote((0, gathered.wrote(end)), reach, |bytes| self.count(bytes));
         Ok(())
     }
 
@@ -280,6 +298,12 @@ impl Writer<'_> {
             at += bytes.len() as u64;
         }
         Ok(at)
+    }
+
+    /// So much is durable: bytes on this drive, and of the stream.
+    fn count(&self, (bytes, plain): (u64, u64)) {
+        self.progress.drive(self.drive, bytes);
+        self.progress.share(self.drive, plain);
     }
 
     fn may_go_on(&self) -> Result<()> {

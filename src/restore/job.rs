@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::media::staging::{Shortfall, Staging};
-use crate::progress::Progress;
+use crate::media::underway::Underway;
+use crate::progress::{Phase, Progress};
 use crate::restore::journal::{self, Header, Leftovers, Said};
 use crate::restore::missing::Gather;
 use crate::restore::next_drive::Changer;
@@ -90,6 +91,7 @@ impl Job<'_> {
         let done = journal::bits(&self.said, contents.segments());
         let undone: Vec<u64> = self.segments.iter().copied().filter(|s| !done.contains(*s)).collect();
         check_target(&contents, &wanted, &undone, self.staging, self.request.links)?;
+        self.progress.stage(Phase::Prepare);
         let placer = match self.said.is_nothing() {
             true => Placer::begin(&contents, wanted, self.staging)?,
             false => Placer::resume(&contents, wanted, self.staging, &undone)?,
@@ -97,8 +99,9 @@ impl Job<'_> {
         let tally = Tally::begin(self.staging, &self.header, &self.said, &contents)?;
         let gather = Gather::begin(self.staging)?;
         let (wanted, progress) = (self.segments.clone(), self.progress);
-        let (repaired, read_errors) = (0, BTreeMap::new());
-        let mut restore = Restore { set, contents, placer, tally, progress, wanted, gather, repaired, read_errors };
+        let (underway, repaired, read_errors) = (Underway::default(), 0, BTreeMap::new());
+        let mut restore =
+            Restore { set, contents, placer, tally, progress, wanted, gather, underway, repaired, read_errors };
         let ended = restore.run(changer, patience).and_then(|ending| {
             let placed = restore.finish(&ending)?;
             Ok((ending, placed))
@@ -130,8 +133,10 @@ impl Job<'_> {
     }
 
     fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<Option<PathBuf>> {
+        self.progress.stage(Phase::Name);
         self.staging.commit()?;
         self.staging.confirm(wanted.expected(&contents.entries, ending).into_iter())?;
+        self.progress.stage(Phase::Remove);
         self.staging.close(wanted.own(&contents.entries))
     }
 }

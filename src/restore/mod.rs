@@ -31,7 +31,7 @@ use crate::error::{Error, Result, goes_on};
 use crate::format::inventory::{Entry, Kind, Name};
 use crate::media::staging::claim::Claim;
 use crate::media::staging::is_reserved;
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::set::{Contents, Patterns, Set, check_paths};
 use job::Job;
 use journal::Header;
@@ -58,6 +58,10 @@ pub(crate) fn restore(
         rounds::require_enough(&set, &contents, &segments)?;
     }
     // The target, and what an earlier import to it has left.
+    progress.stage(match request.leftovers {
+        Leftovers::Discard => Phase::Remove,
+        Leftovers::Refuse | Leftovers::Resume => Phase::Prepare,
+    });
     let mut claim = Claim::on(&request.place.disk, request.to, &set.manifest().set[..8])?;
     let header = header(request, &set, &contents, claim.target());
     let said = journal::take_up(&mut claim, &header, request.leftovers)?;

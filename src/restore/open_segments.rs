@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::{frame, names};
+use crate::media::pace::Reach;
+use crate::media::underway::Underway;
 use crate::progress::Progress;
 use crate::restore::ahead::Ahead;
 use crate::restore::schedule::Turns;
@@ -20,12 +22,13 @@ pub fn unpack(
     segments: Vec<u64>,
     place: &Place,
     go_on: bool,
-    progress: &dyn Progress,
+    (underway, progress): (&Underway<u64>, &dyn Progress),
 ) -> Result<Vec<(u64, Error)>> {
     let drive = |segment: u64| Ok((segment, blocks.drive(frame_of(blocks, contents, segment)?.0)));
     let turns = Turns::new(segments.into_iter().map(drive).collect::<Result<Vec<_>>>()?);
     let ahead = Ahead::new(turns.queues().len());
-    let opening = Opening { blocks, contents, place, progress, turns, ahead, go_on, lacking: Mutex::default() };
+    let opening =
+        Opening { blocks, contents, place, underway, progress, turns, ahead, go_on, lacking: Mutex::default() };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
         for reader in 0..workers().max(opening.turns.queues().len()) {
@@ -39,14 +42,16 @@ pub fn unpack(
     Ok(lacking)
 }
 
-/// What takes a segment that has been opened.
-pub type Place<'a> = dyn Fn(u64, &[u8]) -> Result<()> + Sync + 'a;
+/// What takes a segment that has been opened, and says how far the file system is that it is placed on.
+pub type Place<'a> = dyn Fn(u64, &[u8]) -> Result<Reach> + Sync + 'a;
 
 /// What the opening workers share.
 struct Opening<'a> {
     blocks: &'a Blocks<'a>,
     contents: &'a Contents,
     place: &'a Place<'a>,
+    /// What is placed, and not durable yet.
+    underway: &'a Underway<u64>,
     progress: &'a dyn Progress,
     turns: Turns,
     ahead: Ahead,
@@ -71,8 +76,8 @@ impl Opening<'_> {
             let opened = self.contents.identity.open(&mut frame[frame::HEADER..], limit + frame::MOST_BEYOND);
             let opened = opened.and_then(|packed| decompressor.decompress(filter, packed, limit, &mut plain));
             opened.map_err(|e| broken(segment, &e))?;
-            (self.place)(segment, &plain)?;
-            self.progress.advance(plain.len() as u64);
+            let reach = (self.place)(segment, &plain)?;
+            self.underway.wrote(plain.len() as u64, reach, |bytes| self.progress.advance(bytes));
         }
         Ok(())
     }

@@ -38,7 +38,6 @@ pub fn rehash(placer: &Placer, contents: &Contents, files: &[usize], progress: &
             scope.spawn(move || failure.keep(reading.work(), || reading.stop()));
         }
     });
-    progress.end();
     failure.check()?;
     let good = lock(&reading.good);
     placer.prove(good.iter().copied());

@@ -1,8 +1,10 @@
 //! The loop of an import: place what the drives that are here hold, ask for the next drive, until nothing is missing any more.
 
 use crate::error::{Error, Result};
+use crate::media::pace::Reach;
 use crate::media::staging::Staging;
-use crate::progress::{Phase, Progress};
+use crate::media::underway::Underway;
+use crate::progress::{Lane, Phase, Progress};
 use crate::restore::missing::{Candidates, Gather, Outlook, Presence};
 use crate::restore::next_drive::Changer;
 use crate::restore::open_segments::unpack;
@@ -31,6 +33,8 @@ pub struct Restore<'a> {
     pub wanted: Vec<u64>,
     /// What could not be had so far.
     pub gather: Gather,
+    /// What is placed, and not durable yet.
+    pub underway: Underway<u64>,
     /// Blocks that were reconstructed.
     pub repaired: u64,
     /// Blocks that could not be read, by the number of the drive.
@@ -156,16 +160,32 @@ impl Restore<'_> {
     /// Places what can be had from what is here, and keeps what others will need of it.
     fn round(&mut self, patience: Patience) -> Result<Gained> {
         let plan = self.plan(patience);
-        let segments: u64 = plan.iter().map(|work| work.todo.len() as u64).sum();
-        let total = (segments * u64::from(self.contents.segment_bytes)).min(self.contents.tar_bytes);
+        let total = plan.iter().flat_map(|work| &work.todo).map(|segment| self.contents.bytes_of(*segment)).sum();
         if total > 0 {
-            self.progress.begin(Phase::Import, total, &[]);
+            self.progress.begin(Phase::Import, total, &self.lanes(&plan));
         }
         let gained = self.follow(plan, patience);
-        if total > 0 {
-            self.progress.end();
+        if total > 0 && gained.is_ok() {
+            self.tally.record()?;
+            self.underway.all(|bytes| self.progress.advance(bytes));
         }
         gained
+    }
+
+    /// What is to be read from each drive of the set.
+    fn lanes(&self, plan: &[Work]) -> Vec<Lane> {
+        let mut lanes: Vec<Lane> = self.set.drive_numbers().map(|number| Lane { number, bytes: Some(0) }).collect();
+        for work in plan {
+            let manifest = &self.set.parts[work.index].manifest;
+            let Some(table) = self.contents.tables.get(&manifest.part) else { continue };
+            for place in work.todo.iter().filter_map(|segment| table.place(*segment)) {
+                let drive = manifest.groups[place.group as usize].volumes[usize::from(place.volume)].drive;
+                if let Some(lane) = lanes.get_mut(manifest.drive_number(drive) as usize - 1) {
+                    lane.bytes = lane.bytes.map(|all| all + u64::from(place.bytes));
+                }
+            }
+        }
+        lanes
     }
 
     /// What to try on each part that is here.
@@ -246,9 +266,12 @@ impl Restore<'_> {
         let blocks = Blocks::new(part)?;
         let place = |segment: u64, plain: &[u8]| {
             self.placer.place(&self.contents, segment, plain)?;
-            self.tally.placed(segment)
+            let reach = self.placer.staging.reach();
+            self.tally.placed(segment)?;
+            Ok(Reach { durable: self.placer.staging.reach().durable, ..reach })
         };
-        let lacking = unpack(&blocks, &self.contents, segments, &place, go_on, self.progress)?;
+        let telling = (&self.underway, self.progress);
+        let lacking = unpack(&blocks, &self.contents, segments, &place, go_on, telling)?;
         Ok((lacking, blocks.repaired()))
     }
 
@@ -263,17 +286,22 @@ impl Restore<'_> {
 
     /// Copies, links and metadata; everything is durable then, and can get its final name.
     pub fn finish(&self, ending: &Ending) -> Result<Placed> {
+        self.progress.stage(Phase::Finish);
         let copied: u64 = self.placer.wanted().copies.files.iter().map(|c| self.contents.entries[c.of].stored()).sum();
         if copied > 0 {
             self.progress.begin(Phase::Import, copied, &[]);
         }
-        let placed = self.placer.finish(&self.contents, ending, &|bytes| self.progress.advance(bytes));
-        if copied > 0 {
-            self.progress.end();
-        }
-        let placed = placed?;
+        let moved = |bytes| {
+            let reach = self.placer.staging.reach();
+            self.underway.wrote(bytes, reach, |bytes| self.progress.advance(bytes));
+        };
+        let placed = self.placer.finish(&self.contents, ending, &moved)?;
         self.progress_cancelled()?;
+        if copied == 0 {
+            self.progress.stage(Phase::Sync);
+        }
         self.tally.conclude()?;
+        self.underway.all(|bytes| self.progress.advance(bytes));
         Ok(placed)
     }
 

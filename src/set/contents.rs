@@ -8,7 +8,7 @@ use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::set::opened::Set;
 use crate::set::part::Part;
 use crate::stages::compress;
@@ -56,6 +56,7 @@ impl Table {
 
 /// Reads the inventory of each part that is here, compared with its manifest.
 pub fn read_contents(set: &Set, identity: &SetIdentity, progress: &dyn Progress) -> Result<Contents> {
+    progress.stage(Phase::Contents);
     let mut contents: Option<Contents> = None;
     for part in &set.parts {
         let inventory = read_inventory(part, identity, progress)?;
@@ -124,6 +125,12 @@ impl Contents {
             }
             false => wrong("its segments do not fit those of another part".into()),
         }
+    }
+
+    /// Bytes of the stream in a segment.
+    pub fn bytes_of(&self, segment: u64) -> u64 {
+        let all = u64::from(self.segment_bytes);
+        self.tar_bytes.saturating_sub(segment.saturating_mul(all)).min(all)
     }
 
     /// Segments of the whole set.

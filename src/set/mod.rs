@@ -58,7 +58,7 @@ use crate::format::{FormatError, names};
 use crate::media::dir::Dir;
 use crate::media::fence::Needs;
 use crate::media::sets::Found;
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::stages::refusal::breaks;
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::identities::Identities;
@@ -69,6 +69,7 @@ use trusted_manifest::{each_copy, trusted_manifest};
 
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub(crate) fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
+    progress.stage(Phase::Open);
     // The directories of one set, part by part.
     open_found(place, place.find()?, progress)
 }
@@ -125,6 +126,7 @@ pub(crate) fn unlock(
     let set = open(place, progress)?;
     // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
     set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
+    progress.stage(Phase::Unlock);
     let identity = open_slot(&set, &identities?)?;
     if later {
         place.disk.confine(needs);
@@ -155,6 +157,7 @@ pub(crate) fn peek<T>(
     progress: &dyn Progress,
 ) -> Result<Vec<SeenPart<T>>> {
     // What is asked and cannot be answered is no reason to show a set without an answer.
+    progress.stage(Phase::Open);
     place.conditions(progress)?;
     let of = |manifest: &Manifest, signer, dirs: Vec<Dir>| SeenPart {
         part: manifest.part,

@@ -85,6 +85,12 @@ impl Set {
         self.parts.iter_mut().for_each(Part::let_go);
     }
 
+    /// Makes durable what was written to its drives, and holds none of them any more. Whether that went well.
+    pub fn release(self) -> bool {
+        let dirs = self.parts.into_iter().flat_map(|part| part.dirs);
+        dirs.map(Dir::release).fold(true, |all, released| all && released)
+    }
+
     /// Holds again those drives that are still here.
     pub fn take_back(&mut self, disk: &Disk) {
         self.parts.iter_mut().for_each(|part| part.take_back(disk));
@@ -101,9 +107,9 @@ impl Set {
     }
 
     /// The numbers of all drives that are known of.
-    pub fn drive_numbers(&self) -> Vec<u32> {
+    pub fn drive_numbers(&self) -> impl Iterator<Item = u32> + use<> {
         let manifest = &self.parts[self.parts.len() - 1].manifest;
-        (1..=manifest.part * u32::from(manifest.drives)).collect()
+        1..=manifest.part * u32::from(manifest.drives)
     }
 }
 

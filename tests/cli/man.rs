@@ -190,3 +190,37 @@ fn every_field_of_the_reports_is_documented() {
     );
     every_field("repair", &[json("receiver", "repair usb1 usb2")], &["why", "path_bytes", "directory_bytes"]);
 }
+
+/// The table of the lines of `--progress json`, and of the phases.
+#[test]
+fn lines_of_progress_are_documented() {
+    let page = include_str!("../../man/ckvault.1");
+    let section = page.split(".Sh PROGRESS").nth(1).unwrap().split(".Sh ").next().unwrap();
+    let marked = |what: &str| -> Vec<&str> { section.lines().filter_map(|l| l.strip_prefix(what)).collect() };
+    assert_eq!(marked(".It Ql "), ckvault::progress::Phase::ALL.map(|phase| phase.word()));
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    vault.make(&["usb"]);
+    let export = "export checkpoint --to usb --recipients keys.txt --progress json";
+    let ran = vault.sender(export).ok();
+    let lines: Vec<serde_json::Value> = ran.stderr.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let documented: BTreeSet<&str> = marked(".It Va ").into_iter().collect();
+    for line in &lines {
+        let found: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(found, documented, "{line}");
+    }
+    // Documented is what a word means, and what is counted.
+    let of_all: Vec<&serde_json::Value> = lines.iter().filter(|l| l["drive"].is_null()).collect();
+    let mut phases: Vec<&str> = of_all.iter().map(|l| l["phase"].as_str().unwrap()).collect();
+    phases.dedup();
+    let expected = "start walk prepare remove prepare export walk metadata sync read-back sign sync";
+    assert_eq!(phases.join(" "), expected);
+    for phase in ["export", "read-back"] {
+        let last = of_all.iter().rfind(|l| l["phase"] == phase).unwrap();
+        assert!(last["total"].as_u64().unwrap() > 0);
+        assert_eq!((&last["done"], &last["eta"]), (&last["total"], &0.0.into()), "{last}");
+        let drive = lines.iter().rfind(|l| l["phase"] == phase && l["drive"] == 1).unwrap();
+        assert_eq!(drive["done"], drive["total"], "{drive}");
+    }
+    assert!(of_all.iter().filter(|l| l["phase"] == "sync").all(|l| l["total"].is_null() && l["done"] == 0));
+}

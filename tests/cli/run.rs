@@ -17,6 +17,7 @@ pub struct Call {
     dir: PathBuf,
     root: PathBuf,
     set: Vec<(String, OsString)>,
+    unset: Vec<String>,
     input: Vec<u8>,
 }
 
@@ -30,6 +31,7 @@ impl Call {
             dir: root.to_owned(),
             root: root.to_owned(),
             set: Vec::new(),
+            unset: Vec::new(),
             input: Vec::new(),
         }
     }
@@ -58,6 +60,12 @@ impl Call {
         self
     }
 
+    /// A variable that is not in its environment.
+    pub fn without(mut self, name: &str) -> Call {
+        self.unset.push(name.to_owned());
+        self
+    }
+
     /// What it reads from stdin; without this it reads nothing.
     pub fn input(mut self, bytes: &[u8]) -> Call {
         self.input = bytes.to_vec();
@@ -73,6 +81,9 @@ impl Call {
             .env_remove("XDG_STATE_HOME")
             .env_remove("SSH_AUTH_SOCK")
             .envs(self.set.iter().cloned());
+        for name in &self.unset {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -176,6 +176,20 @@ fn pieces(shown: &str) -> Vec<String> {
     plain.lines().map(str::to_owned).collect()
 }
 
+/// What a line of an export can begin with.
+const NAMES: [&str; 10] = [
+    "drive ",
+    "exporting ",
+    "reading back ",
+    "ckvault: ",
+    "getting ready ",
+    "looking at the sources ",
+    "preparing ",
+    "writing metadata ",
+    "syncing ",
+    "signing ",
+];
+
 #[test]
 fn bars_fit_the_terminal_and_its_characters() {
     let vault = Vault::new();
@@ -192,8 +206,7 @@ fn bars_fit_the_terminal_and_its_characters() {
             // Lines that stand below each other are filled up with blanks; the next begins where the terminal begins one.
             for line in piece.chars().collect::<Vec<char>>().chunks(columns as usize) {
                 let line: String = line.iter().collect();
-                let begins =
-                    ["drive ", "exporting ", "reading back ", "ckvault: "].iter().any(|name| line.contains(name));
+                let begins = NAMES.iter().any(|name| line.contains(name));
                 shown.ran.check(line.trim().is_empty() || begins, &format!("{columns} columns: a rest {line:?}"));
             }
         }
@@ -216,4 +229,61 @@ fn bars_fit_the_terminal_and_its_characters() {
     };
     assert!(call("C").is_ascii(), "the terminal does not say that it has more than ASCII");
     assert!(!call("C.UTF-8").is_ascii(), "there is nothing to tell the two apart by");
+}
+
+/// A terminal of a kind that its environment tells; what it was told of its tab.
+fn in_the_tab(vault: &Vault, program: &str, steps: &Value, typed: &str) -> Option<(String, Vec<String>)> {
+    if !need(&["python3"]) {
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/on_terminal.py");
+    let call = vault.tool("python3", script).arg("80").arg(steps.to_string()).arg(env!("CARGO_BIN_EXE_ckvault"));
+    let call = call.args(typed).env("CKVAULT_HOME", vault.home("sender")).env("TERM", "xterm").env("LC_ALL", "C");
+    let call = ["WT_SESSION", "ConEmuANSI", "TMUX", "STY"].iter().fold(call, |call, name| call.without(name));
+    let shown = text(&call.env("TERM_PROGRAM", program).run().ok().json()["shown"]).to_owned();
+    let told = shown.split("\u{1b}]9;4;").skip(1).map(|rest| rest.split("\u{1b}\\").next().unwrap().to_owned());
+    Some((shown.clone(), told.collect()))
+}
+
+#[test]
+fn a_tab_is_told_how_far_it_is_where_it_understands_and_cleared() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 24_000_000);
+    vault.make(&["usb"]);
+    let export = "export checkpoint --to usb --recipients keys.txt --discard";
+    let Some((_, told)) = in_the_tab(&vault, "xterm", &json!([]), export) else { return };
+    assert!(told.is_empty(), "{told:?}");
+    let (shown, told) = in_the_tab(&vault, "ghostty", &json!([]), export).unwrap();
+    assert!(told.iter().any(|t| t.starts_with("1;")), "{told:?}");
+    assert_eq!(told.last().unwrap(), "0;0");
+    assert!(shown.contains("safe to unplug"), "{shown}");
+    let stop = json!([["wait", "\u{1b}]9;4;"], ["signal", "INT"]]);
+    let (_, told) = in_the_tab(&vault, "ghostty", &stop, export).unwrap();
+    assert_eq!(told.last().unwrap(), "0;0");
+    for how in ["plain", "json", "none"] {
+        let (shown, told) = in_the_tab(&vault, "ghostty", &json!([]), &format!("{export} --progress {how}")).unwrap();
+        assert!(told.is_empty() && !shown.contains('\u{1b}'), "{how}: {shown}");
+        assert_eq!(shown.contains("exporting 22.89 MiB"), how == "plain", "{how}: {shown}");
+    }
+}
+
+#[test]
+fn without_a_terminal_lines_tell_where_something_begins_and_ends() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 300_000);
+    vault.make(&["usb"]);
+    let export = "export checkpoint --to usb --recipients keys.txt";
+    for how in ["", " --progress auto", " --progress bar", " --progress plain"] {
+        let ran = vault.sender(&format!("{export}{how}")).ok();
+        for line in
+            ["ckvault: exporting ", "ckvault: exporting: all ", "ckvault: reading back ", "ckvault: reading back: all "]
+        {
+            ran.check(ran.stderr.lines().any(|l| l.starts_with(line)), line);
+        }
+        ran.check(ran.stderr.is_ascii() && !ran.stderr.contains('\u{1b}'), "that is for terminals");
+    }
+    let ran = vault.sender(&format!("{export} --progress none")).ok();
+    ran.check(ran.stderr.is_empty(), "something is shown");
+    ran.check(ran.stdout.contains("safe to unplug"), "the report is missing");
+    vault.sender("export --to usb --progress none").fails(2);
 }

@@ -10,14 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A file system that lies, for as long as this lives.
-struct Liar<'a> {
+pub struct Liar<'a> {
     vault: &'a Vault,
     child: Child,
 }
 
 impl Liar<'_> {
     /// Mounts it at `liar`; `None`, visibly, where that cannot be.
-    fn new<'a>(vault: &'a Vault, lie: &str) -> Option<Liar<'a>> {
+    pub fn new<'a>(vault: &'a Vault, lie: &str) -> Option<Liar<'a>> {
         let python = |script: &str| {
             let mut command = Command::new("python3");
             command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -41,6 +41,8 @@ impl Liar<'_> {
 
 impl Drop for Liar<'_> {
     fn drop(&mut self) {
+        // Who waits for what never comes is let go.
+        let _ = fs::write(self.vault.path("liar.behind.open"), "");
         let _ = Command::new("umount").args(["-l"]).arg(self.vault.path("liar")).status();
         let _ = self.child.kill();
         let _ = self.child.wait();

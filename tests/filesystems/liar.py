@@ -81,6 +81,9 @@ class Mirror(Operations):
         os.close(fh)
 
     def fsync(self, path, datasync, fh):
+        # Its volumes are not durable before somebody says so.
+        while LIE == "gate" and path.endswith(".ckv.partial") and not os.path.exists(self.root + ".open"):
+            time.sleep(0.02)
         os.fsync(fh)
 
     def fsyncdir(self, path, datasync, fh):
@@ -132,7 +135,7 @@ class Mirror(Operations):
         raise FuseOSError(errno.ENOSYS)
 
 
-mirrors = LIE in ("locks", "modes", "deaf", "forgets", "quota", "stands")
+mirrors = LIE in ("locks", "modes", "deaf", "forgets", "quota", "stands", "gate")
 FUSE(
     Mirror() if mirrors else Liar(),
     TARGET,

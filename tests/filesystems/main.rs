@@ -27,6 +27,7 @@ mod full;
 mod links_copy;
 mod modes;
 mod names;
+mod progress;
 mod readonly;
 mod roundtrip;
 mod sizes;

@@ -4,6 +4,8 @@ pub mod again;
 mod meant;
 
 use crate::outside;
+use crate::ui::For;
+use crate::ui::screen::How;
 use ckvault::error::{Error, Result};
 use ckvault::media::program::OWN;
 use ckvault::stages::compress::Compression;
@@ -26,6 +28,31 @@ pub struct Cli {
     /// Say more: what this process is fenced in to, and with verify each volume
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// How progress is shown on standard error: bars on a terminal and else a line every ten seconds, always the one or the other, JSON, or nothing
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub progress: Shape,
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    Auto,
+    Bar,
+    Plain,
+    Json,
+    None,
+}
+
+impl Shape {
+    /// What that means where we are. Bars need a terminal.
+    pub fn how(self) -> How {
+        match self {
+            Shape::Auto | Shape::Bar => How::bars_if_able(),
+            Shape::Plain => How::Lines(For::People),
+            Shape::Json => How::Lines(For::Programs),
+            Shape::None => How::Silent,
+        }
+    }
 }
 
 /// The verbs.

@@ -1,9 +1,11 @@
 //! `ckvault demo`: the whole journey on simulated drives, told with the command lines that a user would type, each of which
 //! is really run by this very program.
 
+use crate::cli::Shape;
 use crate::ui::{Bars, say};
 use ckvault::error::{Error, Result};
 use ckvault::progress::Progress;
+use clap::ValueEnum;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -16,14 +18,14 @@ const OPTIMIZER_PARAMETERS: u64 = 12 << 20;
 const DAMAGE: usize = 1 << 20;
 
 /// Makes a checkpoint, exports it, loses a drive, damages another, imports, compares.
-pub fn run(progress: &Bars, verbose: bool) -> Result<()> {
+pub fn run(progress: &Bars, verbose: bool, shape: Shape) -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("ckvault-demo-")
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .map_err(Error::io("create", std::env::temp_dir()))?;
     let root = place.path().canonicalize().map_err(Error::io("resolve", place.path()))?;
-    let stage = Stage { root, progress, verbose };
+    let stage = Stage { root, progress, verbose, shape };
     stage.act()?;
     say!("\n# done: nothing of this remains in {}", place.path().display());
     place.close().map_err(Error::io("remove", "the demo's directory"))
@@ -33,6 +35,7 @@ struct Stage<'a> {
     root: PathBuf,
     progress: &'a Bars,
     verbose: bool,
+    shape: Shape,
 }
 
 impl Stage<'_> {
@@ -94,6 +97,9 @@ impl Stage<'_> {
         command.env("CKVAULT_HOME", self.root.join("keys").join(who));
         if self.verbose {
             command.arg("--verbose");
+        }
+        if let Some(shape) = self.shape.to_possible_value() {
+            command.arg("--progress").arg(shape.get_name());
         }
         let status = command.status().map_err(Error::io("run", &program))?;
         match status.code() {

@@ -13,8 +13,9 @@ mod ui;
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
+use ckvault::progress::{Phase, Progress};
 use clap::Parser;
-use cli::{Cli, Verb};
+use cli::{Cli, Shape, Verb};
 use outside::Outside;
 use serde::Serialize;
 use signals::Stop;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error, json),
     };
     let verb = std::thread::Builder::new().name("verb".into()).stack_size(STACK);
-    match verb.spawn(move || carry_out(cli.verb, disk, &outside, &stop, json)).map(std::thread::JoinHandle::join) {
+    match verb.spawn(move || carry_out(cli, disk, &outside, &stop, json)).map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(error) => failed(&Error::Internal(format!("threads: {error}")), json),
@@ -57,12 +58,13 @@ fn main() -> ExitCode {
 }
 
 /// Not in the first thread, which a signal is given to before any other: one that waits for a drive does not take it.
-fn carry_out(verb: Verb, disk: Disk, outside: &Outside, stop: &Arc<Stop>, json: bool) -> ExitCode {
-    let may_be_cut = verb.may_be_cut();
+fn carry_out(cli: Cli, disk: Disk, outside: &Outside, stop: &Arc<Stop>, json: bool) -> ExitCode {
+    let may_be_cut = cli.verb.may_be_cut();
     let person = ui::Person::new(outside.clone(), stop.asked());
-    let bars = ui::Bars::new(stop.clone());
-    let ended = run(verb, disk, outside, person, &bars);
+    let bars = ui::Bars::new(stop.clone(), cli.progress.how());
+    let ended = run(cli.verb, disk, outside, person, &bars, cli.progress);
     stop.end();
+    bars.end();
     bars.warn_of_what_came_up();
     outside.conclude();
     let ended = match ended {
@@ -112,23 +114,37 @@ fn not_run(stopped: &clap::Error, json: bool) -> ExitCode {
     }
 }
 
-fn run(verb: Verb, disk: Disk, outside: &Outside, person: ui::Person, bars: &ui::Bars) -> Result<ExitCode> {
+fn run(
+    verb: Verb,
+    disk: Disk,
+    outside: &Outside,
+    person: ui::Person,
+    bars: &ui::Bars,
+    shape: Shape,
+) -> Result<ExitCode> {
+    if !matches!(verb, Verb::Demo | Verb::RunErrands) {
+        bars.stage(Phase::Start);
+    }
     let (begun, asked) = (Instant::now(), person.clone());
     // While a person is awaited, nothing is slow.
     let worked = || begun.elapsed().saturating_sub(asked.waited());
     match verb {
         Verb::Keygen(typed) => {
             let options = typed.meant(disk)?;
-            reports::keygen(&keygen::run(&options, &person, bars)?);
+            let report = keygen::run(&options, &person, bars)?;
+            bars.end();
+            reports::keygen(&report);
         }
         Verb::Export(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = export::run(&options, person, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::export(r, worked()))?;
         }
         Verb::Verify(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = verify::run(&options, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::verify(r, worked(), outside.is_verbose()))?;
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
@@ -138,6 +154,7 @@ fn run(verb: Verb, disk: Disk, outside: &Outside, person: ui::Person, bars: &ui:
         Verb::Repair(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = repair::run(&options, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::repair(r, worked()))?;
             if let Some(why) = &report.trouble {
                 ui::complain_of(&why.message, &why.hint);
@@ -147,18 +164,23 @@ fn run(verb: Verb, disk: Disk, outside: &Outside, person: ui::Person, bars: &ui:
         Verb::Import(typed) => {
             let (options, json) = typed.meant(disk)?;
             let report = import::run(&options, person, bars)?;
+            bars.end();
             show(&report, json, outside, |r| reports::import(r, worked()))?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::List(typed) => {
             let (options, json) = typed.meant(disk)?;
-            show(&list::run(&options, person, bars)?, json, outside, reports::list)?;
+            let report = list::run(&options, person, bars)?;
+            bars.end();
+            show(&report, json, outside, reports::list)?;
         }
         Verb::Inspect(typed) => {
             let (place, json) = typed.meant(disk);
-            show(&inspect::run(&place, bars)?, json, outside, reports::inspect)?;
+            let report = inspect::run(&place, bars)?;
+            bars.end();
+            show(&report, json, outside, reports::inspect)?;
         }
-        Verb::Demo => demo::run(bars, outside.is_verbose())?,
+        Verb::Demo => demo::run(bars, outside.is_verbose(), shape)?,
         Verb::RunErrands => outside::serve()?,
     }
     Ok(ExitCode::SUCCESS)

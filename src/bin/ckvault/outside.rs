@@ -1,6 +1,7 @@
 //! The fence and what lies outside of it: raises the fence, and starts the helper process that runs other programs there. The helper
 //! is this same binary.
 
+use crate::ui::screen;
 use ckvault::error::{Error, Result};
 use ckvault::media::device;
 use ckvault::media::disk::{Disk, Media};
@@ -154,10 +155,11 @@ impl Media for Outside {
         needs.read.extend(
             ZONES.into_iter().chain(ACCOUNTS).chain(device::SOURCES).map(PathBuf::from).chain(zone_of_the_user()),
         );
-        let fence = match self.start_helper(&needs) {
+        // The thread that shows progress is to be behind it too.
+        let fence = screen::without_thread(|| match self.start_helper(&needs) {
             Ok(()) => fence::raise(&needs),
             Err(error) => Fence::none(format!("what runs programs outside of it could not be started: {error}")),
-        };
+        });
         if self.0.verbose {
             self.explain(&needs, &fence);
         }
@@ -167,10 +169,11 @@ impl Media for Outside {
 
     fn run(&self, errand: &Errand) -> io::Result<Done> {
         let mut helper = self.0.helper.lock().unwrap_or_else(PoisonError::into_inner);
-        match helper.as_mut().and_then(|child| child.stdin.as_mut().zip(child.stdout.as_mut())) {
+        // Who is run may have something to say, or to ask.
+        screen::awaiting(|| match helper.as_mut().and_then(|child| child.stdin.as_mut().zip(child.stdout.as_mut())) {
             Some((to, from)) => errand::ask(to, from, errand),
             None => errand.run(io::stderr().into()),
-        }
+        })
     }
 }
 

@@ -61,6 +61,14 @@ fn counted(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
+/// Whether drives that were written to may go.
+fn unplugging(safe: bool) {
+    match safe {
+        true => say!("everything is synced, and no file on the drives is open: safe to unplug"),
+        false => say!("not everything could be synced at the end: unmount the drives before you unplug them"),
+    }
+}
+
 /// One line for each drive that could not read everything.
 fn read_errors(errors: &BTreeMap<u32, u64>) {
     for (drive, blocks) in errors {

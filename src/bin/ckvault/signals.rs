@@ -2,7 +2,7 @@
 //! that only reads ends at the first, whatever it is busy with: a drive decides what that is, and nothing has to be tidied up. So does
 //! one that waits for a passphrase. And a drive may keep a verb that writes from seeing that it is to stop: it is not waited for long.
 
-use crate::ui::{self, terminal};
+use crate::ui::{self, taskbar, terminal};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -67,6 +67,7 @@ pub fn listen(only_reads: bool, json: bool, disk: &Disk) -> Result<Arc<Stop>> {
         let was_asking = terminal::restore();
         if only_reads || was_asking {
             report(Error::Interrupted, was_asking, json);
+            taskbar::clear();
             low_level::exit(INTERRUPTED);
         }
         stopped.asked.store(true, Ordering::Relaxed);
@@ -74,6 +75,7 @@ pub fn listen(only_reads: bool, json: bool, disk: &Disk) -> Result<Arc<Stop>> {
         std::thread::spawn(move || end_soon(&stopped, &disk, json));
         coming.next();
         terminal::restore();
+        taskbar::clear();
         low_level::exit(INTERRUPTED);
     });
     Ok(stop)
@@ -88,12 +90,14 @@ fn end_soon(stop: &Stop, disk: &Disk, json: bool) {
     let disk = disk.clone();
     for_a_while(move || disk.remove_unfinished());
     report(stop.error(), false, json);
+    taskbar::clear();
     low_level::exit(INTERRUPTED);
 }
 
 /// Says that it was interrupted, as long as that takes no time: what is printed to may be full, and whoever prints may wait for that.
 fn report(error: Error, was_asking: bool, json: bool) {
     for_a_while(move || {
+        ui::screen::end();
         if was_asking {
             ui::tell!();
         }

@@ -2,11 +2,16 @@
 //! terminal, a line now and then elsewhere; text from a set is shown through `printable`.
 
 mod bars;
+mod canvas;
 mod person;
+pub mod screen;
+pub mod taskbar;
 pub mod terminal;
+mod voice;
 
 pub use bars::Bars;
 pub use person::Person;
+pub use voice::For;
 
 use ckvault::error::Error;
 use ckvault::text::{printable, without_secrets};
@@ -25,7 +30,7 @@ macro_rules! say {
 macro_rules! tell {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        $crate::ui::wrote(writeln!(std::io::stderr(), $($text)*));
+        $crate::ui::screen::above(|| $crate::ui::wrote(writeln!(std::io::stderr(), $($text)*)));
     }};
 }
 

@@ -9,7 +9,7 @@ use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::program::Program;
 use crate::pack::{self, Export, PER_FILE, Plan, Walk, Walked, lines_of, most_segments, signing_errands, walk};
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::set::check_paths;
 use crate::stages::tar;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,8 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
 }
 
 /// The sources as they are, laid out as a stream; and its length.
-pub fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk) -> Result<(Walked, u64)> {
+pub fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk, progress: &dyn Progress) -> Result<(Walked, u64)> {
+    progress.stage(Phase::Walk);
     let mut walked = walk(disk, sources, how)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
     // Nothing is written that no importer would read.

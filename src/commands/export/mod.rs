@@ -20,7 +20,7 @@ use crate::media::process::require_open_files;
 use crate::pack::{
     Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, load_signing_key, plan, snapshot,
 };
-use crate::progress::{Ask, Progress};
+use crate::progress::{Ask, Phase, Progress};
 use crate::set::program_to_travel;
 use crate::stages::seal::recipients::Recipients;
 use crate::stages::seal::{SetIdentity, SetRecipient};
@@ -70,8 +70,9 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
         exclude_caches: options.exclude_caches,
         own: own(&held, state_dir.as_ref()),
     };
-    let (walked, tar_bytes) = survey(&options.disk, &options.sources, &how)?;
+    let (walked, tar_bytes) = survey(&options.disk, &options.sources, &how, progress)?;
     require_something(&walked)?;
+    progress.stage(Phase::Prepare);
     let in_the_way = match options.dry_run {
         true => resume::InTheWay::default(),
         false => resume::in_the_way(options, &held)?,
@@ -95,6 +96,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
         return Err(cannot_hold(drive, plan.volume_bytes));
     }
     // Only now: nothing of an earlier export is lost to a mistake in this command.
+    progress.stage(Phase::Remove);
     in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
     let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, &walked)? };

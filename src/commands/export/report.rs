@@ -59,6 +59,8 @@ pub struct Report {
     pub survives: String,
     /// Whether what was written was read back: `device`, `cache-possible` or `off`.
     pub read_back: &'static str,
+    /// Whether all that was written is synced, and no file on the drives is open.
+    pub safe_to_unplug: bool,
     /// Links that lead out of the sources and were followed.
     pub followed: Noted,
     /// Links that are kept and lead out of the set: whoever imports it has to allow them.
@@ -147,6 +149,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         bytes_out: plan.needed.iter().sum(),
         survives: survives(plan.k, plan.m, &groups, None),
         read_back: "off",
+        safe_to_unplug: true,
         followed: totals.noticed.followed,
         leaving: totals.noticed.leaving,
         attributes: totals.noticed.attributes,
@@ -188,6 +191,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
             Some(Origin::Drive) => "device",
             Some(Origin::CachePossible) => "cache-possible",
         },
+        safe_to_unplug: parts.iter().all(|part| part.is_released),
         followed: totals.noticed.followed,
         leaving: totals.noticed.leaving,
         attributes: totals.noticed.attributes,

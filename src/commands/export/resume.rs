@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         own: own(&drives, state_dir.as_ref()),
     };
     drop(drives);
-    let (mut walked, tar_bytes) = survey(&options.disk, &begun.sources, &how)?;
+    let (mut walked, tar_bytes) = survey(&options.disk, &begun.sources, &how, progress)?;
     if let Some(mtime) = begun.root_mtime.filter(|_| walked.changing_root()) {
         walked.entries[0].mtime = mtime;
     }

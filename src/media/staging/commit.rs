@@ -5,6 +5,7 @@ use super::target::{FILES, Own, SCRATCH, Target};
 use super::{Staging, os, timestamps};
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
+use crate::media::pace::Reach;
 use crate::media::removal::remove_tree;
 use crate::text::printable;
 use rustix::fs::FileType;
@@ -20,7 +21,12 @@ impl Staging {
         let path = self.own.path();
         let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
         let settled = self.disk.settle(&self.own);
-        allowed.and_then(|()| Ok(rustix::fs::syncfs(&self.own)?)).and(settled).map_err(Error::io("sync", path))
+        allowed.and_then(|()| self.disk.sync_all_of(&self.own)).and(settled).map_err(Error::io("sync", path))
+    }
+
+    /// How far what was written to its file system is.
+    pub fn reach(&self) -> Reach {
+        self.disk.reach(&self.own).unwrap_or_default()
     }
 
     /// Gives everything its final name, after [`Staging::sync`]; goes on with that if it was stopped before. The staging directory

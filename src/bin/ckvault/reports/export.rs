@@ -1,6 +1,6 @@
 //! What `export` has written, or would write.
 
-use super::{MEANINGFUL, counted, named, quantum, rate, title};
+use super::{MEANINGFUL, counted, named, quantum, rate, title, unplugging};
 use crate::ui::say;
 use ckvault::commands::export::Report;
 use ckvault::pack::Noted;
@@ -66,6 +66,7 @@ pub fn export(report: &Report, time: Duration) {
     }
     people(report);
     noticed(report);
+    unplugging(report.safe_to_unplug);
     say!("{}", rate(report.bytes_in, time));
 }
 

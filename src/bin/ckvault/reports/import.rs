@@ -51,5 +51,7 @@ pub fn import(report: &Report, time: Duration) {
         say!("{} could not be removed: remove it", printable(left.as_os_str().as_encoded_bytes()));
     }
     read_errors(&report.read_errors);
+    // Nothing was written to them.
+    say!("no file on the drives is open: safe to unplug");
     say!("{}", rate(report.bytes, time));
 }

@@ -1,6 +1,6 @@
 //! What `repair` has made anew.
 
-use super::{counted, human_time, read_errors, signed, title};
+use super::{counted, human_time, read_errors, signed, title, unplugging};
 use crate::cli::again;
 use crate::ui::say;
 use ckvault::commands::repair::Report;
@@ -45,5 +45,6 @@ pub fn repair(report: &Report, time: Duration) {
         }
         None => {}
     }
+    unplugging(report.safe_to_unplug);
     say!("done in {}", human_time(time));
 }

@@ -1,6 +1,6 @@
 //! Whoever sits at the terminal, and what they are asked.
 
-use super::{tell, terminal, wrote};
+use super::{screen, tell, terminal, wrote};
 use crate::outside::Outside;
 use ckvault::progress::{Ask, DriveWanted};
 use ckvault::text::printable;
@@ -33,7 +33,7 @@ impl Person {
 
     fn timed<T>(&self, ask: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
-        let answer = ask();
+        let answer = screen::awaiting(ask);
         self.waited.fetch_add(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
         answer
     }
@@ -61,8 +61,10 @@ impl Ask for Person {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        wrote(write!(std::io::stderr(), "{} ", printable(prompt.as_bytes())));
-        self.timed(|| self.answer())
+        self.timed(|| {
+            wrote(write!(std::io::stderr(), "{} ", printable(prompt.as_bytes())));
+            self.answer()
+        })
     }
     fn tell(&self, message: &str) {
         tell!("ckvault: {}", printable(message.as_bytes()));

@@ -1,35 +1,35 @@
 //! How the library speaks to whoever runs it: it reports, asks, and lets itself be stopped. It never prints.
 
+mod board;
+mod meter;
+mod phase;
+
+pub use board::{Board, Line};
+pub use meter::Meter;
+pub use phase::{Lane, Phase};
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
-/// What a verb is busy with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading, sealing and writing segments.
-    Export,
-    /// Reading again what was written before an interruption.
-    Recheck,
-    /// Reading back what was written.
-    ReadBack,
-    /// Reading and judging volumes.
-    Verify,
-    /// Opening segments and placing files.
-    Import,
-    /// Rebuilding volumes and reading them back.
-    Repair,
-}
-
-/// Where reports go. Called from many threads.
+/// Where reports go. Called from many threads. Bytes that are written count when they are durable, not when they are in the memory of
+/// the machine.
 pub trait Progress: Sync {
-    /// A phase begins: `total` bytes to do, on these drives, of which these are the numbers.
-    fn begin(&self, phase: Phase, total: u64, drives: &[u32]);
+    /// A phase begins, and the one before it ends: `total` bytes to do, on these drives.
+    fn begin(&self, phase: Phase, total: u64, drives: &[Lane]);
+    /// A phase begins in which nothing is counted.
+    fn stage(&self, phase: Phase) {
+        self.begin(phase, 0, &[]);
+    }
     /// So many more of the total are done.
     fn advance(&self, _bytes: u64) {}
-    /// So many bytes were read from or written to a drive (its position in `begin`'s list).
+    /// So many bytes were read from a drive, or are durable on it (its position in `begin`'s list).
     fn drive(&self, _drive: usize, _bytes: u64) {}
-    /// The phase ended.
+    /// So many more of the total are done on a drive.
+    fn share(&self, _drive: usize, _bytes: u64) {}
+    /// Whether a drive makes durable now what was written to it, and takes nothing new meanwhile.
+    fn syncing(&self, _drive: usize, _now: bool) {}
+    /// The phase ended, and no other follows.
     fn end(&self) {}
     /// Whether to stop as soon as possible.
     fn cancelled(&self) -> bool {
@@ -55,7 +55,7 @@ impl Silent {
 }
 
 impl Progress for Silent {
-    fn begin(&self, _: Phase, _: u64, _: &[u32]) {}
+    fn begin(&self, _: Phase, _: u64, _: &[Lane]) {}
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -1,0 +1,198 @@
+//! What there is to show of a phase: how much of it is durable or read, how fast it goes on each drive, how long it will take.
+
+use crate::progress::meter::Meter;
+use crate::progress::phase::{Lane, Phase};
+use std::time::Duration;
+
+/// A phase as far as it is.
+#[derive(Debug)]
+pub struct Board {
+    phase: Phase,
+    total: u64,
+    begun: Duration,
+    /// What was told of no drive.
+    done: u64,
+    meter: Meter,
+    drives: Vec<OnDrive>,
+}
+
+#[derive(Debug)]
+struct OnDrive {
+    lane: Lane,
+    moved: u64,
+    share: u64,
+    syncing: bool,
+    /// Of what moves, and of the share.
+    meters: [Meter; 2],
+}
+
+/// What there is to show of all of it, or of a drive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Of which drive.
+    pub drive: Option<u32>,
+    /// What is done.
+    pub phase: Phase,
+    /// Bytes that are done.
+    pub done: u64,
+    /// Bytes that there are to do; of a drive of which that is not known before, as it seems now.
+    pub total: Option<u64>,
+    /// Bytes a second.
+    pub rate: Option<u64>,
+    /// How long the rest will take.
+    pub left: Option<Duration>,
+    /// Since when it is under way.
+    pub lasts: Duration,
+}
+
+impl Board {
+    /// A phase begins.
+    pub fn new(now: Duration, phase: Phase, total: u64, drives: &[Lane]) -> Board {
+        let on = |lane: &Lane| OnDrive {
+            lane: *lane,
+            moved: 0,
+            share: 0,
+            syncing: false,
+            meters: [Meter::new(now), Meter::new(now)],
+        };
+        let drives = drives.iter().map(on).collect();
+        Board { phase, total, begun: now, done: 0, meter: Meter::new(now), drives }
+    }
+
+    /// What is done.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether bytes are counted.
+    pub fn counts(&self) -> bool {
+        self.total > 0
+    }
+
+    /// Whether all is done.
+    pub fn is_done(&self) -> bool {
+        self.done() >= self.total
+    }
+
+    /// See `Progress::advance`.
+    pub fn advance(&mut self, now: Duration, bytes: u64) {
+        self.done = self.done.saturating_add(bytes);
+        self.meter.note(now, self.done());
+    }
+
+    /// See `Progress::drive`.
+    pub fn drive(&mut self, now: Duration, drive: usize, bytes: u64) {
+        if let Some(on) = self.drives.get_mut(drive) {
+            on.moved = on.moved.saturating_add(bytes);
+            on.meters[0].note(now, on.moved);
+        }
+    }
+
+    /// See `Progress::share`.
+    pub fn share(&mut self, now: Duration, drive: usize, bytes: u64) {
+        if let Some(on) = self.drives.get_mut(drive) {
+            on.share = on.share.saturating_add(bytes);
+            on.meters[1].note(now, on.share);
+        }
+        let done = self.done();
+        self.meter.note(now, done);
+    }
+
+    /// See `Progress::syncing`.
+    pub fn syncing(&mut self, drive: usize, is: bool) {
+        if let Some(on) = self.drives.get_mut(drive) {
+            on.syncing = is;
+        }
+    }
+
+    /// As far as the slowest drive is, where they say how far they are.
+    fn done(&self) -> u64 {
+        let shares = self.drives.iter().filter(|on| on.lane.bytes.is_none()).map(|on| on.share);
+        shares.min().unwrap_or(self.done).min(self.total)
+    }
+
+    /// All of it.
+    pub fn all(&self, now: Duration) -> Line {
+        let lasts = now.saturating_sub(self.begun);
+        let line = Line { drive: None, phase: self.phase, done: 0, total: None, rate: None, left: None, lasts };
+        match self.counts() {
+            false => line,
+            true => Line {
+                done: self.done(),
+                total: Some(self.total),
+                rate: self.meter.rate(now),
+                left: self.meter.left(now, self.total),
+                ..line
+            },
+        }
+    }
+
+    /// Drive by drive.
+    pub fn drives(&self, now: Duration) -> impl Iterator<Item = Line> + '_ {
+        self.drives.iter().map(move |on| {
+            let rest = self.total.saturating_sub(on.share);
+            // What is to come is like what has come.
+            let whole =
+                || Some((on.moved as f64 / on.share as f64 * self.total as f64) as u64).filter(|_| on.share > 0);
+            let (total, left) = match on.lane.bytes {
+                Some(bytes) => (Some(bytes), on.meters[0].left(now, bytes)),
+                None if rest == 0 => (Some(on.moved), Some(Duration::ZERO)),
+                None => (whole().map(|bytes| bytes.max(on.moved)), on.meters[1].left(now, self.total)),
+            };
+            Line {
+                drive: Some(on.lane.number),
+                phase: if on.syncing { Phase::Sync } else { self.phase },
+                done: on.moved,
+                total,
+                rate: on.meters[0].rate(now),
+                left,
+                lasts: now.saturating_sub(self.begun),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_total_is_done_as_far_as_the_slowest_drive_is() {
+        let lanes = [3, 4].map(|number| Lane { number, bytes: None });
+        let mut board = Board::new(S, Phase::Export, 1000, &lanes);
+        board.drive(2 * S, 0, 600);
+        board.share(2 * S, 0, 500);
+        assert_eq!(board.all(2 * S).done, 0);
+        board.drive(3 * S, 1, 120);
+        board.share(3 * S, 1, 100);
+        board.syncing(1, true);
+        let all = board.all(3 * S);
+        assert_eq!((all.done, all.total, all.rate, all.left), (100, Some(1000), Some(50), Some(18 * S)));
+        let drives: Vec<Line> = board.drives(3 * S).collect();
+        assert_eq!((drives[0].drive, drives[0].done, drives[0].total), (Some(3), 600, Some(1200)));
+        assert_eq!((drives[1].phase, drives[1].total, drives[1].left), (Phase::Sync, Some(1200), Some(18 * S)));
+        board.share(4 * S, 0, 500);
+        assert!(!board.is_done());
+        board.share(4 * S, 1, 900);
+        assert!(board.is_done());
+        assert_eq!(board.drives(4 * S).next().unwrap().total, Some(600));
+    }
+
+    #[test]
+    fn what_is_read_counts_as_it_comes() {
+        let mut board = Board::new(S, Phase::Verify, 300, &[Lane { number: 1, bytes: Some(300) }]);
+        assert_eq!((board.all(S).rate, board.all(S).left), (None, None));
+        board.advance(2 * S, 100);
+        board.drive(2 * S, 0, 100);
+        assert_eq!((board.all(2 * S).done, board.all(2 * S).left), (100, Some(2 * S)));
+        assert_eq!(board.drives(2 * S).next().unwrap().left, Some(2 * S));
+        // A drive of which nothing was said is nobody's business.
+        board.drive(2 * S, 7, 100);
+        board.share(2 * S, 7, 100);
+        let waiting = Board::new(S, Phase::Sync, 0, &[]);
+        let line = waiting.all(5 * S);
+        assert_eq!((line.total, line.left, line.lasts, waiting.counts()), (None, None, 4 * S, false));
+    }
+}
