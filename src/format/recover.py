@@ -227,7 +227,7 @@ def signer_of(manifest, signature, args):
         end = at + 4 + int.from_bytes(blob[at : at + 4], "big")
         fields.append(blob[at + 4 : end])
         at = end
-    if at != len(blob) or len(fields) != 5 or fields[2]:
+    if at != len(blob) or len(fields) != 5 or fields[2] or blob[6:10] != b"\0\0\0\1":
         return None
     key = fields[0]
     kind = key[4 : 4 + int.from_bytes(key[:4], "big")]
@@ -331,7 +331,8 @@ def read_parts(args):
             die(7, "part %d of the set is not here" % n, "name its directory too")
         one, this = parts[1], parts[n]
         shared = all(one.manifest[f] == this.manifest[f] for f in ("set", "recipient_blake3", "segment_bytes")) and one.signer == this.signer
-        if not shared or n > 1 and (this.manifest["previous"] != parts[n - 1].hash or parts[n - 1].manifest["last"]):
+        slots = {part.manifest["files"]["keys.age"]["blake3"] for part in (one, this)}
+        if not shared or len(slots) > 1 or n > 1 and (this.manifest["previous"] != parts[n - 1].hash or parts[n - 1].manifest["last"]):
             die(5, "part %d does not belong to the others" % n, "name the directories of one set")
     if not parts[n].manifest["last"]:
         die(7, "there are more parts than %d" % n, "name their directories too")

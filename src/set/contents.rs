@@ -243,14 +243,16 @@ pub fn agree(manifest: &Manifest, head: &Head, entries: &[Entry], places: &[Plac
         return Err(FormatError::Contradiction("the segments do not fit the tar stream".into()));
     }
     let known_until = end * u64::from(manifest.segment_bytes);
+    let nothing = *blake3::hash(b"").as_bytes();
     for entry in entries {
-        let ends = entry.offset + tar::header_len(entry) + entry.stored();
-        if let Kind::File { blake3, .. } = &entry.kind
-            && blake3.is_some() != (entry.stored() == 0 || ends <= known_until)
-        {
-            let what = format!("the hash of {} is missing or cannot be known", entry.path.printable());
-            return Err(FormatError::Contradiction(what));
-        }
+        let Kind::File { blake3: hash, .. } = &entry.kind else { continue };
+        let (stored, ends) = (entry.stored(), entry.offset + tar::header_len(entry) + entry.stored());
+        let wrong = match hash {
+            _ if hash.is_some() != (stored == 0 || ends <= known_until) => "is missing or cannot be known",
+            Some(hash) if stored == 0 && *hash != nothing => "is not that of nothing, and it has no contents",
+            _ => continue,
+        };
+        return Err(FormatError::Contradiction(format!("the hash of {} {wrong}", entry.path.printable())));
     }
     Ok(())
 }
@@ -325,6 +327,13 @@ mod tests {
             *blake3 = hash;
             let refused = agree(&manifest, &head, &entries, &places).unwrap_err();
             assert!(refused.to_string().contains("is missing or cannot be known"), "{at}: {refused}");
+        }
+        for at in [1, 2] {
+            let mut entries = entries.clone();
+            let Kind::File { blake3, .. } = &mut entries[at].kind else { panic!("no file") };
+            *blake3 = Some([1; 32]);
+            let refused = agree(&manifest, &head, &entries, &places).unwrap_err();
+            assert!(refused.to_string().contains("is not that of nothing"), "{at}: {refused}");
         }
     }
 

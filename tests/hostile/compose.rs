@@ -76,9 +76,14 @@ impl Keys {
 
 /// What to compose. Edits are made in the order of the fields, each before what follows from it is made.
 pub struct Recipe {
+    /// The identity of the set.
+    pub own: age::x25519::Identity,
     pub k: u16,
     pub m: u16,
     pub set: [u8; 16],
+    /// The number of the part, and of its first segment.
+    pub part: u32,
+    pub first: u64,
     pub label: Option<String>,
     pub segment_bytes: usize,
     pub volume_bytes: usize,
@@ -112,9 +117,12 @@ impl Recipe {
     /// An honest one.
     pub fn new(items: Vec<Item>) -> Recipe {
         Recipe {
+            own: age::x25519::Identity::generate(),
             k: 1,
             m: 1,
             set: *b"hostile exporter",
+            part: 1,
+            first: 0,
             label: Some("hostile".into()),
             segment_bytes: BLOCK,
             volume_bytes: 2 << 20,
@@ -140,11 +148,11 @@ impl Recipe {
 
     /// Composes the set onto drives; returns its directory on each.
     pub fn write(&self, keys: &Keys, drives: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-        let own = age::x25519::Identity::generate();
+        let own = &self.own;
         let (mut tar, offsets) = ustar::stream(&self.items);
         let head = self.head(keys, tar.len() as u64);
         (self.edit_tar)(&mut tar);
-        let frames = self.frames(&tar, &own);
+        let frames = self.frames(&tar, own);
         let (places, mut data) = self.deal(&frames);
         let mut volumes = Vec::new();
         data.iter_mut().enumerate().for_each(|(group, data)| volumes.extend(self.with_parity(group as u32, data)));
@@ -153,14 +161,14 @@ impl Recipe {
         (self.edit_hashes)(&mut hashes);
         let lines = self.make_lines(head, &offsets, &places);
         let mut listed = vec![
-            ("keys.age", self.slot(keys, &own)),
-            ("inventory.age", self.make_inventory(&lines, &own)?),
+            ("keys.age", self.slot(keys, own)),
+            ("inventory.age", self.make_inventory(&lines, own)?),
             ("hashes.b3", hashes),
             ("RECOVER.txt", b"see ckvault-format(5)\n".to_vec()),
             ("recover.py", b"raise SystemExit('see ckvault-format(5)')\n".to_vec()),
         ];
         (self.edit_listed)(&mut listed);
-        let manifest = self.make_manifest(&own, &volumes, &listed, drives.len());
+        let manifest = self.make_manifest(own, &volumes, &listed, drives.len());
         let mut signature = keys.sign("ckvault", &manifest);
         (self.edit_signature)(&mut signature);
         let mut files: Vec<(&str, Vec<u8>)> = listed;
@@ -171,14 +179,14 @@ impl Recipe {
     /// The first line of the inventory: what the format says of the set goes here and nowhere else.
     fn head(&self, keys: &Keys, tar_bytes: u64) -> Value {
         json!({
-            "inventory": FORMAT, "critical": [], "set": hex(&self.set), "part": 1, "first": 0, "signer": keys.public(), "tar_bytes": tar_bytes,
+            "inventory": FORMAT, "critical": [], "set": hex(&self.set), "part": self.part, "first": self.first, "signer": keys.public(), "tar_bytes": tar_bytes,
             "entries": self.items.len(), "segments": tar_bytes.div_ceil(self.segment_bytes as u64),
         })
     }
 
     fn make_lines(&self, head: Value, offsets: &[u64], places: &[Place]) -> Vec<Vec<u8>> {
         let entries = self.items.iter().zip(offsets).map(|(item, offset)| item.line(*offset));
-        let segment = |(n, p): (usize, &Place)| json!({ "segment": n, "group": p.group, "volume": p.volume, "offset": p.offset, "bytes": p.bytes });
+        let segment = |(n, p): (usize, &Place)| json!({ "segment": self.first + n as u64, "group": p.group, "volume": p.volume, "offset": p.offset, "bytes": p.bytes });
         let all = std::iter::once(head).chain(entries).chain(places.iter().enumerate().map(segment));
         let mut lines = all.map(|line| line.to_string().into_bytes()).collect();
         (self.edit_lines)(&mut lines);
@@ -190,7 +198,7 @@ impl Recipe {
         (self.edit_segments)(&mut segments);
         let own = own.to_public();
         let to = all_of(&own, &self.others[1]);
-        segments.into_iter().enumerate().map(|(n, segment)| frame(n as u64, segment, &to)).collect()
+        segments.into_iter().enumerate().map(|(n, segment)| frame(self.first + n as u64, segment, &to)).collect()
     }
 
     /// Each frame to the shortest data volume, in a new group if it does not fit.
@@ -229,7 +237,7 @@ impl Recipe {
         page.extend(self.set);
         page.extend(group.to_le_bytes());
         page.extend([index, self.k, self.m, 0].map(u16::to_le_bytes).concat());
-        page.extend([1, self.segment_bytes as u32, 0].map(u32::to_le_bytes).concat());
+        page.extend([self.part, self.segment_bytes as u32, 0].map(u32::to_le_bytes).concat());
         page.extend((self.volume_bytes as u64).to_le_bytes());
         page.extend(blake3::hash(&page).as_bytes().to_owned());
         page.resize(self.block_bytes, 0);
@@ -277,7 +285,7 @@ impl Recipe {
             }
         }
         let mut manifest = json!({
-            "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": 1, "last": true,
+            "format": FORMAT, "critical": [], "set": hex(&self.set), "label": self.label, "part": self.part, "last": true,
             "previous": null, "created": "2026-11-23T06:00:00Z", "tool": "a hostile exporter",
             "recipient_blake3": blake3::hash(own.to_public().to_string().as_bytes()).to_hex().as_str(), "filter": "zstd", "segment_bytes": self.segment_bytes,
             "volume_bytes": self.volume_bytes, "block_bytes": self.block_bytes, "drives": drives, "files": files,
@@ -291,7 +299,9 @@ impl Recipe {
 
     fn put(&self, files: &[(&str, Vec<u8>)], volumes: &[Vec<u8>], drives: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
         let id = &hex(&self.set)[..8];
-        let name = self.label.as_ref().map_or(format!("{id}.ckvault"), |label| format!("{label}-{id}.ckvault"));
+        let part = if self.part > 1 { format!(".p{}", self.part) } else { String::new() };
+        let label = self.label.as_ref().map_or(String::new(), |label| format!("{label}-"));
+        let name = format!("{label}{id}{part}.ckvault");
         let mut dirs = Vec::new();
         for (drive, path) in drives.iter().enumerate() {
             let dir = path.join(&name);

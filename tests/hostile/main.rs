@@ -5,6 +5,7 @@
 
 mod cases;
 mod compose;
+mod edits;
 mod field;
 mod site;
 mod ustar;

@@ -1,0 +1,144 @@
+//! The key slot.
+
+use crate::compose::{Keys, Recipe, seal};
+use crate::edits::small;
+use crate::signature::copies;
+use crate::vector::{Vector, vector};
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+fn slot(edit: impl Fn(&mut String) + 'static) -> Recipe {
+    small().with_edit(|r| &mut r.edit_slot, edit)
+}
+
+/// A slot that is sealed as this function does it.
+fn sealed(seal: impl Fn(&[u8]) -> Vec<u8> + 'static) -> Recipe {
+    let text = Rc::new(RefCell::new(String::new()));
+    let seen = text.clone();
+    slot(move |slot| *seen.borrow_mut() = slot.clone()).with_edit(
+        |r| &mut r.edit_listed,
+        move |files| {
+            files
+                .iter_mut()
+                .filter(|(name, _)| *name == "keys.age")
+                .for_each(|(_, bytes)| *bytes = seal(text.borrow().as_bytes()));
+        },
+    )
+}
+
+/// To the receiver, and before that to so many others.
+fn to_many(text: &[u8], others: usize) -> Vec<u8> {
+    let stranger = age::x25519::Identity::generate().to_public();
+    let receiver = crate::keys::shared().receiver.to_public();
+    let all = std::iter::repeat_n(&stranger, others).chain([&receiver]).map(|r| r as &dyn age::Recipient);
+    let mut writer = age::Encryptor::with_recipients(all).unwrap().wrap_output(Vec::new()).unwrap();
+    writer.write_all(text).unwrap();
+    writer.finish().unwrap()
+}
+
+/// An age file whose header has so many stanzas of so many bytes, and which nobody can open.
+pub fn stanzas(count: usize, lines: usize) -> Vec<u8> {
+    let body = format!("{}\n", "A".repeat(64)).repeat(lines) + &format!("{}\n", "A".repeat(43));
+    let stanza = format!("-> someone {}\n{body}", "B".repeat(43));
+    format!("age-encryption.org/v1\n{}--- {}\n{}", stanza.repeat(count), "A".repeat(43), "x".repeat(200)).into_bytes()
+}
+
+/// What lies there in place of all copies, which nobody signed.
+fn replaced(bytes: impl Fn(&Keys) -> Vec<u8> + 'static) -> impl Fn(&Keys, &std::path::Path, &[PathBuf]) + 'static {
+    move |keys, _, dirs| copies(dirs, "keys.age").iter().for_each(|path| fs::write(path, bytes(keys)).unwrap())
+}
+
+pub fn all() -> Vec<Vector> {
+    use age::secrecy::ExposeSecret as _;
+    let one =
+        |name: &str, rules: &[u32], fault: &str, recipe: Recipe| vector(format!("slot/{name}"), rules, fault, recipe);
+    let foreign =
+        |name: &str, fault: &str, recipe: Recipe| one(name, &[31], fault, recipe).inside("slot", "untrusted 5");
+    let listed = |bytes: fn() -> Vec<u8>| small().with_edit(|r| &mut r.edit_listed, move |files| files[0].1 = bytes());
+    vec![
+        one("many-recipients", &[56], "none: twenty strangers can open the set too", sealed(|text| to_many(text, 20)))
+            .taken(),
+        one("other-identities", &[31], "none: identities of later types beside that of the set", {
+            slot(|s| *s = format!("AGE-SECRET-KEY-PQ-1QQQQ\n{s}# public key: age1pq1qqqq\nAGE-LATER-1QQQQ\n"))
+        })
+        .taken(),
+        one("two-identities", &[31], "none: the first identity of the known type is used", {
+            slot(|s| *s += age::x25519::Identity::generate().to_string().expose_secret())
+        })
+        .taken(),
+        one("only-later-identities", &[70], "there is only an identity of a later type", {
+            slot(|s| *s = "AGE-SECRET-KEY-PQ-1QQQQ\n".into())
+        })
+        .inside("slot", "newer 1"),
+        foreign("another-identity", "the identity is not that of the set", {
+            slot(|s| *s = age::x25519::Identity::generate().to_string().expose_secret().to_owned())
+        }),
+        foreign(
+            "no-public-key",
+            "there is no line with the recipient",
+            slot(|s| *s = s.split_once('\n').unwrap().1.to_owned()),
+        ),
+        foreign("another-public-key", "the line names another recipient", {
+            slot(|s| *s = s.replacen("age1", "age1q", 1))
+        }),
+        foreign("empty", "the slot holds nothing", slot(String::clear)),
+        foreign("not-an-identity", "the identity is none", slot(|s| *s = "AGE-SECRET-KEY-1\n".into())),
+        foreign("recipient-hash", "recipient_blake3 is the hash of another text", {
+            small().manifest(|m| m["recipient_blake3"] = "0".repeat(64).into())
+        }),
+        foreign("recipient-hash-line-feed", "recipient_blake3 is the hash of the recipient and a line feed", {
+            let recipe = small();
+            let text = format!("{}\n", recipe.own.to_public());
+            recipe.manifest(move |m| m["recipient_blake3"] = blake3::hash(text.as_bytes()).to_string().into())
+        }),
+        one(
+            "longest",
+            &[4],
+            "none: the opened slot has 64 KiB",
+            slot(|s| *s = format!("{}\n{s}", "#".repeat((64 << 10) - s.len() - 1))),
+        )
+        .taken(),
+        one(
+            "too-long",
+            &[4],
+            "the opened slot has 64 KiB and 1",
+            slot(|s| *s = format!("{}\n{s}", "#".repeat((64 << 10) - s.len()))),
+        )
+        .inside("slot", "format 1"),
+        one("stanzas-1025", &[56], "the header of the signed slot has 1025 stanzas", listed(|| stanzas(1025, 0)))
+            .inside("slot", "format 1"),
+        one("long-header", &[56], "the header of the signed slot is longer than 2 MiB", listed(|| stanzas(1, 33_000)))
+            .inside("slot", "format 1"),
+        one(
+            "for-strangers",
+            &[56],
+            "no identity of the reader opens the slot, which is whole: 1024 stanzas",
+            listed(|| stanzas(1024, 0)),
+        )
+        .inside("slot", "identity 6"),
+        one("one-bad-copy", &[22], "damage: one copy of the key slot is another one, for the same receiver", small())
+            .acts(|keys, _, dirs| {
+                fs::write(dirs[0].join("keys.age"), seal(b"another", &keys.receiver.to_public())).unwrap();
+            })
+            .damaged("slot"),
+        one("exchanged", &[22], "an age file that nobody signed, in place of all copies", small())
+            .acts(replaced(|keys| seal(b"another", &keys.receiver.to_public())))
+            .untrusted("slot")
+            .says("inspect", "verified 0"),
+        one("exchanged-endless", &[56, 22], "a header without an end, in place of all copies", small())
+            .acts(replaced(|_| [b"age-encryption.org/v1\n".to_vec(), b"-> a\n\n".repeat(400_000)].concat()))
+            .untrusted("slot")
+            .says("inspect", "verified 0"),
+        one("cut-off", &[22], "an age file that is cut off within its header, in place of all copies", small())
+            .acts(replaced(|keys| seal(b"another", &keys.receiver.to_public())[..100].to_vec()))
+            .lost("slot")
+            .says("list", "lost 4"),
+        one("rubbish", &[22], "rubbish in place of all copies", small())
+            .acts(replaced(|_| vec![7; 300]))
+            .lost("slot")
+            .says("list", "lost 4"),
+    ]
+}
