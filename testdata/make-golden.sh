@@ -8,7 +8,7 @@ rm -rf "$version"
 mkdir -p "$version"/{keys,drive1,drive2,part1,part2}
 source=$(mktemp -d)
 ports=$(mktemp -d)
-trap 'umount "$ports"/* 2>/dev/null; rm -rf "$source" "$ports"' EXIT
+trap 'umount "$ports"/* 2>/dev/null || true; rm -rf "$source" "$ports"' EXIT
 python3 - "$source" <<'PY'
 import hashlib, os, struct, sys
 
@@ -47,7 +47,7 @@ export CKVAULT_HOME=$PWD/$version/keys XDG_STATE_HOME=$ports/state
 
 # The same in two parts: drives of which the first is too small.
 mkdir "$ports"/drive{1,2}
-mount -t tmpfs -o size=4900K none "$ports/drive1"
+mount -t tmpfs -o size=6760K none "$ports/drive1"
 mount -t tmpfs -o size=20M none "$ports/drive2"
 ln -s drive1 "$ports/port"
 "$ckvault" export "$source/model" --to "$ports/port" --parity 2+1 --volume-size 2M --label parts --recipients "$CKVAULT_HOME/recipients.txt" \
