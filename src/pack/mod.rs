@@ -60,7 +60,7 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
         // Locks have been removed: that is to be durable too. Now the drives can be unmounted.
         progress.stage(Phase::Sync);
         let held = export.held.iter_mut().filter_map(Option::take);
-        written.is_released = held.filter(|dir| !dir.release()).count() == 0;
+        written.is_released = held.map(Dir::release).filter(|released| !released).count() == 0;
         let last = written.manifest.last;
         parts.push(written);
         if last {

@@ -88,7 +88,7 @@ impl Set {
     /// Makes durable what was written to its drives, and holds none of them any more. Whether that went well.
     pub fn release(self) -> bool {
         let dirs = self.parts.into_iter().flat_map(|part| part.dirs);
-        dirs.filter(|dir| !dir.release()).count() == 0
+        dirs.map(Dir::release).filter(|released| !released).count() == 0
     }
 
     /// Holds again those drives that are still here.
