@@ -72,6 +72,9 @@ pub fn rebuild(blocks: &Blocks, targets: &[Target], progress: &dyn Progress) -> 
         }
     });
     let interrupted = failure.check();
+    if interrupted.is_err() {
+        progress.tidies();
+    }
     let end = |making: Making| match &interrupted {
         Ok(()) => making.finish(blocks, progress),
         Err(_) => making.give_up(Error::Interrupted.into()),

@@ -37,6 +37,8 @@ pub trait Progress: Sync {
     }
     /// What to tell, from now on, who has stopped the verb, should it not come to tell that itself: a drive may keep it waiting.
     fn if_stopped(&self, _hint: &str) {}
+    /// The verb has seen that it is to stop, and tidies up.
+    fn tidies(&self) {}
     /// Something that does not stop the verb, and that a person should know. The same may come several times.
     fn warn(&self, _message: &str) {}
 }

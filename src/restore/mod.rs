@@ -80,7 +80,10 @@ pub(crate) fn restore(
         true => job.conclude(set, &contents, &wanted),
         false => job.fill(set, contents, wanted, &mut changer, patience, &mut resumable),
     };
-    done.map_err(|why| rounds::end_early(staging, resumable.then_some(request.to_go_on), why))
+    done.map_err(|why| {
+        progress.tidies();
+        rounds::end_early(staging, resumable.then_some(request.to_go_on), why)
+    })
 }
 
 /// Which entries are placed, and how; refuses a set with paths or links that may not be.

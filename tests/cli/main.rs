@@ -43,6 +43,7 @@ mod roundtrip;
 mod salvage;
 mod secrets;
 mod signers;
+mod stopped;
 mod swap;
 mod target;
 mod terminal;

@@ -98,6 +98,11 @@ impl Verb {
     pub fn only_reads(&self) -> bool {
         matches!(self, Verb::Verify(_) | Verb::List(_) | Verb::Inspect(_))
     }
+
+    /// Whether it waits for others to end, which hear themselves of what stops them.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self, Verb::Demo | Verb::RunErrands)
+    }
 }
 
 /// `keygen`.

@@ -47,7 +47,7 @@ impl Stage<'_> {
         self.copy("keys/sender/signing_key.pub", "sender.pub")?;
 
         say!("\n# A checkpoint: bf16 safetensors, config, tokenizer, optimizer state.");
-        make_checkpoint(&self.root.join("checkpoint"))?;
+        make_checkpoint(&self.root.join("checkpoint"), &|| self.progress.cancelled())?;
         for drive in ["usb1", "usb2", "usb3"] {
             self.make_dir(drive)?;
         }
@@ -153,17 +153,17 @@ impl Noise {
     }
 }
 
-fn make_checkpoint(dir: &Path) -> Result<()> {
+fn make_checkpoint(dir: &Path, stop: &dyn Fn() -> bool) -> Result<()> {
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let mut noise = Noise(0x0063_6B76_6175_6C74);
     for shard in 1..=SHARDS {
         let path = dir.join(format!("model-{shard:05}-of-{SHARDS:05}.safetensors"));
-        write_tensor(&path, "BF16", SHARD_PARAMETERS, 2, |out| {
+        write_tensor(&path, ("BF16", 2), SHARD_PARAMETERS, stop, |out| {
             out.write_all(&noise.weight().to_bits().to_le_bytes()[2..])
         })?;
     }
     let optimizer = dir.join("optimizer.safetensors");
-    write_tensor(&optimizer, "F32", OPTIMIZER_PARAMETERS, 4, |out| {
+    write_tensor(&optimizer, ("F32", 4), OPTIMIZER_PARAMETERS, stop, |out| {
         out.write_all(&(noise.weight() * 1e-3).to_le_bytes())
     })?;
     let config = "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 4096, \"torch_dtype\": \"bfloat16\"}\n";
@@ -176,9 +176,9 @@ fn make_checkpoint(dir: &Path) -> Result<()> {
 /// A safetensors file with one tensor.
 fn write_tensor(
     path: &Path,
-    dtype: &str,
+    (dtype, width): (&str, u64),
     parameters: u64,
-    width: u64,
+    stop: &dyn Fn() -> bool,
     mut next: impl FnMut(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let write = || -> std::io::Result<()> {
@@ -189,7 +189,10 @@ fn write_tensor(
         );
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        for _ in 0..parameters {
+        for at in 0..parameters {
+            if at % (1 << 20) == 0 && stop() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             next(&mut out)?;
         }
         out.flush()

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     };
     let outside = Outside::new(cli.verbose, cli.verb.next_drive_command());
     let disk = outside.disk();
-    let stop = match signals::listen(cli.verb.only_reads(), json, &disk) {
+    let stop = match signals::listen(&cli.verb, json, &disk) {
         Ok(stop) => stop,
         Err(error) => return failed(&error, json),
     };

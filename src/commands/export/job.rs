@@ -30,7 +30,10 @@ pub fn finish(
             export.state.remove()?;
             Ok(report::written(&parts, &plan, totals))
         }
-        Err(error) => Err(export.give_up(error)),
+        Err(error) => {
+            progress.tidies();
+            Err(export.give_up(error))
+        }
     }
 }
 

@@ -71,6 +71,10 @@ impl Progress for Bars {
         self.stop.hint(hint);
     }
 
+    fn tidies(&self) {
+        self.stop.tidies();
+    }
+
     fn warn(&self, message: &str) {
         if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned()) {
             tell!("ckvault: warning: {}", lines(message));

@@ -34,7 +34,7 @@ pub fn show(percent: Option<u64>) {
     put(percent.map_or((3, 0), |percent| (1, percent)));
 }
 
-/// Shows nothing any more. Takes no lock: it may be called when this process ends at once.
+/// Shows nothing any more. A terminal that stands still keeps whoever asks for that waiting.
 pub fn clear() {
     if SHOWN.swap(false, Ordering::Relaxed) {
         put((0, 0));
