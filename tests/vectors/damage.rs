@@ -1,6 +1,6 @@
 //! Damage that is repaired, damage that is not, and drives that are missing.
 
-use crate::compose::Recipe;
+use crate::compose::{BLOCK, Recipe};
 use crate::edits::{small, with};
 use crate::signature::copies;
 use crate::ustar::file;
@@ -9,16 +9,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-const BLOCK: usize = 64 << 10;
-
 /// Overwrites bytes.
-fn put(path: &Path, at: usize, with: &[u8]) {
+pub fn put(path: &Path, at: usize, with: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at..at + with.len()].copy_from_slice(with);
     fs::write(path, bytes).unwrap();
 }
 
-fn flip(path: &Path, at: usize) {
+pub fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
     fs::write(path, bytes).unwrap();
@@ -39,7 +37,7 @@ fn wide() -> Recipe {
     with([file("a", noise(5, 150_000))]).shape(2, 1)
 }
 
-fn volume(dirs: &[PathBuf], name: &str) -> PathBuf {
+pub fn volume(dirs: &[PathBuf], name: &str) -> PathBuf {
     dirs.iter().map(|dir| dir.join(format!("g00000-{name}.ckv"))).find(|path| path.exists()).unwrap()
 }
 
@@ -78,6 +76,12 @@ fn metadata() -> Vec<Vector> {
     all.extend([
         vector("damage/second-copy", &[9, 22], "damage: the second copy of inventory.age has other bytes", small())
             .then(|dirs| flip(&dirs[0].join("copy/inventory.age"), 300))
+            .damaged("files"),
+        vector("damage/third-copy", &[9, 22], "damage: the copy of the key slot in third has other bytes", small())
+            .then(|dirs| flip(&dirs[0].join("third/keys.age"), 100))
+            .damaged("files"),
+        vector("damage/third-missing", &[9, 22], "damage: the directory third is missing", small())
+            .then(|dirs| fs::remove_dir_all(dirs[0].join("third")).unwrap())
             .damaged("files"),
         vector(
             "damage/all-but-one",

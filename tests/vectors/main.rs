@@ -24,12 +24,14 @@ mod rules;
 mod sshsig;
 mod vector;
 
+mod blocks;
 mod damage;
 mod inventory;
 mod later;
 mod manifest;
 mod parts;
 mod paths;
+mod pieces;
 mod segments;
 mod signature;
 mod slot;

@@ -18,6 +18,8 @@ fn vectors() -> Vec<Vector> {
         crate::stream::all(),
         crate::volumes::all(),
         crate::damage::all(),
+        crate::blocks::all(),
+        crate::pieces::all(),
         crate::parts::all(),
         crate::later::all(),
     ]

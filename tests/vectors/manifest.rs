@@ -31,7 +31,7 @@ pub fn values(object: &Value, names: &str) -> Value {
 
 /// The fields of a manifest in their order.
 const WHOLE: &str = "format critical set label part last previous created tool recipient_blake3 filter segment_bytes volume_bytes \
-                     drives groups files";
+                     block_bytes drives groups files";
 
 fn one(name: &str, rules: &[u32], fault: &str, recipe: Recipe) -> Vector {
     vector(format!("manifest/{name}"), rules, fault, recipe).manifest()
@@ -362,6 +362,7 @@ fn files() -> Vec<Vector> {
         ("upper-case", "Keys.age", "a name differs from keys.age in upper and lower case only"),
         ("custody", "custody", "custody is listed, which is a directory"),
         ("copy", "Copy", "a name differs from copy in upper and lower case only"),
+        ("third", "third", "third is listed, which is a directory"),
         ("set-aside", "keys.age.sig", "keys.age.sig is listed, which is set aside"),
         ("volume", "g00000-d000.ckv", "a volume is listed among the files"),
         ("partial", "x.partial", "a name ends with .partial"),

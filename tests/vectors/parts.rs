@@ -121,6 +121,11 @@ pub fn all() -> Vec<Vector> {
             m["created"] = "2026-11-23T06:00:01Z".into()
         }),
         no_longer("volume-bytes", "the second part has another volume_bytes", |m| m["volume_bytes"] = (4 << 20).into()),
+        two("block-bytes", &[50, 86], "the second part has blocks of another length", same, |r| Recipe {
+            block_bytes: 128 << 10,
+            ..r
+        })
+        .untrusted("manifest"),
         no_longer("drives", "the second part has another number of drives", |m| m["drives"] = 2.into()),
         no_longer("recipient", "the second part has another recipient_blake3", |m| {
             m["recipient_blake3"] = "0".repeat(64).into();

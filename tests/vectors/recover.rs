@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 const TOPICS: [&str; 5] = ["parts", "paths", "signature", "signers", "stream"];
 
 /// What it does not compare between parts, and a list that `ssh-keygen` does not take.
-const OTHERWISE: [&str; 10] = [
+const OTHERWISE: [&str; 11] = [
+    "parts/block-bytes",
     "parts/created",
     "parts/drives",
     "parts/entries-xattr",

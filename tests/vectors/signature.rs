@@ -9,9 +9,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Every copy of a metadata file.
+/// Every copy of a metadata file: those in `third` are the last of a drive.
 pub fn copies(dirs: &[PathBuf], name: &str) -> Vec<PathBuf> {
-    dirs.iter().flat_map(|dir| [dir.join(name), dir.join("copy").join(name)]).collect()
+    let third = ["keys.age", "manifest.json", "manifest.json.sig"].contains(&name);
+    let places = if third { &["", "copy", "third"][..] } else { &["", "copy"] };
+    dirs.iter().flat_map(|dir| places.iter().map(|place| dir.join(place).join(name))).collect()
 }
 
 fn signed(sshsig: Sshsig) -> Recipe {
@@ -254,15 +256,18 @@ fn put(dir: &std::path::Path, pair: &[Vec<u8>; 2]) {
 
 /// Rules 14 and 20.
 fn pairs() -> Vec<Vector> {
-    let on_all = |name: &'static str, at: usize| {
-        move |dirs: &[PathBuf]| copies(dirs, name).iter().for_each(|path| flip(path, at))
-    };
     let remove = |name: &'static str| {
         move |dirs: &[PathBuf]| copies(dirs, name).iter().for_each(|p| fs::remove_file(p).unwrap())
     };
     vec![
         vector("signature/manifest-changed", &[14], "one bit of the manifest is flipped in all copies", small())
-            .then(on_all("manifest.json", 12))
+            .then(|dirs| {
+                for path in copies(dirs, "manifest.json") {
+                    // Within a text, so that it can still be read.
+                    let at = fs::read_to_string(&path).unwrap().find("hostile exporter").unwrap();
+                    flip(&path, at);
+                }
+            })
             .untrusted("signature"),
         vector("signature/manifest-garbage", &[14], "the manifest is no JSON, and not what was signed", small())
             .then(|dirs| copies(dirs, "manifest.json").iter().for_each(|p| fs::write(p, "{\"format\":").unwrap()))
@@ -278,14 +283,20 @@ fn pairs() -> Vec<Vector> {
         vector(
             "signature/any-pair",
             &[20],
-            "damage: of the manifest one copy is whole, of the signature the other",
+            "damage: of the manifest one copy is whole, of the signature another",
             small(),
         )
         .then(|dirs| {
-            flip(&dirs[0].join("manifest.json"), 12);
-            flip(&dirs[0].join("copy/manifest.json.sig"), 100);
+            ["", "third"].iter().for_each(|place| flip(&dirs[0].join(place).join("manifest.json"), 12));
+            ["copy", "third"].iter().for_each(|place| flip(&dirs[0].join(place).join("manifest.json.sig"), 100));
         })
         .damaged("signature"),
+        vector("signature/third-pair", &[20, 9], "damage: manifest and signature are whole in third alone", small())
+            .then(|dirs| {
+                copies(dirs, "manifest.json")[..2].iter().for_each(|path| flip(path, 12));
+                copies(dirs, "manifest.json.sig")[..2].iter().for_each(|path| fs::remove_file(path).unwrap());
+            })
+            .damaged("signature"),
         vector(
             "signature/two-sets",
             &[20],

@@ -124,6 +124,13 @@ pub fn all() -> Vec<Vector> {
                 fs::write(dirs[0].join("keys.age"), seal(b"another", &keys.receiver.to_public())).unwrap();
             })
             .damaged("slot"),
+        one("third-alone", &[22, 9], "damage: of three copies of the key slot that in third alone is whole", small())
+            .acts(|keys, _, dirs| {
+                let all = copies(dirs, "keys.age");
+                fs::write(&all[0], seal(b"another", &keys.receiver.to_public())).unwrap();
+                fs::remove_file(&all[1]).unwrap();
+            })
+            .damaged("slot"),
         one("exchanged", &[22], "an age file that nobody signed, in place of all copies", small())
             .acts(replaced(|keys| seal(b"another", &keys.receiver.to_public())))
             .untrusted("slot")

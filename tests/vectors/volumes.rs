@@ -1,12 +1,11 @@
 //! Volumes that are signed and not as they should be, and volumes of another set.
 
-use crate::compose::{Keys, Recipe};
+use crate::compose::{BLOCK as PAGE, Keys, Recipe};
 use crate::edits::small;
 use crate::vector::{Vector, vector};
 use std::fs;
 use std::path::PathBuf;
 
-const PAGE: usize = 64 << 10;
 const DATA: &str = "g00000-d000.ckv";
 const PARITY: &str = "g00000-p000.ckv";
 

@@ -27,10 +27,10 @@ fn moded(mode: u32) -> Recipe {
     with([item])
 }
 
-/// Two groups of one data volume, as small as they can be.
+/// Two groups of one data volume, as small as they can be: half of each volume is its header page.
 fn two_groups() -> Recipe {
-    let recipe = with([file("a", noise(1, 2_040_000))]);
-    Recipe { segment_bytes: 1 << 20, ..recipe }
+    let recipe = with([file("a", noise(1, 1_050_000))]);
+    Recipe { segment_bytes: 256 << 10, block_bytes: 1 << 20, ..recipe }
 }
 
 pub fn all() -> Vec<Vector> {
@@ -64,7 +64,7 @@ fn shapes() -> Vec<Vector> {
         ),
         vector("whole/on-two-drives", &[9], "none: the volumes lie on two drives", text().shape(3, 2)).on(2),
         vector("whole/a-drive-without-volumes", &[9], "none: the third drive has no volume", small()).on(3),
-        vector("whole/two-groups", &[25, 30], "none: two groups, and segments of 1 MiB", two_groups()),
+        vector("whole/two-groups", &[25, 30, 86], "none: two groups, and blocks of 1 MiB", two_groups()),
         vector("whole/largest-segments-one-block", &[36], "none: segment_bytes is 1 MiB, and there is one segment", {
             Recipe { segment_bytes: 1 << 20, ..small() }
         }),
