@@ -107,6 +107,11 @@ pub enum Error {
     Internal(String),
 }
 
+/// What hints end with.
+const AGAIN: &str = "run the command again";
+/// What to do where there is no room.
+const MORE_DRIVES: &str = "use an emptier drive, or more drives (--to again)";
+
 /// What to do with what a verb has left.
 pub fn goes_on(command: &str) -> String {
     format!("`{command}` goes on where this stopped")
@@ -154,9 +159,12 @@ impl Error {
                 _ if source.raw_os_error().is_some_and(|code| MOST_OPEN.contains(&code)) => {
                     "raise the limit of open files (ulimit -n 4096), then run the command again"
                 }
-                io::ErrorKind::StorageFull => "use an emptier drive, or more drives (--to again)",
+                io::ErrorKind::StorageFull => MORE_DRIVES,
                 io::ErrorKind::QuotaExceeded => {
                     "what this user may use there is used up: have the quota raised, or use another drive"
+                }
+                io::ErrorKind::FileTooLarge => {
+                    "files cannot be that long there, or for this user (ulimit -f): allow longer ones, or export with a smaller --volume-size"
                 }
                 io::ErrorKind::NotFound => "check the path, and that the drive is mounted",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
@@ -173,8 +181,18 @@ impl Error {
 
     /// The same error, of a verb that goes on with `command`.
     pub fn resumable(self, command: &str) -> Error {
-        let then = if self.first_to_do().is_empty() { "" } else { "then " };
-        self.left(format!("{then}{}", goes_on(command)))
+        let more = goes_on(command);
+        let hint = match self.first_to_do() {
+            "" => more,
+            // Other drives would be other ones than it was begun with.
+            MORE_DRIVES => format!("make room there, then {more}"),
+            // That would begin anew.
+            hint => match hint.strip_suffix(AGAIN) {
+                Some(first) => format!("{first}{more}"),
+                None => format!("{hint}; then {more}"),
+            },
+        };
+        Error::Left { cause: Box::new(self), hint }
     }
 
     /// The same error, of a verb that could not remove what it had begun.
@@ -264,5 +282,23 @@ impl Error {
             Error::Drive { .. } => 7,
             Error::Interrupted => 130,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_before_going_on_does_not_begin_anew() {
+        let of = |error: io::Error| Error::on_drive("write", "there")(error).resumable("x --resume").hint().to_owned();
+        let goes_on = "`x --resume` goes on where this stopped";
+        assert_eq!(of(io::ErrorKind::Other.into()), format!("check the cable and the drive (dmesg), then {goes_on}"));
+        assert_eq!(of(io::ErrorKind::StorageFull.into()), format!("make room there, then {goes_on}"));
+        assert_eq!(
+            of(io::ErrorKind::ReadOnlyFilesystem.into()),
+            format!("mount the drive for writing; then {goes_on}")
+        );
+        assert_eq!(Error::Interrupted.resumable("x --resume").hint(), goes_on);
     }
 }

@@ -236,9 +236,9 @@ pub fn create_dir(parent: &Dir, name: &str) -> Result<Dir> {
     Ok(dir)
 }
 
-/// The directory of that name on a drive: the one that is there, or a new one, also in the place of a link.
+/// The directory of that name on a drive: the one that is there, or a new one, also in the place of what is none.
 pub fn ensure_dir(parent: &Dir, name: &str) -> Result<Dir> {
-    if matches!(parent.kind(name), Ok(Some(FileType::Symlink))) {
+    if matches!(parent.kind(name), Ok(Some(kind)) if kind != FileType::Directory) {
         parent.remove(name).map_err(Error::on_drive("remove", parent.show(name)))?;
     }
     match parent.dir(name) {

@@ -140,13 +140,22 @@ impl<'a> Blocks<'a> {
     /// Has the drive of a volume read some bytes of it ahead, from the file that will be asked first; false if there is none.
     pub fn ask_ahead(&self, at: At, bytes: &Range<u64>) -> bool {
         let (from, to) = self.bytes_of(at, &(bytes.start / self.block.bytes()..self.block.blocks(bytes.end)));
+        self.get_ready(at, from..to);
         let files = self.files(at);
         files.first().map(|source| cache::fetch(source.file.file(), from, to - from)).is_some()
+    }
+
+    /// Reads what these bytes are compared with, as long as nothing stands before it: on a slow drive it would come behind all that is
+    /// read ahead, and nothing could be said of what has come by then.
+    fn get_ready(&self, at: At, bytes: Range<u64>) {
+        let span = self.block.span();
+        (bytes.start / span..bytes.end.div_ceil(span)).for_each(|page| drop(self.page_at_hand(at, page as usize)));
     }
 
     /// Has a drive read some blocks of one file of a volume ahead.
     pub fn ask_ahead_in(&self, file: &Location, at: At, range: &Range<u64>) {
         let (from, to) = self.bytes_of(at, range);
+        self.get_ready(at, from..to);
         let sources = self.files(at);
         let source = sources.iter().find(|source| source.at == *file);
         source.into_iter().for_each(|source| cache::fetch(source.file.file(), from, to - from));

@@ -12,14 +12,26 @@ use std::sync::OnceLock;
 /// volumes.
 pub(crate) fn said_homes<'a>(manifest: &Manifest, dirs: &'a [Dir]) -> Vec<(&'a Dir, u16)> {
     let sums = manifest.b3sums_hashes();
-    let of = |dir: &'a Dir| {
+    let of = |dir: &Dir| {
         let all = names::copies(names::B3SUMS);
         let said: Vec<Value> =
             all.filter_map(|name| Some(*blake3::hash(&dir.read(name, manifest::LONGEST).ok()?).as_bytes())).collect();
-        let drives = (1..).zip(&sums).filter(|(_, sums)| said.contains(sums)).map(|(drive, _)| (dir, drive));
-        drives.collect::<Vec<_>>()
+        (1..).zip(&sums).filter(|(_, sums)| said.contains(sums)).map(|(drive, _)| drive).collect()
     };
-    dirs.iter().flat_map(of).collect()
+    let mut held: Vec<BTreeSet<u16>> = dirs.iter().map(of).collect();
+    share_out(manifest, &mut held);
+    dirs.iter().zip(held).flat_map(|(dir, held)| held.into_iter().map(move |drive| (dir, drive))).collect()
+}
+
+/// Drives without volumes have one `B3SUMS`: each directory with that is one of them.
+fn share_out(manifest: &Manifest, held: &mut [BTreeSet<u16>]) {
+    let filled: BTreeSet<u16> = manifest.volumes().map(|(_, _, _, volume)| volume.drive).collect();
+    let empty: BTreeSet<u16> = (1..=manifest.drives).filter(|drive| !filled.contains(drive)).collect();
+    let mut next = empty.iter().copied();
+    for held in held.iter_mut().filter(|held| !held.is_disjoint(&empty)) {
+        held.retain(|drive| !empty.contains(drive));
+        held.extend(next.next().or(empty.last().copied()));
+    }
 }
 
 impl Part {
@@ -83,7 +95,11 @@ impl Part {
 
     /// For each directory, the drives that it is the copy of. Found out once, since it may read headers.
     pub fn holdings(&self) -> &[BTreeSet<u16>] {
-        self.holdings.get_or_init(|| self.dirs.iter().map(|d| self.drives_of(d)).collect())
+        self.holdings.get_or_init(|| {
+            let mut held: Vec<BTreeSet<u16>> = self.dirs.iter().map(|dir| self.drives_of(dir)).collect();
+            share_out(&self.manifest, &mut held);
+            held
+        })
     }
 
     /// The drives that the manifest names and that are not here.

@@ -324,3 +324,18 @@ fn a_mount_point_is_a_target_and_stays_one() {
     fs::remove_dir(mount.0.join("lost+found")).unwrap();
     tree::assert_same_inside(&vault.path("checkpoint"), &mount.0);
 }
+
+#[test]
+fn of_drives_without_volumes_as_many_are_here_as_are_given() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 30_000);
+    let drives: Vec<String> = (1..=5).map(|d| format!("usb{d}")).collect();
+    vault.make(&drives.iter().map(String::as_str).collect::<Vec<_>>());
+    let to = drives.iter().map(|d| format!(" --to {d}")).collect::<String>();
+    vault.export(&format!("checkpoint{to} --parity 1+1"));
+    for (given, here) in [(&drives[..], 5), (&drives[..4], 4), (&drives[..3], 3), (&drives[..2], 2)] {
+        let verdict = vault.verdict(&given.join(" "));
+        assert_eq!(verdict["present"].as_array().unwrap().len(), here, "{verdict}");
+        assert_eq!(verdict["verdict"], if here == 5 { "intact" } else { "repairable" });
+    }
+}

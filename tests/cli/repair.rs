@@ -438,3 +438,18 @@ with_both_blocks!(
     damage_in_all_volumes_is_repaired_on_all_drives
     hashes_without_a_good_copy_are_put_together
 );
+
+#[test]
+fn what_is_no_directory_in_the_place_of_one_is_replaced() {
+    let vault = Vault::new();
+    let set = vault.exported(400_000, "2+1");
+    for name in ["copy", "third"] {
+        let place = set.dirs[0].join(name);
+        for make in ["echo x > ", "mkfifo "] {
+            fs::remove_dir_all(&place).unwrap();
+            vault.tool("sh", "-c").arg(format!("{make}'{}'", place.display())).run().ok();
+            vault.receiver("repair usb").ok();
+            assert_eq!(vault.verdict("usb")["verdict"], "intact", "{name}");
+        }
+    }
+}

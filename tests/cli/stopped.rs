@@ -1,4 +1,4 @@
-//! Signals to those who wait for others: the helper that runs other programs, and the demo.
+//! Signals to those who wait for others, the helper that runs other programs and the demo; and those that tell of a limit.
 
 use crate::durability::{ending, signal};
 use crate::support::*;
@@ -33,4 +33,23 @@ fn a_demo_that_is_stopped_leaves_nothing() {
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn a_limit_of_the_length_of_files_is_told() {
+    let vault = Vault::new();
+    vault.checkpoint("checkpoint", 3_000_000);
+    vault.make(&["usb"]);
+    let export = "export checkpoint --to usb --recipients keys.txt --parity 1+1";
+    let program = vault.call("sender", export).command().get_program().to_string_lossy().into_owned();
+    let limited = format!("ulimit -f 1000 && exec {program} {export}");
+    let mut call = vault.tool("sh", "-c").arg(limited);
+    for (name, value) in vault.call("sender", export).command().get_envs() {
+        call = match value {
+            Some(value) => call.env(&name.to_string_lossy(), value),
+            None => call.without(&name.to_string_lossy()),
+        };
+    }
+    call.run().fails(7).says("ulimit -f");
+    assert_eq!(fs::read_dir(vault.path("usb")).unwrap().count(), 0);
 }

@@ -31,6 +31,7 @@ const STACK: usize = 8 << 20;
 fn main() -> ExitCode {
     ckvault::media::process::harden();
     ckvault::media::process::raise_open_files();
+    signals::survive_limits();
     // Whoever wants JSON gets it for errors too, of the command line itself among them.
     let json = std::env::args_os().skip(1).any(|argument| argument == "--json");
     if let Err(error) = outside::search_absolute_only().and_then(|()| ckvault::media::process::require_threads()) {

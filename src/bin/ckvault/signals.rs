@@ -6,7 +6,7 @@ use crate::cli::Verb;
 use crate::ui::{self, taskbar, terminal};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,12 @@ impl Stop {
             hint => Error::Left { cause: Box::new(Error::Interrupted), hint: hint.to_owned() },
         }
     }
+}
+
+/// A file that may not become so long is an error to be told, and no reason to end without a word.
+pub fn survive_limits() {
+    // Where this cannot be, it ends as it would have.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Listens from now on, for a verb that uses `disk`.
