@@ -57,7 +57,24 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, placed: false, end: AtomicU64::new(0), _note: None })
+        Ok(Partial {
+            dir: dir.clone(),
+            name: name.to_owned(),
+            file,
+            placed: false,
+            end: AtomicU64::new(0),
+            _note: None,
+        })
+    }
+
+    /// Takes up an unfinished file that has a place of at least `least` bytes, to be written anew there. A link, or a file that has
+    /// another name as well, is none.
+    pub fn taken_up(dir: &Dir, name: &str, least: u64) -> Option<Partial> {
+        let file = dir.open_to_write(format!("{name}{PARTIAL_SUFFIX}")).ok()?;
+        let known = file.metadata().ok()?;
+        let ours = known.nlink() == 1 && known.len() >= least;
+        let end = AtomicU64::new(0);
+        ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None })
     }
 
     /// It is of no use unfinished: removed if the verb is stopped.
