@@ -408,9 +408,10 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
     }
     let there = |name: &str| to.stat(inside(name)).ok().flatten().map_or(0, |stat| stat.st_size as u64);
     let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
-    let listed: u64 = part.manifest.files.values().map(|f| f.bytes).sum();
-    let keys = part.manifest.files.get(names::KEYS).map_or(0, |slot| slot.bytes);
-    let metadata = 2 * listed + keys + 3 * part.bytes.len() as u64 + 19 * PER_FILE;
+    // What is not in the manifest is no longer than it.
+    let bytes = |name: &str| part.manifest.files.get(name).map_or(part.bytes.len() as u64, |listed| listed.bytes);
+    let copies = |name: &str| names::copies(name).count() as u64 * (bytes(name) + PER_FILE);
+    let metadata: u64 = part.manifest.metadata().map(copies).sum();
     let needed = room.entry(drive.device).or_default();
     *needed += lacking + metadata;
     match *needed <= drive.free {

@@ -35,8 +35,8 @@ pub struct Partial {
     dir: Dir,
     name: String,
     file: File,
-    /// Bytes that it was given before it had contents, and where these end.
-    reserved: u64,
+    /// It was given a place before it had contents, and where these end.
+    placed: bool,
     end: AtomicU64,
     /// Keeps it noted as long as it is unfinished.
     _note: Option<Note>,
@@ -57,7 +57,24 @@ impl Partial {
         let file = dir.create(&partial, 0o644).map_err(Error::on_drive("create", dir.show(&partial)))?;
         // Whatever the umask of the sender: the receiver is another user. File systems without modes refuse, and need none.
         let _ = file.set_permissions(Permissions::from_mode(0o644));
-        Ok(Partial { dir: dir.clone(), name: name.to_owned(), file, reserved: 0, end: AtomicU64::new(0), _note: None })
+        Ok(Partial {
+            dir: dir.clone(),
+            name: name.to_owned(),
+            file,
+            placed: false,
+            end: AtomicU64::new(0),
+            _note: None,
+        })
+    }
+
+    /// Takes up an unfinished file that has a place of at least `least` bytes, to be written anew there. A link, or a file that has
+    /// another name as well, is none.
+    pub fn taken_up(dir: &Dir, name: &str, least: u64) -> Option<Partial> {
+        let file = dir.open_to_write(format!("{name}{PARTIAL_SUFFIX}")).ok()?;
+        let known = file.metadata().ok()?;
+        let ours = known.nlink() == 1 && known.len() >= least;
+        let end = AtomicU64::new(0);
+        ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None })
     }
 
     /// It is of no use unfinished: removed if the verb is stopped.
@@ -76,18 +93,22 @@ impl Partial {
     /// It gets a place for this many bytes now, on file systems that keep one. What it does not need is given back when it is
     /// finished; without room it gets none.
     pub fn reserving(mut self, bytes: u64) -> Result<Partial> {
-        match cache::reserve(&self.file, bytes) {
-            Ok(()) => self.reserved = bytes,
-            Err(e) if is_full(&e) => {}
-            Err(_) => match self.fill(bytes) {
-                Err(e) if is_full(&e) => self.file.set_len(0).map_err(Error::on_drive("write", self.path()))?,
-                other => {
-                    other.map_err(Error::on_drive("write", self.path()))?;
-                    self.reserved = bytes;
-                }
-            },
+        let placed = match cache::reserve(&self.file, bytes) {
+            Err(e) if !is_full(&e) => self.fill(bytes),
+            other => other,
+        };
+        match placed {
+            Ok(()) => self.placed = bytes > 0,
+            // What there was room for is given back: file systems may have given that much before they found no more.
+            Err(e) if is_full(&e) => self.file.set_len(0).map_err(Error::on_drive("write", self.path()))?,
+            Err(e) => return Err(Error::on_drive("write", self.path())(e)),
         }
         Ok(self)
+    }
+
+    /// Whether it was given a place before it had contents.
+    pub fn is_placed(&self) -> bool {
+        self.placed
     }
 
     /// Where a place cannot be asked for, zeros get one.
@@ -100,10 +121,11 @@ impl Partial {
         self.dir.disk().sync(&self.file, &self.path())
     }
 
-    /// Gives back what it was given and does not need; returns whether that was anything.
+    /// Gives back what it has and does not need, whoever gave it; returns whether that was anything.
     pub fn cut(&self) -> Result<bool> {
         let end = self.end.load(Ordering::Relaxed);
-        if self.reserved <= end {
+        let has = self.file.metadata().map_err(Error::on_drive("look at", self.path()))?.len();
+        if has <= end {
             return Ok(false);
         }
         self.file.set_len(end).map_err(Error::on_drive("cut", self.path()))?;

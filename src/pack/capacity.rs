@@ -14,8 +14,9 @@ pub struct Room {
     metadata: u64,
     /// What `hashes.b3` and the manifest are given before they have contents.
     given: (u64, u64),
-    /// So many segments an inventory has lines for.
+    /// So many segments an inventory has lines for, and of so many groups a manifest may name the volumes.
     segments: u64,
+    groups: u64,
 }
 
 struct Device {
@@ -80,6 +81,7 @@ impl Room {
             metadata,
             given,
             segments,
+            groups: plan.nameable_groups(),
         }
     }
 
@@ -89,7 +91,9 @@ impl Room {
         let len = |volume: usize| data.get(volume).copied().filter(|_| volume < self.k).unwrap_or(longest);
         let n = self.devices.iter().map(|d| d.volumes.len()).sum::<usize>();
         let values = 32 * (closed.blocks + (0..n).map(|v| self.block.blocks(len(v))).sum::<u64>());
-        let listed = (closed.volumes + n as u64) * PER_VOLUME;
+        let volumes = closed.volumes + n as u64;
+        // Beside the volumes, spans: one for 2048 values.
+        let listed = volumes * PER_VOLUME + values / 512;
         // What is given is given back only when all has been written.
         let (hashes, manifest) = self.given;
         let metadata = self.metadata + segments * PER_SEGMENT;
@@ -99,7 +103,7 @@ impl Room {
                 |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v) + (closed.groups + 1) * PER_FILE;
             device.volumes.iter().map(volume).sum::<u64>() + device.drives * each <= device.free
         };
-        segments <= self.segments && self.devices.iter().all(room)
+        segments <= self.segments && volumes <= self.groups.saturating_mul(n as u64) && self.devices.iter().all(room)
     }
 }
 
@@ -177,6 +181,16 @@ mod tests {
         let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0, u64::MAX, (0, 0));
         assert!(!room.fits(&Closed::default(), &[MIB, MIB], 1 << 18));
         assert!((1 << 24..1 << 25).contains(&most_segments(&[])));
+    }
+
+    #[test]
+    fn a_part_has_no_more_volumes_than_its_manifest_may_name() {
+        let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 1 << 50)], 0, 2, (0, 0));
+        let groups = plan(&[0, 0, 0]).nameable_groups();
+        assert!((1000..1 << 16).contains(&groups), "{groups}");
+        let lengths = |groups: u64| (0..3 * groups).map(|_| MIB);
+        assert!(room.fits(&Closed::before(BlockSize::SMALLEST, lengths(groups - 1)), &[MIB, MIB], 1));
+        assert!(!room.fits(&Closed::before(BlockSize::SMALLEST, lengths(groups)), &[MIB, MIB], 1));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use rustix::fs::FileType;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 
+/// What is written when the volumes are, and whose second copies have their places before them.
+const LATE: [&str; 4] = [names::MANIFEST, names::SIGNATURE, names::INVENTORY, names::HASHES];
+
 /// The directories of a part, in the order of its drives.
 pub struct SetDirs {
     /// The directories.
@@ -56,7 +59,8 @@ impl SetDirs {
     }
 
     /// Takes up those that an interrupted export left: what is not a finished volume or the key slot is removed, the manifest
-    /// first, so that nothing looks complete.
+    /// first, so that nothing looks complete. Of further copies only the names go: those of files that were given a place before
+    /// volumes that are there keep it, and are written anew in it.
     pub fn take_up(drives: &[Dir], name: &str, sizes: Sizes) -> Result<SetDirs> {
         let mut taken = SetDirs::none(drives, name, sizes);
         for drive in drives {
@@ -72,7 +76,7 @@ impl SetDirs {
             taken.thirds.push(durable::ensure_dir(&dir, names::THIRD)?);
             taken.dirs.push(dir);
         }
-        (0..taken.dirs.len()).flat_map(|drive| taken.all_on(drive)).try_for_each(tidy)?;
+        (0..taken.dirs.len()).try_for_each(|drive| taken.tidy(drive))?;
         Ok(taken)
     }
 
@@ -105,8 +109,20 @@ impl SetDirs {
         [Some(&self.copies[drive]), third, Some(&self.dirs[drive])].into_iter().flatten().collect()
     }
 
-    fn all_on(&self, drive: usize) -> [&Dir; 3] {
-        [&self.copies[drive], &self.thirds[drive], &self.dirs[drive]]
+    fn tidy(&self, drive: usize) -> Result<()> {
+        let kept = tidy(&self.copies[drive], &LATE)?;
+        // The others would get new places, behind the volumes.
+        if kept.len() < LATE.len() {
+            self.reserved.note_lack();
+        }
+        self.reserved.keep(kept);
+        self.reserved.keep(tidy(&self.thirds[drive], &names::SMALL)?);
+        tidy(&self.dirs[drive], &[]).map(drop)
+    }
+
+    /// Whether some copy may lie near another one, since it has no place of its own, or has it in the wrong place.
+    pub fn lack_places(&self) -> bool {
+        self.reserved.lacks()
     }
 
     /// Begins a metadata file in one of its places, in which it may have been given room already.
@@ -119,8 +135,7 @@ impl SetDirs {
 
     /// The second copies get their places, before there is a volume.
     pub fn reserve_first(&self) -> Result<()> {
-        let late = [names::MANIFEST, names::SIGNATURE, names::INVENTORY, names::HASHES];
-        (0..self.dirs.len()).try_for_each(|drive| self.reserve(drive, &self.copies[drive], &late, u64::MAX))
+        (0..self.dirs.len()).try_for_each(|drive| self.reserve(drive, &self.copies[drive], &LATE, u64::MAX))
     }
 
     /// Those in the set's directory get theirs behind the volumes, and so do third copies on drives on which that has not been before.
@@ -163,16 +178,39 @@ impl SetDirs {
     }
 }
 
-/// Removes from what an interruption left all that makes it look complete, and all that is not.
-fn tidy(place: &Dir) -> Result<()> {
-    remove_file(place, names::MANIFEST)?;
+/// Removes from what an interruption left all that makes it look complete, and all that is not; but files that are `placed` lose only
+/// their names, and are returned.
+fn tidy(place: &Dir, placed: &[&str]) -> Result<Vec<Partial>> {
+    let mut kept = Vec::from_iter(take_name(place, names::MANIFEST, placed)?);
     place.sync().map_err(Error::on_drive("sync", place.path()))?;
-    let is_metadata = |name: &str| names::METADATA.contains(&name) && name != names::KEYS || name == names::PROGRAM;
+    let further = names::METADATA.into_iter().filter(|name| *name != names::KEYS && *name != names::MANIFEST);
+    for name in further.chain([names::PROGRAM]) {
+        kept.extend(take_name(place, name, placed)?);
+    }
+    if placed.contains(&names::KEYS) && !place.has(names::KEYS) {
+        kept.extend(Partial::taken_up(place, names::KEYS, LEAST_ROOM));
+    }
+    let is_kept = |name: &str| kept.iter().any(|file| file.partial_name() == name);
     let is_partial = |name: &str| name != lock::name() && finished_name(name).is_some_and(is_ours);
-    for name in names_in(place)?.iter().filter(|name| is_metadata(name) || is_partial(name)) {
+    for name in names_in(place)?.iter().filter(|name| is_partial(name) && !is_kept(name)) {
         remove_file(place, name)?;
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// A file has its name no more. If it is one of those that are `placed`, and has its place still, it is returned.
+fn take_name(place: &Dir, name: &str, placed: &[&str]) -> Result<Option<Partial>> {
+    let placed = placed.contains(&name);
+    let finished = placed && place.has_file(name);
+    match finished {
+        true => place
+            .rename(name, format!("{name}{PARTIAL_SUFFIX}"))
+            .map_err(Error::on_drive("rename", place.show(name)))?,
+        false => remove_file(place, name)?,
+    }
+    // What it did not need was given back when it got its name.
+    let least = if finished { 1 } else { LEAST_ROOM };
+    Ok(placed.then(|| Partial::taken_up(place, name, least)).flatten())
 }
 
 /// The name that an unfinished file is to get.

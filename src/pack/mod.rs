@@ -97,15 +97,17 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;
     let (signature, origin) = export.sign(&manifest, &dirs, progress)?;
+    let near = export.is_near(&dirs);
+    export.near |= near;
     let hash = *blake3::hash(&manifest.encode()).as_bytes();
     // The state of the last part is removed instead: resuming would look for a part after it.
     if !last {
-        export.state.wrote(Wrote { end: packed.end, manifest: hash })?;
+        export.state.wrote(Wrote { end: packed.end, manifest: hash, near })?;
     }
     let page = Page { finished: Vec::new(), ..packed.page };
     let part = export.at.part + 1;
-    export.at = Position { part, first: packed.end, previous: Some(hash), page, known: Vec::new() };
+    export.at = Position { part, first: packed.end, previous: Some(hash), page, ..Position::default() };
     let origin = read.zip(origin).map(|(a, b)| a.and(b));
     let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
-    Ok(WrittenPart { manifest, drives, dirs, origin, signature, is_released: false })
+    Ok(WrittenPart { manifest, drives, dirs, origin, signature, apart: !export.near, is_released: false })
 }

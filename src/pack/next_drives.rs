@@ -6,6 +6,7 @@ use crate::media::dir::Dir;
 use crate::media::drive::{self, Drive};
 use crate::pack::directories;
 use crate::pack::part::Export;
+use crate::pack::plan::{FOR_FILES, PER_FILE};
 use crate::progress::{Ask, DriveWanted, Progress};
 use crate::text::human_bytes;
 use std::io::ErrorKind;
@@ -115,9 +116,10 @@ impl Export {
         if !drive.can_hold(self.begun.plan.volume_bytes, Some(dir)) {
             return Err(format!("the file system of {place} cannot hold the volumes"));
         }
-        let volumes = self.begun.plan.volumes_on(position) as u64;
-        let least = volumes * (self.begun.plan.longest_frame() + (64 << 10)) + 2 * self.metadata;
-        match self.begun.plan.in_parts && drive.free < least {
+        let plan = &self.begun.plan;
+        let volumes = plan.volumes_on(position) as u64;
+        let least = volumes * (plan.longest_frame() + plan.block.bytes() + PER_FILE) + 2 * self.metadata + FOR_FILES;
+        match plan.in_parts && drive.free < least {
             true => Err(format!("{place} has only {} free", human_bytes(drive.free))),
             false => Ok(()),
         }

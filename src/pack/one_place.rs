@@ -10,9 +10,11 @@ const LONGEST: u64 = 1 << 20;
 const SHORTEST: u64 = 8 << 10;
 
 /// The longest damage, in bytes, that a whole set survives in whichever place of one drive it is, but in the tables of the file system.
-pub fn survived(manifest: &Manifest) -> Option<u64> {
+/// `apart` if copies on one drive have their places with the volumes between.
+pub fn survived(manifest: &Manifest, apart: bool) -> Option<u64> {
+    let between = || manifest.volumes().map(|(_, _, _, v)| v.bytes).sum::<u64>();
     // On other drives there are other copies.
-    let apart = manifest.drives > 1 || manifest.volumes().map(|(_, _, _, v)| v.bytes).sum::<u64>() >= LEAST_APART;
+    let apart = manifest.drives > 1 || apart && between() >= LEAST_APART;
     let on_drives = |damage: u64| {
         let groups = manifest.groups.iter();
         groups
@@ -42,7 +44,9 @@ mod tests {
         for (i, volume) in manifest.groups[0].volumes.iter_mut().enumerate() {
             (volume.bytes, volume.drive) = (bytes, 1 + i as u16 % drives);
         }
-        survived(&manifest)
+        // Of copies that lie side by side on the only drive nothing is promised.
+        assert!(drives > 1 || survived(&manifest, false).is_none());
+        survived(&manifest, true)
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Export {
     pub(super) metadata: u64,
     /// The part that is next.
     pub(super) at: Position,
+    /// Whether copies of metadata of a part that is done may lie near each other.
+    pub(super) near: bool,
     /// Its drives by position, those that have been opened.
     pub(super) held: Vec<Option<Dir>>,
 }
@@ -65,6 +67,8 @@ pub(super) struct Position {
     pub(super) previous: Option<Value>,
     /// Groups of it that are on the drives.
     pub(super) known: Vec<Known>,
+    /// Whether it was seen before an interruption that copies of its metadata may lie near each other.
+    pub(super) near: bool,
 }
 
 /// A part that is on the drives.
@@ -79,6 +83,8 @@ pub struct WrittenPart {
     pub origin: Option<Origin>,
     /// Bytes of the signature.
     pub signature: u64,
+    /// Copies of metadata lie apart on each drive, in it and in the parts before it.
+    pub apart: bool,
     /// Everything on its drives is durable, and none is held any more.
     pub is_released: bool,
 }
@@ -101,19 +107,21 @@ impl Export {
         let slot = begun.slot().ok_or_else(|| Error::Internal("the state of the export has no key slot".into()))?;
         let at = Position { part: 1, ..Position::default() };
         held.resize(begun.drives.len(), None);
-        Ok(Export { disk: disk.clone(), begun, source, key, state, slot, program, metadata, at, held })
+        Ok(Export { disk: disk.clone(), begun, source, key, state, slot, program, metadata, at, near: false, held })
     }
 
     /// Where an interruption left it.
     pub fn stand_at(&mut self, unfinished: Unfinished) {
         self.source.note(unfinished.page.finished.iter().copied());
         let last = unfinished.wrote.last();
+        self.near = unfinished.wrote.iter().any(|w| w.near);
         self.at = Position {
             part: unfinished.part(),
             first: last.map_or(0, |w| w.end),
             previous: last.map(|w| w.manifest),
             page: unfinished.page,
             known: unfinished.known,
+            near: unfinished.near,
         };
     }
 
@@ -168,7 +176,9 @@ impl Export {
         let most_segments = capacity::most_segments(self.source.entries());
         let given = dirs.sizes().hashes_and_manifest();
         let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);
+        self.note_places(dirs)?;
         dirs.reserve_first()?;
+        self.note_places(dirs)?;
         let packing = Packing {
             source: &self.source,
             plan: &self.begun.plan,
@@ -199,7 +209,18 @@ impl Export {
     /// third copy of the key slot is written.
     pub(super) fn begin_last_copies(&self, dirs: &SetDirs) -> Result<()> {
         dirs.reserve_last()?;
+        self.note_places(dirs)?;
         metadata::ensure(dirs, &dirs.places(names::KEYS), names::KEYS, &self.slot).map(drop)
+    }
+
+    /// What is not as it should be is remembered, before it looks as if it were.
+    fn note_places(&self, dirs: &SetDirs) -> Result<()> {
+        if dirs.lack_places() { self.state.near() } else { Ok(()) }
+    }
+
+    /// Whether copies of metadata of this part may lie near each other.
+    pub(super) fn is_near(&self, dirs: &SetDirs) -> bool {
+        self.at.near || dirs.lack_places()
     }
 
     pub(super) fn header(&self) -> Header {

@@ -284,14 +284,32 @@ impl Plan {
         self.needed = (0..drives).map(on_drive).collect();
     }
 
-    /// Whether a manifest may name the volumes of so many groups.
-    fn can_name(&self, groups: u64) -> bool {
+    /// The volumes of so many groups a manifest may name.
+    pub fn nameable_groups(&self) -> u64 {
         let spans = match self.volume_bytes.div_ceil(self.block.span()) {
             1 => 0,
             spans => spans * PER_SPAN,
         };
-        let volumes = groups.saturating_mul(self.placement.len() as u64);
-        volumes <= MOST_VOLUMES && volumes * (PER_VOLUME + spans) <= LONGEST
+        MOST_VOLUMES.min(LONGEST / (PER_VOLUME + spans)) / (self.placement.len() as u64).max(1)
+    }
+
+    fn can_name(&self, groups: u64) -> bool {
+        groups <= self.nameable_groups()
+    }
+
+    /// How many full groups these drives hold at most, the last of them in part. Directories on one file system share its free space.
+    fn held_groups(&self, drives: &[Drive]) -> u64 {
+        let full = self.volume_bytes.saturating_sub(self.longest_frame()).max(1);
+        let holds = |drive: &Drive| {
+            let together = (0..drives.len()).filter(|d| drives[*d].device == drive.device);
+            drive.free.checked_div(full * together.map(|d| self.volumes_on(d) as u64).sum::<u64>())
+        };
+        drives.iter().filter_map(holds).min().unwrap_or(0).saturating_add(1)
+    }
+
+    /// So many groups a part on these drives has at most.
+    pub fn most_groups_on(&self, drives: &[Drive]) -> u64 {
+        self.most_groups.min(self.nameable_groups()).min(self.held_groups(drives))
     }
 
     /// Whether the set has more volumes than one manifest may name, so that it can be written in parts only: in as large ones as the
@@ -300,10 +318,7 @@ impl Plan {
         if self.can_name(self.most_groups) {
             return Ok(false);
         }
-        let full = self.volume_bytes.saturating_sub(self.longest_frame()).max(1);
-        let holds = |(d, drive): (usize, &Drive)| drive.free.checked_div(full * self.volumes_on(d) as u64);
-        let most = drives.iter().enumerate().filter_map(holds).min().unwrap_or(0);
-        if may_go_on && self.can_name(most.saturating_add(1)) {
+        if may_go_on && self.can_name(self.held_groups(drives)) {
             return Ok(true);
         }
         let volumes = self.most_groups.saturating_mul(self.placement.len() as u64);
@@ -374,8 +389,9 @@ pub fn survives(k: u16, m: u16, groups: &[Vec<usize>], in_one_place: Option<u64>
     }
 }
 
-/// The same sentence for a set as its manifest says it was placed.
-pub fn survives_as_placed(manifest: &Manifest) -> String {
+/// The same sentence for a set as its manifest says it was placed; `apart` if it is known that copies lie apart on each drive, which no
+/// manifest says.
+pub fn survives_as_placed(manifest: &Manifest, apart: bool) -> String {
     let count = |group: &Group| {
         let mut counts = vec![0; manifest.drives.into()];
         group.volumes.iter().for_each(|v| counts[usize::from(v.drive) - 1] += 1);
@@ -383,7 +399,7 @@ pub fn survives_as_placed(manifest: &Manifest) -> String {
     };
     let groups: Vec<Vec<usize>> = manifest.groups.iter().map(count).collect();
     let (k, m) = manifest.groups.first().map_or((1, 1), |g| (g.k, g.m));
-    let sentence = survives(k, m, &groups, one_place::survived(manifest));
+    let sentence = survives(k, m, &groups, one_place::survived(manifest, apart));
     match manifest.part == 1 && manifest.last {
         true => sentence,
         // Parity does not reach from part to part.

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 4");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 5");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub struct Wrote {
     pub end: u64,
     /// The hash of its manifest.
     pub manifest: Value,
+    /// Whether copies of its metadata may lie near each other.
+    pub near: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,6 +97,7 @@ pub struct Wrote {
 enum Line {
     Begun(Box<Begun>),
     Part(u32),
+    Near,
     Group(u32, Known),
     Wrote(Wrote),
 }
@@ -115,6 +118,8 @@ pub struct Unfinished {
     pub wrote: Vec<Wrote>,
     /// Whether the part after these was begun.
     pub part_begun: bool,
+    /// Whether copies of its metadata may lie near each other.
+    pub near: bool,
     /// Its groups that were complete.
     pub known: Vec<Known>,
     /// What is known of the hashes of files where that part begins.
@@ -135,6 +140,11 @@ impl State {
     /// A part begins.
     pub fn part(&self, part: u32) -> Result<()> {
         self.append(&Line::Part(part))
+    }
+
+    /// Copies of metadata of this part may lie near each other: not all have places with the volumes between.
+    pub fn near(&self) -> Result<()> {
+        self.append(&Line::Near)
     }
 
     /// Whether a group has ever been completed.
@@ -193,10 +203,11 @@ fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinishe
         match (line?, &mut unfinished) {
             (Line::Begun(begun), slot @ None) => {
                 let page = Page::default();
-                *slot =
-                    Some(Unfinished { begun: *begun, wrote: Vec::new(), part_begun: false, known: Vec::new(), page });
+                let (begun, wrote, known) = (*begun, Vec::new(), Vec::new());
+                *slot = Some(Unfinished { begun, wrote, part_begun: false, near: false, known, page });
             }
-            (Line::Part(_), Some(all)) => all.part_begun = true,
+            (Line::Part(_), Some(all)) => (all.part_begun, all.near) = (true, false),
+            (Line::Near, Some(all)) => all.near = true,
             // A group that is written again replaces itself and what came after it.
             (Line::Group(number, known), Some(all)) => {
                 all.known.truncate(number as usize);
@@ -208,7 +219,7 @@ fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinishe
                     all.page.open = known.page.open;
                 }
                 all.wrote.push(wrote);
-                all.part_begun = false;
+                (all.part_begun, all.near) = (false, false);
             }
             _ => return Ok(None),
         }

@@ -85,6 +85,51 @@ fn a_killed_export_goes_on_after_the_last_complete_group() {
     is_whole(&vault);
 }
 
+/// Resumes the export to `usb`; returns whether it promises that damage in one place does no harm.
+fn promises(vault: &Vault) -> bool {
+    let report = vault.sender("export --resume --json").ok().json();
+    is_whole(vault);
+    text(&report["survives"]).contains("in one place")
+}
+
+const LATE: [&str; 4] = ["manifest.json", "manifest.json.sig", "inventory.age", "hashes.b3"];
+
+#[test]
+fn second_copies_keep_the_places_that_they_had_before_the_volumes() {
+    let vault = prepared();
+    for name in ["g00002-p001.ckv", "B3SUMS"] {
+        let copy = killed_at(&vault, name).join("copy");
+        let place = |name: &&str| [format!("{name}.partial"), name.to_string()].map(|n| copy.join(n)).into_iter();
+        let before: Vec<u64> = LATE.iter().map(|n| inode(&place(n).find(|p| p.exists()).unwrap())).collect();
+        assert!(promises(&vault), "killed at {name}");
+        assert_eq!(LATE.map(|n| inode(&copy.join(n))).to_vec(), before, "killed at {name}");
+    }
+}
+
+#[test]
+fn what_has_lost_its_place_is_not_promised_to_lie_apart() {
+    let vault = prepared();
+    let elsewhere = vault.path("elsewhere");
+    fs::write(&elsewhere, vec![1; 1 << 20]).unwrap();
+    let replace: [&dyn Fn(&Path); 4] = [
+        &|place| fs::remove_file(place).unwrap(),
+        &|place| fs::OpenOptions::new().write(true).open(place).unwrap().set_len(0).unwrap(),
+        &|place| {
+            fs::remove_file(place).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, place).unwrap();
+        },
+        &|place| {
+            fs::remove_file(place).unwrap();
+            fs::hard_link(&elsewhere, place).unwrap();
+        },
+    ];
+    for replace in replace {
+        replace(&killed_at(&vault, "g00001-p001.ckv").join("copy/manifest.json.partial"));
+        assert!(!promises(&vault));
+        assert_eq!(fs::read(&elsewhere).unwrap(), vec![1; 1 << 20]);
+    }
+}
+
 #[test]
 fn it_can_be_killed_while_it_finishes_and_goes_on_again_and_again() {
     let vault = prepared();

@@ -8,6 +8,7 @@ use crate::dice::Dice;
 use crate::harm;
 use crate::mount::{Kind, Mount};
 use crate::support::*;
+use crate::watch::{below, empty, in_time};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
@@ -141,9 +142,33 @@ struct Trial {
     kind: Kind,
 }
 
+/// How a set comes to a drive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Made {
+    ByExport,
+    InTwoGoes,
+    ByRepair,
+}
+
+/// An export to `stick` that is killed when its second group is complete, and resumed.
+fn exported_in_two_goes(vault: &Vault, drive: &Mount) -> Set {
+    in_time(|| {
+        empty(&drive.dir);
+        let export = "export source --to stick --recipients keys.txt --discard --volume-size 5M --parity 1+1";
+        let mut child = vault.call("sender", export).command().spawn().unwrap();
+        let complete = || below(&drive.dir).iter().any(|path| path.ends_with("g00001-d000.ckv"));
+        while child.try_wait().unwrap().is_none() && !complete() {}
+        child.kill().unwrap();
+        (!child.wait().unwrap().success()).then_some(())
+    });
+    let report = vault.sender("export --resume --json").ok().json();
+    let dirs = list(&report["drives"]).iter().map(|d| vault.path(text(&d["directory"]))).collect();
+    Set { dirs, report }
+}
+
 impl Trial {
-    /// Exported to a new file system of this many bytes, or made there by repair.
-    fn new(kind: Kind, bytes: u64, by_repair: bool) -> Option<Trial> {
+    /// On a new file system of this many bytes.
+    fn new(kind: Kind, bytes: u64, made: Made) -> Option<Trial> {
         let vault = Vault::in_memory();
         vault.make(&["source", "plain", "usb"]);
         fs::write(vault.path("source/model.bin"), noise(1, 12 * MIB as usize)).unwrap();
@@ -153,10 +178,14 @@ impl Trial {
             fs::write(vault.path("source").join(name), "").unwrap();
         }
         let drive = Mount::sized(&vault, "stick", kind, bytes)?;
-        let mut set = vault.export(&format!("source --to {}", if by_repair { "usb" } else { "stick" }));
+        let mut set = match made {
+            Made::ByExport => vault.export("source --to stick"),
+            Made::InTwoGoes => exported_in_two_goes(&vault, &drive),
+            Made::ByRepair => vault.export("source --to usb"),
+        };
         let says = text(&set.report["survives"]);
         assert!(says.contains("damage of up to 1 MiB in one place"), "{says}");
-        if by_repair {
+        if made == Made::ByRepair {
             harm::remove([set.volume("g00000-d003.ckv")]);
             vault.receiver("repair usb --to stick").ok();
             set.dirs = vec![vault.path("stick").join(set.dirs[0].file_name().unwrap())];
@@ -218,11 +247,29 @@ fn no_single_place_ends_a_set() {
     let (windows, seed) = (number_of("CKVAULT_WINDOWS", 24), number_of("CKVAULT_SEED", 11));
     // The blocks of the first have 1 KiB, those of the second 4 KiB.
     let file_systems = [(Kind::Ext4, 100 * MIB), (Kind::Ext4, 600 * MIB), (Kind::Exfat, 100 * MIB)];
-    for ((kind, bytes), by_repair) in file_systems.into_iter().flat_map(|fs| [(fs, false), (fs, true)]) {
-        let Some(trial) = Trial::new(kind, bytes, by_repair) else { continue };
+    let all = file_systems
+        .into_iter()
+        .flat_map(|fs| [Made::ByExport, Made::InTwoGoes, Made::ByRepair].map(|made| (fs, made)));
+    for ((kind, bytes), made) in all {
+        let Some(trial) = Trial::new(kind, bytes, made) else { continue };
         let tried = trial.metadata();
         trial.anywhere(windows, seed);
-        let made = if by_repair { "made by repair" } else { "exported" };
-        println!("{kind:?} of {bytes} bytes, {made}: {tried} windows on metadata, {windows} anywhere with seed {seed}");
+        println!(
+            "{kind:?} of {bytes} bytes, made {made:?}: {tried} windows on metadata, {windows} anywhere with seed {seed}"
+        );
+    }
+}
+
+/// Of the room that the plan asks for, places are taken too; nothing is promised of a drive that does not tell how much it has.
+#[test]
+fn only_what_was_given_its_place_is_promised_to_lie_apart() {
+    let vault = Vault::new();
+    vault.make(&["source"]);
+    fs::write(vault.path("source/model.bin"), noise(1, 3 * MIB as usize / 2)).unwrap();
+    for (kind, promised) in [(Kind::Tmpfs("size=8800k"), true), (Kind::Ramfs, false)] {
+        let Some(_drive) = Mount::new(&vault, "stick", kind) else { return };
+        let set = vault.export("source --to stick --parity 2+1");
+        let says = text(&set.report["survives"]);
+        assert_eq!(says.contains("KiB in one place"), promised, "{kind:?}: {says}");
     }
 }

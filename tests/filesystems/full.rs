@@ -129,6 +129,30 @@ fn a_drive_may_fill_up_in_any_phase() {
     }
 }
 
+/// A file that is to lie by itself is asked a larger place for than it needs: without room for that it is made nevertheless, and
+/// nothing of what the file system gave before it found no more is left in it.
+#[test]
+fn a_small_file_is_repaired_where_there_is_room_for_no_more_than_it() {
+    let vault = Vault::new();
+    vault.make(&["source"]);
+    fs::write(vault.path("source/model.bin"), noise(1, 2 * MIB)).unwrap();
+    let Some(drive) = Mount::sized(&vault, "full", Kind::Ext4, 32 * MIB as u64) else { return };
+    let set = vault.export("source --to full --parity 2+1");
+    for left in [16, 60, 100] {
+        let manifest = set.dirs[0].join("manifest.json");
+        let before = fs::read(&manifest).unwrap();
+        crate::harm::zero(&manifest, 0, 100);
+        fill(&drive.dir);
+        let ballast = File::options().write(true).open(drive.dir.join("ballast")).unwrap();
+        ballast.set_len(ballast.metadata().unwrap().len() - left * 1024).unwrap();
+        ballast.sync_all().unwrap();
+        vault.receiver("repair full").ok();
+        assert_eq!(fs::read(&manifest).unwrap(), before, "with {left} KiB");
+        fs::remove_file(drive.dir.join("ballast")).unwrap();
+        assert_eq!(vault.verdict("full")["verdict"], "intact");
+    }
+}
+
 /// Files that lie in several segments, and many small ones.
 fn to_import() -> Vault {
     let vault = Vault::new();
