@@ -86,7 +86,7 @@ pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_o
             plan.in_parts = true;
             Ok(())
         }
-        false => Err(Error::source(
+        false => Err(Error::usage(
             format!(
                 "the inventory of so much would be too long to be read: {segments} segments, of which it has room for {most}"
             ),
