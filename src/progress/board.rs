@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_drive_that_nothing_moves_from_keeps_its_position_and_has_no_line() {
-        let lanes: Vec<Lane> = (1..=30).map(|number| Lane { number, bytes: Some(u64::from(number == 7) * 300) }).collect();
+        let lanes: Vec<Lane> =
+            (1..=30).map(|number| Lane { number, bytes: Some(u64::from(number == 7) * 300) }).collect();
         let mut board = Board::new(S, Phase::Import, 300, &lanes);
         let shown = |board: &Board| board.drives(2 * S).map(|line| line.drive.unwrap()).collect::<Vec<u32>>();
         assert_eq!(shown(&board), [7]);

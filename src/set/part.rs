@@ -5,11 +5,12 @@ use crate::format::manifest::{self, Manifest};
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
+use crate::set::metadata_copies::Guessed;
 use crate::set::trust::{Signer, Trust};
 use crate::set::trusted_manifest::Signed;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// One volume of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +48,8 @@ pub struct Part {
     pub(crate) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.
     pub(crate) slot: OnceLock<Vec<u8>>,
+    /// What doubtful bytes of its metadata turned out to be.
+    pub(crate) guessed: Mutex<Guessed>,
 }
 
 impl Part {
@@ -66,6 +69,7 @@ impl Part {
             sums: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
+            guessed: Mutex::default(),
         }
     }
 
