@@ -10,7 +10,7 @@ use crate::set::part::{Part, name_drives};
 use crate::set::reading::METADATA;
 use crate::set::trusted_manifest::each_copy;
 use crate::threads::lock;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Read};
 
 /// Pieces, and files without pieces, that are longer than this are not combined.
@@ -20,10 +20,6 @@ const MOST_HELD: u64 = 256 << 20;
 /// Combinations of doubtful bytes that are tried for a piece, and the bytes that may be hashed for that, of all pieces of a file.
 const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
-
-/// Where a piece was found by guesses: the bytes that were doubtful, as they are signed. Whoever needs the piece again is spared the
-/// guesses; it is proven again.
-pub type Guessed = BTreeMap<(String, u64), Vec<(usize, u8)>>;
 
 /// A metadata file that is put together from the good pieces of its copies. Each is proven in memory before it is passed on.
 pub struct Combined<'a> {

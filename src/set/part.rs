@@ -5,12 +5,15 @@ use crate::format::manifest::{self, Manifest};
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
-use crate::set::metadata_copies::Guessed;
 use crate::set::trust::{Signer, Trust};
 use crate::set::trusted_manifest::Signed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
+
+/// What doubtful bytes of pieces of metadata files turned out to be, by file and piece: guesses need not be made again, and a piece is
+/// proven again.
+type Guessed = BTreeMap<(String, u64), Vec<(usize, u8)>>;
 
 /// One volume of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
