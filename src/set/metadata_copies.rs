@@ -6,7 +6,7 @@ use crate::format::manifest::{Listed, Manifest};
 use crate::format::sealed::{Confidentiality, Header, SLOT};
 use crate::format::{FormatError, names};
 use crate::media::dir::{Dir, Location};
-use crate::set::part::{Part, name_drives};
+use crate::set::part::{Answers, Part, name_drives};
 use crate::set::reading::METADATA;
 use crate::set::trusted_manifest::each_copy;
 use crate::threads::lock;
@@ -67,11 +67,7 @@ impl Read for Combined<'_> {
 
 /// Bytes that fit, where copies differ by what one of them says; and what they are where copies differ. What is hashed for that is
 /// taken off the budget, and nothing is tried that may take more.
-fn from_combinations(
-    copies: &[Vec<u8>],
-    budget: &mut u64,
-    fits: impl Fn(&[u8]) -> bool,
-) -> Option<(Vec<u8>, Vec<(usize, u8)>)> {
+fn from_combinations(copies: &[Vec<u8>], budget: &mut u64, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Answers)> {
     let mut bytes = copies.first()?.clone();
     let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
     for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {

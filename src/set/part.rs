@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
-/// What doubtful bytes of pieces of metadata files turned out to be, by file and piece: guesses need not be made again, and a piece is
-/// proven again.
-type Guessed = BTreeMap<(String, u64), Vec<(usize, u8)>>;
+/// What doubtful bytes turned out to be, and where they are.
+pub type Answers = Vec<(usize, u8)>;
 
 /// One volume of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,8 +50,8 @@ pub struct Part {
     pub(crate) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.
     pub(crate) slot: OnceLock<Vec<u8>>,
-    /// What doubtful bytes of its metadata turned out to be.
-    pub(crate) guessed: Mutex<Guessed>,
+    /// What doubtful bytes of its metadata turned out to be, by file and piece: guesses are made once, and a piece is proven again.
+    pub(crate) guessed: Mutex<BTreeMap<(String, u64), Answers>>,
 }
 
 impl Part {
