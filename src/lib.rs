@@ -7,7 +7,8 @@
 //! * K data volumes and M parity volumes form a *group* and protect each other.
 //! * The tar stream of the sources is cut into *segments*; each is compressed and sealed alone and lies as a *frame* in a
 //!   volume.
-//! * Damage is located and repaired in *blocks* of 64 KiB; the blocks at the same place in all volumes of a group are a *row*.
+//! * Damage is located and repaired in *blocks* of 64 KiB to 1 MiB, longer in larger sets; the blocks at the same place in all
+//!   volumes of a group are a *row*.
 //!
 //! # Out
 //!

@@ -98,13 +98,12 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     options.place.disk.confine(&needs(options));
     let set = set::open(&options.place, progress)?;
     progress.if_stopped("run the command again: what was made is kept");
-    let repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
+    let mut repaired = heal::repair(&set, &options.place.disk, &options.to, progress)?;
+    let given = std::mem::take(&mut repaired.given);
     let report = report(&set, repaired);
     // Locks have been removed, and what they were in is to be durable too.
     progress.stage(Phase::Sync);
-    let disk = &options.place.disk;
-    let given = options.to.iter().map(|to| Dir::given(disk, to).is_ok_and(Dir::release));
-    let released = given.fold(set.release(), |all, released| all && released);
+    let released = given.into_iter().map(Dir::release).fold(set.release(), |all, released| all && released);
     Ok(Report { safe_to_unplug: released, ..report })
 }
 

@@ -50,6 +50,8 @@ pub struct Repaired {
     pub found: Vec<Audit>,
     /// What was made of each part.
     pub remedies: Vec<Remedy>,
+    /// The new drives that were, as they were opened.
+    pub given: Vec<Dir>,
     /// New drives that were not needed.
     pub unused: Vec<PathBuf>,
 }
@@ -90,7 +92,7 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
         remedy.run(blocks, found, progress)?;
     }
     drop(locks);
-    Ok(Repaired { found, remedies, unused })
+    Ok(Repaired { found, remedies, given: given.into_values().collect(), unused })
 }
 
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.

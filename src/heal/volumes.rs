@@ -392,6 +392,7 @@ impl Rebuilding<'_> {
             });
         }
     }
+
     /// Writes some bytes to a file, unless the verb is stopped meanwhile: a slow drive takes its time for them.
     fn write_to(&self, making: &Making, bytes: &[u8], mut offset: u64) -> Result<()> {
         for piece in bytes.chunks(PIECE) {

@@ -4,7 +4,7 @@
 
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
-use crate::media::pace::{PIECE, Paces};
+use crate::media::pace::{PIECE, Paces, Reach};
 use crate::media::unfinished::{Note, Removal, Unfinished};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
@@ -16,8 +16,6 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-
-pub use crate::media::pace::Reach;
 
 /// What is about to be done with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

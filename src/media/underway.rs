@@ -13,20 +13,24 @@ impl<T> Underway<T> {
     /// Takes note of something all of which has been written, of which `reach` tells how far the file system is now; passes on to
     /// `durable` what has become durable meanwhile.
     pub fn wrote(&self, what: T, reach: Reach, durable: impl FnMut(T)) {
-        lock(&self.0).push_back((reach.written, what));
+        let mut waiting = lock(&self.0);
+        // Others may have looked after this one, and written more before.
+        let place = waiting.partition_point(|(written, _)| *written <= reach.written);
+        waiting.insert(place, (reach.written, what));
+        drop(waiting);
         self.look(reach, durable);
     }
 
-    /// Passes on what has become durable.
+    /// Passes on what has become durable. Most times nothing has, and that is seen at the first that waits.
     pub fn look(&self, reach: Reach, durable: impl FnMut(T)) {
-        // Others may have looked after this one, and written more before.
         let mut waiting = lock(&self.0);
-        let (here, left) =
-            std::mem::take(&mut *waiting).into_iter().partition(|(written, _)| *written <= reach.durable);
-        *waiting = left;
+        if waiting.front().is_none_or(|(written, _)| *written > reach.durable) {
+            return;
+        }
+        let count = waiting.partition_point(|(written, _)| *written <= reach.durable);
+        let here: Vec<T> = waiting.drain(..count).map(|(_, what)| what).collect();
         drop(waiting);
-        let here: VecDeque<(u64, T)> = here;
-        here.into_iter().map(|(_, what)| what).for_each(durable);
+        here.into_iter().for_each(durable);
     }
 
     /// All of it is durable.

@@ -35,7 +35,7 @@ pub struct Packing<'a> {
 }
 
 impl Packing<'_> {
-    /// The numbers of its drives in the set.
+    /// A lane for each of its drives, with the bytes that will move on the drive at a position.
     pub fn lanes(&self, bytes: impl Fn(usize) -> Option<u64>) -> Vec<Lane> {
         let drives = self.dirs.dirs.len() as u32;
         let before = (self.header.part - 1) * drives;

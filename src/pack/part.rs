@@ -350,6 +350,10 @@ impl Export {
         drafts.everywhere(dirs, names::MANIFEST, &bytes)?;
         progress.stage(Phase::Sync);
         drafts.finish()?;
+        if manifest.last {
+            // The set is whole: there is nothing to go on with.
+            progress.if_stopped("");
+        }
         let origin = match self.begun.read_back {
             false => None,
             true => {

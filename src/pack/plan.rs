@@ -66,7 +66,6 @@ pub struct Plan {
     /// No volume will be longer.
     pub volume_bytes: u64,
     /// How long blocks are.
-    #[serde(default)]
     pub block: BlockSize,
     /// Bytes of the tar stream in a segment.
     pub segment_bytes: u32,

@@ -26,6 +26,13 @@ struct OnDrive {
     meters: [Meter; 2],
 }
 
+impl OnDrive {
+    /// Whether something is to move, or has moved although nothing was to.
+    fn moves(&self) -> bool {
+        self.lane.bytes != Some(0) || self.moved > 0
+    }
+}
+
 /// What there is to show of all of it, or of a drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -127,9 +134,9 @@ impl Board {
         }
     }
 
-    /// Drive by drive.
+    /// Drive by drive, without those of a set that nothing moves from or to: most are not here.
     pub fn drives(&self, now: Duration) -> impl Iterator<Item = Line> + '_ {
-        self.drives.iter().map(move |on| {
+        self.drives.iter().filter(|on| on.moves()).map(move |on| {
             let rest = self.total.saturating_sub(on.share);
             // What is to come is like what has come.
             let whole =
@@ -178,6 +185,23 @@ mod tests {
         board.share(4 * S, 1, 900);
         assert!(board.is_done());
         assert_eq!(board.drives(4 * S).next().unwrap().total, Some(600));
+    }
+
+    #[test]
+    fn a_drive_that_nothing_moves_from_keeps_its_position_and_has_no_line() {
+        let lanes: Vec<Lane> =
+            (1..=30).map(|number| Lane { number, bytes: Some(u64::from(number == 7) * 300) }).collect();
+        let mut board = Board::new(S, Phase::Import, 300, &lanes);
+        let shown = |board: &Board| board.drives(2 * S).map(|line| line.drive.unwrap()).collect::<Vec<u32>>();
+        assert_eq!(shown(&board), [7]);
+        board.drive(2 * S, 6, 100);
+        // What is rebuilt is read from drives of which that was not expected.
+        board.drive(2 * S, 8, 50);
+        assert_eq!(shown(&board), [7, 9]);
+        let done: Vec<u64> = board.drives(2 * S).map(|line| line.done).collect();
+        assert_eq!(done, [100, 50]);
+        let unknown = Board::new(S, Phase::Export, 300, &[Lane { number: 4, bytes: None }]);
+        assert_eq!(shown(&unknown), [4]);
     }
 
     #[test]

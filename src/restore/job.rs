@@ -135,6 +135,8 @@ impl Job<'_> {
     fn commit(&self, contents: &Contents, wanted: &Wanted, ending: &Ending) -> Result<Option<PathBuf>> {
         self.progress.stage(Phase::Name);
         self.staging.commit()?;
+        // Everything has its name: there is nothing to go on with.
+        self.progress.if_stopped("");
         self.staging.confirm(wanted.expected(&contents.entries, ending).into_iter())?;
         self.progress.stage(Phase::Remove);
         self.staging.close(wanted.own(&contents.entries))

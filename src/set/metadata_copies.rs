@@ -6,9 +6,10 @@ use crate::format::manifest::{Listed, Manifest};
 use crate::format::sealed::{Confidentiality, Header, SLOT};
 use crate::format::{FormatError, names};
 use crate::media::dir::{Dir, Location};
-use crate::set::part::{Part, name_drives};
+use crate::set::part::{Answers, Part, name_drives};
 use crate::set::reading::METADATA;
 use crate::set::trusted_manifest::each_copy;
+use crate::threads::lock;
 use std::collections::HashSet;
 use std::io::{self, Read};
 
@@ -16,7 +17,7 @@ use std::io::{self, Read};
 const LONGEST_COMBINED: u64 = 64 << 20;
 /// What is combined has so many bytes together, however many drives there are.
 const MOST_HELD: u64 = 256 << 20;
-/// Combinations of doubtful bytes that are tried, and the bytes that may be hashed for that.
+/// Combinations of doubtful bytes that are tried for a piece, and the bytes that may be hashed for that, of all pieces of a file.
 const MOST_COMBINATIONS: usize = 1 << 12;
 const MOST_HASHED: u64 = 8 << 30;
 
@@ -29,6 +30,8 @@ pub struct Combined<'a> {
     next: u64,
     held: Vec<u8>,
     at: usize,
+    /// Bytes that may still be hashed for guesses.
+    budget: u64,
 }
 
 impl Combined<'_> {
@@ -40,7 +43,7 @@ impl Combined<'_> {
         let number = self.next;
         self.next += 1;
         let lost = || io::Error::other(format!("no copy of {} has its piece {number} as signed", self.name));
-        Some(self.part.piece(&self.name, self.listed, number).ok_or_else(lost))
+        Some(self.part.piece(&self.name, self.listed, number, &mut self.budget).ok_or_else(lost))
     }
 
     /// All of it.
@@ -62,8 +65,9 @@ impl Read for Combined<'_> {
     }
 }
 
-/// Bytes that fit, where copies differ by what one of them says.
-fn from_combinations(copies: &[Vec<u8>], fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+/// Bytes that fit, where copies differ by what one of them says; and what they are where copies differ. What is hashed for that is
+/// taken off the budget, and nothing is tried that may take more.
+fn from_combinations(copies: &[Vec<u8>], budget: &mut u64, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Answers)> {
     let mut bytes = copies.first()?.clone();
     let (mut doubtful, mut combinations) = (Vec::new(), 1usize);
     for at in (0..bytes.len()).filter(|at| copies.iter().any(|copy| copy[*at] != bytes[*at])) {
@@ -71,17 +75,33 @@ fn from_combinations(copies: &[Vec<u8>], fits: impl Fn(&[u8]) -> bool) -> Option
         said.sort_unstable();
         said.dedup();
         combinations = combinations.saturating_mul(said.len());
-        if combinations > MOST_COMBINATIONS || combinations as u64 * bytes.len() as u64 > MOST_HASHED {
+        if combinations > MOST_COMBINATIONS || combinations as u64 * bytes.len() as u64 > *budget {
             return None;
         }
         doubtful.push((at, said));
     }
-    (0..combinations).find_map(|mut number| {
+    let found = (0..combinations).any(|mut number| {
         for (at, said) in &doubtful {
             bytes[*at] = said[number % said.len()];
             number /= said.len();
         }
-        fits(&bytes).then(|| bytes.clone())
+        *budget = budget.saturating_sub(bytes.len() as u64);
+        fits(&bytes)
+    });
+    found.then(|| {
+        let answers = doubtful.iter().map(|(at, _)| (*at, bytes[*at])).collect();
+        (bytes, answers)
+    })
+}
+
+/// A copy that fits with what was found out of its doubtful bytes before.
+fn with_answers(copies: &[Vec<u8>], known: &[(usize, u8)], fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    copies.iter().filter(|_| !known.is_empty()).find_map(|copy| {
+        let mut mended = copy.clone();
+        for (at, byte) in known {
+            *mended.get_mut(*at)? = *byte;
+        }
+        fits(&mended).then_some(mended)
     })
 }
 
@@ -121,13 +141,14 @@ impl Part {
     /// A listed metadata file of which no copy is whole, piece by piece, if each is to be had.
     pub fn combined(&self, name: &str) -> Option<Combined<'_>> {
         let listed = self.manifest.files.get(name)?;
-        let all = (0..listed.count()).all(|number| self.piece(name, listed, number).is_some());
-        all.then(|| Combined { part: self, name: name.to_owned(), listed, next: 0, held: Vec::new(), at: 0 })
+        let mut budget = MOST_HASHED;
+        let all = (0..listed.count()).all(|number| self.piece(name, listed, number, &mut budget).is_some());
+        all.then(|| Combined { part: self, name: name.to_owned(), listed, next: 0, held: Vec::new(), at: 0, budget })
     }
 
     /// A piece of a listed file; all of a file that has none. Any copy that has it as signed will do. Where each is damaged by a few
     /// flips, all combinations of what they say are tried where they differ.
-    fn piece(&self, name: &str, listed: &Listed, number: u64) -> Option<Vec<u8>> {
+    fn piece(&self, name: &str, listed: &Listed, number: u64, budget: &mut u64) -> Option<Vec<u8>> {
         let range = listed.range(number);
         let len = range.end - range.start;
         if len > LONGEST_COMBINED {
@@ -150,7 +171,15 @@ impl Part {
                 copies.push(bytes);
             }
         }
-        from_combinations(&copies, |bytes| listed.proves(number, bytes))
+        let proves = |bytes: &[u8]| listed.proves(number, bytes);
+        let place = (name.to_owned(), number);
+        let known = lock(&self.guessed).get(&place).cloned().unwrap_or_default();
+        if let Some(found) = with_answers(&copies, &known, proves) {
+            return Some(found);
+        }
+        let (bytes, answers) = from_combinations(&copies, budget, proves)?;
+        lock(&self.guessed).insert(place, answers);
+        Some(bytes)
     }
 
     /// What there is to say when a metadata file that nothing can replace cannot be had from any copy.
@@ -193,5 +222,63 @@ impl Part {
         };
         let begin = self.read_range(at, 0, len.min(SLOT.bytes as u64 + 1) as usize).unwrap_or_default();
         matches!(Header::scan(&begin, SLOT), Ok(_) | Err(FormatError::Limit { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const TRUE: [u8; 16] = [7; 16];
+
+    /// A copy with flips in some places.
+    fn flipped(places: &[usize]) -> Vec<u8> {
+        let mut copy = TRUE.to_vec();
+        places.iter().for_each(|at| copy[*at] ^= 1);
+        copy
+    }
+
+    #[test]
+    fn guesses_for_all_pieces_of_a_file_have_one_budget() {
+        let copies = [flipped(&[3]), flipped(&[5, 9])];
+        // Three places with two bytes each, of 16 bytes: a piece may take 128.
+        let (mut budget, hashed) = (300, Cell::new(0));
+        let fits = |wanted: bool| {
+            let hashed = &hashed;
+            move |bytes: &[u8]| {
+                hashed.set(hashed.get() + bytes.len() as u64);
+                wanted && bytes == TRUE
+            }
+        };
+        let (bytes, answers) = from_combinations(&copies, &mut budget, fits(true)).unwrap();
+        assert_eq!((&bytes[..], &answers[..]), (&TRUE[..], &[(3, 7), (5, 7), (9, 7)][..]));
+        assert_eq!(budget + hashed.get(), 300, "what is hashed is taken off");
+        assert!(from_combinations(&copies, &mut budget, fits(false)).is_none());
+        assert_eq!(budget + hashed.get(), 300);
+        let before = hashed.get();
+        budget = 127;
+        assert!(from_combinations(&copies, &mut budget, fits(true)).is_none());
+        assert_eq!((budget, hashed.get()), (127, before), "nothing is tried that may take more than is left");
+        budget = 128;
+        assert!(from_combinations(&copies, &mut budget, fits(true)).is_some());
+    }
+
+    #[test]
+    fn what_was_found_out_once_is_not_guessed_again() {
+        let copies = [flipped(&[3]), flipped(&[5, 9])];
+        let (bytes, answers) = from_combinations(&copies, &mut 1000, |bytes| bytes == TRUE).unwrap();
+        let tries = Cell::new(0);
+        let fits = |bytes: &[u8]| {
+            tries.set(tries.get() + 1);
+            bytes == TRUE
+        };
+        assert_eq!(with_answers(&copies, &answers, fits), Some(bytes));
+        assert_eq!(tries.get(), 1);
+        assert_eq!(with_answers(&copies, &[], fits), None);
+        // A drive that says something else now is not believed.
+        assert_eq!(with_answers(&[flipped(&[12])], &answers, fits), None);
+        assert_eq!(with_answers(&[vec![7; 2]], &answers, fits), None);
+        assert_eq!(tries.get(), 2);
     }
 }

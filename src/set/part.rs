@@ -7,9 +7,12 @@ use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
 use crate::set::trust::{Signer, Trust};
 use crate::set::trusted_manifest::Signed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
+
+/// What doubtful bytes turned out to be, and where they are.
+pub type Answers = Vec<(usize, u8)>;
 
 /// One volume of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +50,8 @@ pub struct Part {
     pub(crate) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.
     pub(crate) slot: OnceLock<Vec<u8>>,
+    /// What doubtful bytes of its metadata turned out to be, by file and piece: guesses are made once, and a piece is proven again.
+    pub(crate) guessed: Mutex<BTreeMap<(String, u64), Answers>>,
 }
 
 impl Part {
@@ -66,6 +71,7 @@ impl Part {
             sums: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
+            guessed: Mutex::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod export;
 mod fake;
+mod hints;
 mod import;
 mod media;
 mod only;

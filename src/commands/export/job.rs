@@ -89,11 +89,32 @@ pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_o
             plan.in_parts = true;
             Ok(())
         }
-        false => Err(Error::source(
+        false => Err(Error::usage(
             format!(
                 "the inventory of so much would be too long to be read: {segments} segments, of which it has room for {most}"
             ),
             "write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next; or export less at once",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::drive;
+
+    #[test]
+    fn an_inventory_that_is_too_long_is_a_matter_of_usage() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "x").unwrap();
+        let walked = walk(&Disk::default(), &[temp.path().to_owned()], &Walk::default()).unwrap();
+        let most = most_segments(&walked.entries);
+        let drive = drive::examine(&drive::open(&Disk::default(), temp.path()).unwrap()).unwrap();
+        let mut plan = pack::plan(&pack::Request::default(), &[drive], 1, 0).unwrap();
+        check_inventory(&walked, most, &mut plan, false).unwrap();
+        assert_eq!(check_inventory(&walked, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
+        assert!(!plan.in_parts);
+        check_inventory(&walked, most + 1, &mut plan, true).unwrap();
+        assert!(plan.in_parts);
     }
 }

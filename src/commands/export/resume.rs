@@ -242,7 +242,7 @@ impl InTheWay {
     }
 }
 
-/// Bytes of the files in the directory of a set, second copies left out.
+/// Bytes of the files in the directory of a set, further copies left out.
 fn bytes_in(dir: &Dir) -> u64 {
     let size = |name: &OsString| dir.stat(name).ok().flatten().map_or(0, |stat| stat.st_size as u64);
     dir.names().unwrap_or_default().iter().map(size).sum()
