@@ -126,7 +126,7 @@ impl Report {
             volume_bytes: manifest.volume_bytes,
             block_bytes: manifest.block_bytes,
             drives,
-            survives: survives_as_placed(manifest, false),
+            survives: survives_as_placed(&[manifest], false),
             program: ReportedProgram::of(manifest),
             directories: Vec::new(),
             directories_bytes: Vec::new(),

@@ -182,7 +182,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),
         not_judged: &NOT_JUDGED,
-        survives: Some(survives_as_placed(set.manifest(), false)),
+        survives: Some(survives_as_placed(&set.parts.iter().map(|part| &part.manifest).collect::<Vec<_>>(), false)),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,

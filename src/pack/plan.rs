@@ -388,18 +388,21 @@ pub fn survives(k: u16, m: u16, groups: &[Vec<usize>], in_one_place: Option<u64>
     }
 }
 
-/// The same sentence for a set as its manifest says it was placed; `apart` if it is known that copies lie apart on each drive, which no
-/// manifest says.
-pub fn survives_as_placed(manifest: &Manifest, apart: bool) -> String {
-    let count = |group: &Group| {
+/// The same sentence for a set as its manifests say it was placed, one of each part; that copies lie `apart` on each drive is known to who
+/// wrote them. Of parts it says what each of them survives.
+pub fn survives_as_placed(parts: &[&Manifest], apart: bool) -> String {
+    let count = |manifest: &Manifest, group: &Group| {
         let mut counts = vec![0; manifest.drives.into()];
         group.volumes.iter().for_each(|v| counts[usize::from(v.drive) - 1] += 1);
         counts
     };
-    let groups: Vec<Vec<usize>> = manifest.groups.iter().map(count).collect();
-    let (k, m) = manifest.groups.first().map_or((1, 1), |g| (g.k, g.m));
-    let sentence = survives(k, m, &groups, one_place::survived(manifest, apart));
-    match manifest.part == 1 && manifest.last {
+    let groups: Vec<Vec<usize>> = parts.iter().flat_map(|m| m.groups.iter().map(|group| count(m, group))).collect();
+    let (k, m) = parts.iter().flat_map(|m| &m.groups).next().map_or((1, 1), |g| (g.k, g.m));
+    // What is said of each part must be known of all.
+    let are_all = parts.iter().zip(1..).all(|(m, part)| m.part == part) && parts.last().is_some_and(|m| m.last);
+    let in_one_place = || parts.iter().map(|m| one_place::survived(m, apart)).min().flatten();
+    let sentence = survives(k, m, &groups, if are_all { in_one_place() } else { None });
+    match are_all && parts.len() == 1 {
         true => sentence,
         // Parity does not reach from part to part.
         false => {
@@ -599,6 +602,22 @@ mod tests {
             hashes < drives[0].free / 2500 && metadata < drives[0].free / 1400,
             "{metadata} bytes of metadata a drive"
         );
+    }
+
+    #[test]
+    fn of_parts_it_is_said_what_each_of_them_survives() {
+        let part = |part: u32, last: bool, bytes: u64| {
+            let mut manifest = Manifest { part, last, drives: 1, ..sample(16, 1, 1) };
+            manifest.groups[0].volumes.iter_mut().for_each(|volume| (volume.bytes, volume.drive) = (bytes, 1));
+            manifest
+        };
+        let of = |parts: &[&Manifest]| survives_as_placed(parts, true);
+        let (long, short) = (part(1, false, 2 << 20), part(2, true, 1 << 20));
+        assert!(of(&[&long, &short]).contains("up to 512 KiB in one place"));
+        assert!(of(&[&part(1, false, 1 << 20), &part(2, true, 2 << 20)]).contains("up to 512 KiB in one place"));
+        // Nobody knows of the others.
+        assert!(!of(&[&long]).contains("in one place") && !of(&[&short]).contains("in one place"));
+        assert!(of(&[&part(1, true, 2 << 20)]).contains("up to 1 MiB in one place"));
     }
 
     #[test]

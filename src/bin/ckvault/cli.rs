@@ -28,7 +28,7 @@ pub struct Cli {
     /// Say more: what this process is fenced in to, and with verify each volume
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// How progress is shown on standard error: bars on a terminal and else a line every ten seconds, always the one or the other, JSON, or nothing
+    /// How progress is shown on standard error: bars on a terminal and else lines (auto, and bar is the same), lines, JSON, or nothing
     #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     pub progress: Shape,
 }

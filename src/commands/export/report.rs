@@ -185,7 +185,10 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         signature: reported::SIGNATURE,
         signer_fingerprint: totals.signer,
         bytes_out: parts.iter().map(bytes_out).sum(),
-        survives: survives_as_placed(last, parts[parts.len() - 1].apart),
+        survives: survives_as_placed(
+            &parts.iter().map(|part| &part.manifest).collect::<Vec<_>>(),
+            parts[parts.len() - 1].apart,
+        ),
         read_back: match origin {
             None => "off",
             Some(Origin::Drive) => "device",
