@@ -4,7 +4,7 @@
 
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
-use crate::media::pace::{PIECE, Paces, Reach};
+use crate::media::pace::{Paces, Reach};
 use crate::media::unfinished::{Note, Removal, Unfinished};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
@@ -125,7 +125,7 @@ impl<M: Media> Media for Paced<M> {
         self.media.read_at(file, buffer, offset)
     }
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.media.write_at(file, &bytes[..bytes.len().min(PIECE)], offset)?;
+        let written = self.media.write_at(file, &bytes[..bytes.len().min(self.paces.piece())], offset)?;
         self.paces.wrote(file, written as u64)?;
         Ok(written)
     }

@@ -22,6 +22,9 @@ const SHORT_STEP_TIME: Duration = Duration::from_millis(250);
 const FAST: f64 = 64e6;
 /// No more is written at a time, so that steps can be short: a slow drive takes a quarter of a second for it.
 pub const PIECE: usize = 512 << 10;
+/// The same as long as nothing is known of a drive, or as it is known to be very slow: what is written while a step is under way is in
+/// the next, and nobody who stops a job waits for more than that.
+const SMALL_PIECE: usize = 128 << 10;
 /// The first step, before anything is known of the drive.
 const FIRST_STEP: u64 = 1 << 20;
 /// Steps are no shorter.
@@ -38,9 +41,16 @@ const FUSE: u64 = 0x6573_5546;
 pub struct Paces {
     of: Mutex<HashMap<u64, Arc<Pace>>>,
     over: AtomicBool,
+    /// Whether the drive that was written to last takes long pieces.
+    is_quick: AtomicBool,
 }
 
 impl Paces {
+    /// How many bytes are to be written at a time, at most.
+    pub fn piece(&self) -> usize {
+        if self.is_quick.load(Ordering::Relaxed) { PIECE } else { SMALL_PIECE }
+    }
+
     /// Takes note of `bytes` that have been written to `file`; waits while too much is on its way. The error is that of an earlier
     /// step.
     pub fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
@@ -49,7 +59,9 @@ impl Paces {
         }
         let device = fstat(file)?.st_dev;
         let pace = guard(&self.of).entry(device).or_default().clone();
-        pace.wrote(file, bytes)
+        let is_quick = pace.wrote(file, bytes)?;
+        self.is_quick.store(is_quick, Ordering::Relaxed);
+        Ok(())
     }
 
     /// No further step begins: whoever writes has been told to stop.
@@ -142,7 +154,8 @@ impl Default for State {
 }
 
 impl Pace {
-    fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<()> {
+    /// Says whether its drive takes long pieces, as far as that is known.
+    fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<bool> {
         let mut state = guard(&self.state);
         state.written += bytes;
         state.reach.written += bytes;
@@ -155,10 +168,11 @@ impl Pace {
         if let Some(code) = state.failed.take() {
             return Err(io::Error::from_raw_os_error(code));
         }
+        let is_quick = state.step > FIRST_STEP;
         if state.written >= state.step && !waited {
             self.begin(state, file);
         }
-        Ok(())
+        Ok(is_quick)
     }
 
     fn settle(&self) -> io::Result<()> {
@@ -286,6 +300,7 @@ mod tests {
         paces.end();
         paces.wrote(&file, MOST_STEP).unwrap();
         assert_eq!(guard(&pace().state).written, 0, "who was told to stop has to wait for a step");
+        assert_eq!(paces.piece(), SMALL_PIECE);
         let pace = pace();
         let mut state = guard(&pace.state);
         while state.under_way {
@@ -308,7 +323,7 @@ mod tests {
             std::thread::yield_now();
         }
         pace.end(FIRST_STEP, Duration::from_secs(1), Ok(()));
-        waiting.join().unwrap().unwrap();
+        assert!(!waiting.join().unwrap().unwrap());
         assert!(guard(&pace.state).thread.is_none(), "who was told to stop meanwhile has to wait for another");
         pace.wrote(&file, 1).unwrap();
         assert!(guard(&pace.state).thread.is_some());

@@ -110,14 +110,15 @@ impl SetDirs {
     }
 
     fn tidy(&self, drive: usize) -> Result<()> {
-        let kept = tidy(&self.copies[drive], &LATE)?;
+        let own: Vec<&str> = names::METADATA.into_iter().chain([names::PROGRAM]).collect();
+        let kept = tidy(&self.copies[drive], &LATE, &own)?;
         // The others would get new places, behind the volumes.
         if kept.len() < LATE.len() {
             self.reserved.note_lack();
         }
         self.reserved.keep(kept);
-        self.reserved.keep(tidy(&self.thirds[drive], &names::SMALL)?);
-        tidy(&self.dirs[drive], &[]).map(drop)
+        self.reserved.keep(tidy(&self.thirds[drive], &names::SMALL, &names::SMALL)?);
+        tidy(&self.dirs[drive], &[], &own).map(drop)
     }
 
     /// Whether some copy may lie near another one, since it has no place of its own, or has it in the wrong place.
@@ -179,16 +180,17 @@ impl SetDirs {
 }
 
 /// Removes from what an interruption left all that makes it look complete, and all that is not; but files that are `placed` lose only
-/// their names, and are returned.
-fn tidy(place: &Dir, placed: &[&str]) -> Result<Vec<Partial>> {
+/// their names, and are returned. Names that are not its `own` are not looked at.
+fn tidy(place: &Dir, placed: &[&str], own: &[&str]) -> Result<Vec<Partial>> {
     let mut kept = Vec::from_iter(take_name(place, names::MANIFEST, placed)?);
     place.sync().map_err(Error::on_drive("sync", place.path()))?;
-    let further = names::METADATA.into_iter().filter(|name| *name != names::KEYS && *name != names::MANIFEST);
-    for name in further.chain([names::PROGRAM]) {
+    let there = names_in(place)?;
+    for name in own.iter().filter(|name| **name != names::KEYS && there.iter().any(|there| there == **name)) {
         kept.extend(take_name(place, name, placed)?);
     }
-    if placed.contains(&names::KEYS) && !place.has(names::KEYS) {
-        kept.extend(Partial::taken_up(place, names::KEYS, LEAST_ROOM));
+    // Those that have no name may have a place.
+    for name in placed.iter().filter(|name| **name != names::MANIFEST && !there.iter().any(|there| there == **name)) {
+        kept.extend(Partial::taken_up(place, name, LEAST_ROOM));
     }
     let is_kept = |name: &str| kept.iter().any(|file| file.partial_name() == name);
     let is_partial = |name: &str| name != lock::name() && finished_name(name).is_some_and(is_ours);

@@ -152,8 +152,11 @@ fn block_size(request: &Request, volumes: u64, bytes: u64) -> Result<BlockSize> 
     let may = |bytes: u64| crate::format::within("bytes of a row", volumes * bytes, 0, LONGEST_ROW);
     if let Some(asked) = request.block_bytes {
         let hint = "64K, 128K, 256K, 512K and 1M are possible, and not the longer ones where a group has many volumes";
-        let block = BlockSize::new(asked).and_then(|block| may(asked).map(|()| block));
-        return block.map_err(|e| Error::usage(e.to_string(), hint));
+        let block = BlockSize::new(asked).map_err(|e| Error::usage(e.to_string(), hint))?;
+        let (long, row) = (human_bytes(asked), human_bytes(LONGEST_ROW));
+        let why =
+            || format!("blocks of {long} are too long for groups of {volumes} volumes: a row has no more than {row}");
+        return may(asked).map(|()| block).map_err(|_| Error::usage(why(), hint));
     }
     let wanted = bytes.div_ceil(SMALL_BLOCKS).next_power_of_two().saturating_mul(BlockSize::SMALLEST.bytes());
     let sizes = std::iter::successors(Some(BlockSize::LARGEST.bytes()), |bytes| Some(bytes / 2));

@@ -95,7 +95,7 @@ pub fn listen(verb: &Verb, json: bool, disk: &Disk) -> Result<Arc<Stop>> {
         }
         coming.next();
         terminal::restore();
-        for_a_while(taskbar::clear);
+        for_a_while(ui::screen::end);
         low_level::exit(INTERRUPTED);
     });
     Ok(stop)

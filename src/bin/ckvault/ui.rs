@@ -54,7 +54,12 @@ pub fn unwritten(may_be_cut: bool) -> Option<Error> {
     (!is_cut || !may_be_cut).then(|| {
         Error::refused(
             format!("what was to be printed could not be written: {error}"),
-            "what the command did was done all the same: make room, and ask again with verify, inspect or list",
+            match error.kind() {
+                io::ErrorKind::BrokenPipe => {
+                    "what the command did was done all the same, but its reader had ended: ask again with verify, inspect or list"
+                }
+                _ => "what the command did was done all the same: make room, and ask again with verify, inspect or list",
+            },
         )
     })
 }
