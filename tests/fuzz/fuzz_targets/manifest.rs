@@ -15,5 +15,5 @@ fuzz_target!(|data: &[u8]| {
         let _ = manifest.header(group, index);
     }
     let _ = manifest.b3sums(1);
-    let _ = ckvault::pack::survives_as_placed(&manifest, true);
+    let _ = ckvault::pack::survives_as_placed(&[&manifest], true);
 });
