@@ -61,6 +61,11 @@ pub trait Media: Send + Sync {
     /// Who writes has been told to stop: nobody waits for a drive any more before that is seen.
     fn stop(&self) {}
 
+    /// Whether that was told.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
     /// Takes note of how something is removed, if who began it is stopped and does not come to do that.
     fn note_unfinished(&self, _removal: Removal) -> Option<Note> {
         None
@@ -135,6 +140,9 @@ impl<M: Media> Media for Paced<M> {
     fn stop(&self) {
         self.paces.end();
     }
+    fn is_stopped(&self) -> bool {
+        self.paces.is_over()
+    }
     fn note_unfinished(&self, removal: Removal) -> Option<Note> {
         Some(self.unfinished.note(removal))
     }
@@ -184,6 +192,11 @@ impl Disk {
     /// Tells that who writes has been told to stop.
     pub fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Whether who writes has been told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_stopped()
     }
 
     /// Takes note of how something is removed, until what is returned is dropped.

@@ -54,11 +54,12 @@ impl Paces {
     /// Takes note of `bytes` that have been written to `file`; waits while too much is on its way. The error is that of an earlier
     /// step.
     pub fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
-        if self.over.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         let device = fstat(file)?.st_dev;
         let pace = guard(&self.of).entry(device).or_default().clone();
+        if self.is_over() {
+            guard(&pace.state).reach.written += bytes;
+            return Ok(());
+        }
         let is_quick = pace.wrote(file, bytes)?;
         self.is_quick.store(is_quick, Ordering::Relaxed);
         Ok(())
@@ -67,6 +68,11 @@ impl Paces {
     /// No further step begins: whoever writes has been told to stop.
     pub fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether whoever writes has been told to stop.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// How far what was written to a file system is.
@@ -298,8 +304,14 @@ mod tests {
         paces.wrote(&file, 1).unwrap();
         assert_eq!(guard(&pace().state).written, 0);
         paces.end();
+        let before = guard(&pace().state).reach.written;
         paces.wrote(&file, MOST_STEP).unwrap();
         assert_eq!(guard(&pace().state).written, 0, "who was told to stop has to wait for a step");
+        assert_eq!(
+            guard(&pace().state).reach.written,
+            before + MOST_STEP,
+            "it would count as durable with what came before"
+        );
         assert_eq!(paces.piece(), SMALL_PIECE);
         let pace = pace();
         let mut state = guard(&pace.state);

@@ -1,6 +1,6 @@
 //! An import whose staging directory is there: from placing to the final names.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
 use crate::media::staging::{Shortfall, Staging};
@@ -107,7 +107,10 @@ impl Job<'_> {
             Ok((ending, placed))
         });
         // What was placed since the last record is worth keeping too; if that fails, those before it are.
-        let _ = restore.tally.record();
+        let _ = match ended {
+            Err(Error::Interrupted) => restore.tally.record_durable(),
+            _ => restore.tally.record(),
+        };
         *resumable = restore.tally.is_resumable();
         let (ending, placed) = ended?;
         restore.note_read_errors();

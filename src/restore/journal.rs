@@ -287,25 +287,32 @@ impl Journal {
 
     fn append(&mut self, text: &str) -> Result<()> {
         let (line, disk, path) = (with_check(text), self.at.dir.disk(), self.at.path());
-        disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", &path))?;
-        disk.sync(&self.file, &path).map_err(Error::io("sync", &path))?;
+        disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", path))?;
         self.end += line.len() as u64;
         Ok(())
     }
 
-    /// These segments are durable.
+    fn sync(&self) -> Result<()> {
+        let path = self.at.path();
+        self.at.dir.disk().sync(&self.file, &path).map_err(Error::io("sync", &path))
+    }
+
+    /// These segments are durable. If the record is lost, they are placed again: who has been told to stop does not wait for it.
     pub fn placed(&mut self, segments: &[u64]) -> Result<()> {
-        self.append(&format!("placed {}", ranges(segments)))
+        self.append(&format!("placed {}", ranges(segments)))?;
+        if self.at.dir.disk().is_stopped() { Ok(()) } else { self.sync() }
     }
 
     /// These segments have to be placed again.
     pub fn again(&mut self, segments: &[u64]) -> Result<()> {
-        self.append(&format!("again {}", ranges(segments)))
+        self.append(&format!("again {}", ranges(segments)))?;
+        self.sync()
     }
 
     /// Everything is durable and proven.
     pub fn concluded(&mut self) -> Result<()> {
-        self.append("concluded -")
+        self.append("concluded -")?;
+        self.sync()
     }
 }
 

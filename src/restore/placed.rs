@@ -26,10 +26,18 @@ pub struct Tally<'a> {
 struct State {
     done: Bits,
     /// Placed, but not recorded.
-    pending: Vec<u64>,
+    pending: Vec<Pending>,
     due: usize,
     last: Instant,
     recorded: bool,
+}
+
+/// A segment that has been placed.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    segment: u64,
+    /// It is durable if as many bytes are of those that were written to the file system.
+    written: u64,
 }
 
 impl<'a> Tally<'a> {
@@ -58,10 +66,11 @@ impl<'a> Tally<'a> {
 
     /// Takes note of a segment that has been placed. Now and then whoever calls this is the one who records all.
     pub fn placed(&self, segment: u64) -> Result<()> {
+        let written = self.staging.reach().written;
         let due = {
             let mut state = lock(&self.state);
             state.done.insert(segment);
-            state.pending.push(segment);
+            state.pending.push(Pending { segment, written });
             state.pending.len() >= state.due || state.last.elapsed() >= LONGEST
         };
         if !due {
@@ -82,12 +91,11 @@ impl<'a> Tally<'a> {
 
     fn record_in(&self, journal: &mut Journal) -> Result<()> {
         // Only what was placed before the file system is synced is durable after it.
-        let mut pending = std::mem::take(&mut lock(&self.state).pending);
+        let pending = std::mem::take(&mut lock(&self.state).pending);
         if pending.is_empty() {
             return Ok(());
         }
-        pending.sort_unstable();
-        let recorded = self.staging.sync().and_then(|()| journal.placed(&pending));
+        let recorded = self.staging.sync().and_then(|()| journal.placed(&sorted(&pending)));
         let mut state = lock(&self.state);
         state.last = Instant::now();
         match recorded {
@@ -98,6 +106,19 @@ impl<'a> Tally<'a> {
             Err(_) => state.pending.extend(pending),
         }
         recorded
+    }
+
+    /// Says of what has been placed since the last record what is durable by now, without waiting for the drive.
+    pub fn record_durable(&self) -> Result<()> {
+        let mut journal = lock(&self.journal);
+        let durable = self.staging.reach().durable;
+        let mut state = lock(&self.state);
+        let known: Vec<Pending> = state.pending.extract_if(.., |placed| placed.written <= durable).collect();
+        if !known.is_empty() {
+            journal.placed(&sorted(&known))?;
+            state.recorded = true;
+        }
+        Ok(())
     }
 
     /// Whether an import that ends now can be resumed.
@@ -122,4 +143,11 @@ impl<'a> Tally<'a> {
         lock(&self.state).recorded = true;
         Ok(())
     }
+}
+
+/// The numbers of these segments, in order.
+fn sorted(pending: &[Pending]) -> Vec<u64> {
+    let mut segments: Vec<u64> = pending.iter().map(|placed| placed.segment).collect();
+    segments.sort_unstable();
+    segments
 }

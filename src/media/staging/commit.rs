@@ -16,11 +16,15 @@ use std::io;
 use std::path::PathBuf;
 
 impl Staging {
-    /// Makes everything that has been written durable.
+    /// Makes everything that has been written durable. Who has been told to stop does not begin with that: it can take a slow drive
+    /// long, and nobody can end it.
     pub fn sync(&self) -> Result<()> {
         let path = self.own.path();
         let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
         let settled = self.disk.settle(&self.own);
+        if self.disk.is_stopped() {
+            return Err(Error::Interrupted);
+        }
         allowed.and_then(|()| self.disk.sync_all_of(&self.own)).and(settled).map_err(Error::io("sync", path))
     }
 
