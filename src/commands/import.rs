@@ -1,7 +1,7 @@
 //! `ckvault import`: from a set to files. Nothing is written before the signature holds, and nothing gets its final name
 //! before every byte has been compared.
 
-use crate::commands::reported::{About, ReportedPath, exact, lossy, lossy_option};
+use crate::commands::reported::{About, ReportedPath, exact, key_slot, lossy, lossy_option};
 use crate::error::Result;
 use crate::media::fence::Needs;
 use crate::media::modes::Modes;
@@ -46,6 +46,8 @@ pub struct Report {
     /// What the set says of itself.
     #[serde(flatten)]
     pub about: About,
+    /// `signed`, or `written-anew`: which key slot opened it.
+    pub key_slot: &'static str,
     /// Where it is now.
     #[serde(serialize_with = "lossy")]
     pub to: PathBuf,
@@ -106,6 +108,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let modes = if options.exact_modes { Modes::Exact } else { Modes::masked() };
     let needs = needs(options, ask.can_change_drives());
     let (set, identity) = set::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
+    let slot = key_slot(&set);
     let contents = set::read_contents(&set, &identity, progress)?;
     let request = Request {
         place: &options.place,
@@ -120,7 +123,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     };
     let restored = restore::restore(&request, set, contents, &*ask, progress);
     let restored = restored.map_err(|error| set::exhausted().unwrap_or(error))?;
-    Ok(report(options, restored))
+    Ok(report(options, slot, restored))
 }
 
 /// What is needed until the staging directory is there. The last drive is the one that may be changed.
@@ -135,10 +138,11 @@ fn needs(options: &Options, change: bool) -> Needs {
     needs
 }
 
-fn report(options: &Options, restored: Restored) -> Report {
+fn report(options: &Options, key_slot: &'static str, restored: Restored) -> Report {
     let Restored { set, ending, placed, taken_along, repaired, read_errors, shortfall, left } = restored;
     let mut report = Report {
         about: About::of(&set),
+        key_slot,
         to: options.to.clone(),
         to_bytes: exact(&options.to),
         files: placed.files,

@@ -1,12 +1,13 @@
 //! `ckvault list`: what is inside a set. Needs an identity.
 
-use crate::commands::reported::{About, ReportedPath};
+use crate::commands::reported::{About, ReportedPath, key_slot};
 use crate::error::Result;
 use crate::format::hash_hex;
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind, Name};
+use crate::media::staging::is_reserved;
 use crate::progress::{Ask, Progress};
-use crate::set::{self, Where};
+use crate::set::{self, Set, Where};
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub struct Report {
     /// What the set says of itself.
     #[serde(flatten)]
     pub about: About,
+    /// `signed`, or `written-anew`: which key slot opened it.
+    pub key_slot: &'static str,
     /// Every entry.
     #[serde(serialize_with = "reported")]
     pub entries: Vec<Entry>,
@@ -65,7 +68,23 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     let needs = options.place.needs();
     let (set, identity) = set::unlock(&options.place, &options.identities, ask, &needs, progress)?;
     let contents = set::read_contents(&set, &identity, progress)?;
-    Ok(Report { about: About::of(&set), entries: contents.entries })
+    check(&set, &contents.entries, progress)?;
+    Ok(Report { about: About::of(&set), key_slot: key_slot(&set), entries: contents.entries })
+}
+
+/// What import refuses whatever it is told, nobody should plan with; what it may be told to take is only told.
+fn check(set: &Set, entries: &[Entry], progress: &dyn Progress) -> Result<()> {
+    let id = &set.manifest().set[..8];
+    set::check_paths(entries, |name| is_reserved(name, id), |_| false)?;
+    let leaving = set::leaving(entries);
+    if let Some(example) = leaving.first() {
+        progress.warn(&format!(
+            "links that lead out of the set, which `ckvault import` refuses without --links: {}, {} for example",
+            leaving.len(),
+            example.printable()
+        ));
+    }
+    Ok(())
 }
 
 impl ReportedEntry {

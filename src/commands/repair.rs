@@ -119,7 +119,7 @@ fn needs(options: &Options) -> Needs {
 
 fn report(set: &Set, done: Repaired) -> Report {
     let (found, unused) = (&done.found, &done.unused);
-    let verdict = heal::verdict(set, found, false);
+    let mut verdict = heal::verdict(set, found, false);
     let number = |part: &Part, drive: u16| part.manifest.drive_number(drive);
     let (mut repaired, mut replaced, mut left, mut origin) = (Vec::new(), Vec::new(), Vec::new(), None);
     let mut trouble: Option<Why> = None;
@@ -137,6 +137,10 @@ fn report(set: &Set, done: Repaired) -> Report {
         }));
         for (at, why) in restored.left {
             left.push(Left { path: shown(&at.path()), why: printable(why.message.as_bytes()) });
+            // What is computed from blocks that are all as signed, and is not as signed itself, no audit has seen.
+            if why.exit_code == lost().exit_code {
+                verdict = verdict.max(Verdict::Lost);
+            }
             trouble = worse(trouble, why);
         }
         origin = [origin, restored.origin].into_iter().flatten().reduce(Origin::and);
@@ -146,6 +150,7 @@ fn report(set: &Set, done: Repaired) -> Report {
     let trouble = match verdict {
         Verdict::Lost => worse(trouble, lost()),
         Verdict::Incomplete => worse(trouble, incomplete(set, &absent)),
+        Verdict::Newer => worse(trouble, heal::rewritten_slot().into()),
         _ => trouble,
     };
     Report {

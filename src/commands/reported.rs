@@ -100,6 +100,11 @@ impl About {
     }
 }
 
+/// Which key slot opened a set: the one that was signed with it, or one that was written anew.
+pub(super) fn key_slot(set: &Set) -> &'static str {
+    if set.has_rewritten_slot() { "written-anew" } else { "signed" }
+}
+
 /// A drive of a set.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ReportedDrive {

@@ -32,7 +32,7 @@ pub struct Report {
     pub set: Option<String>,
     /// The label.
     pub label: Option<String>,
-    /// `intact`, `repairable`, `incomplete`, `lost` or `untrusted`.
+    /// `intact`, `repairable`, `newer`, `incomplete`, `lost` or `untrusted`.
     pub verdict: &'static str,
     /// Who signed: the name under which the key is trusted.
     pub signer: Option<String>,
@@ -67,6 +67,9 @@ pub struct Report {
     /// Why nobody vouches for the set, if nobody does; and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untrusted: Option<(String, String)>,
+    /// What only a later version can judge, if there is something; and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer: Option<(String, String)>,
 }
 
 /// A volume.
@@ -94,7 +97,7 @@ pub struct JudgedVolume {
 pub struct ReportedFile {
     /// Where it is, or should be.
     pub path: String,
-    /// `damaged` or `missing`.
+    /// `damaged`, `missing`, or `newer`: a key slot that was written anew.
     pub state: &'static str,
     /// What kind of damage it is, as far as that can be told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,7 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
             "intact" => 0,
+            "newer" => 1,
             "repairable" => 3,
             "lost" => 4,
             "untrusted" => 5,
@@ -161,15 +165,18 @@ fn untrusted(message: String, hint: String) -> Report {
         read_errors: BTreeMap::new(),
         bytes: 0,
         untrusted: Some((message, hint)),
+        newer: None,
     }
 }
 
 fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
     let About { set: id, label, signer, signer_fingerprint, created, parts, last, drives } = About::of(set);
+    let verdict = heal::verdict(set, found, this_drive);
+    let (newer, why) = (verdict == Verdict::Newer, heal::rewritten_slot());
     Report {
         set: Some(id),
         label,
-        verdict: heal::verdict(set, found, this_drive).word(),
+        verdict: verdict.word(),
         signer: Some(signer),
         signer_fingerprint: Some(signer_fingerprint),
         created: Some(created),
@@ -186,6 +193,7 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,
+        newer: newer.then(|| (why.to_string(), why.hint().to_owned())),
     }
 }
 
@@ -229,5 +237,6 @@ fn state(state: State) -> &'static str {
         State::Ok => "ok",
         State::Damaged => "damaged",
         State::Missing => "missing",
+        State::Newer => "newer",
     }
 }

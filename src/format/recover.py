@@ -160,14 +160,19 @@ def nodes(data, width, numbers, first, last):
 def blake3(data):
     if len(data) > 4 * MIB and "b3sum" in TOOLS:
         return run(["b3sum", "--no-names"], data, KIB).decode().strip()
+    return subtree(data, 0, ROOT)
+
+
+def subtree(data, first, root):
+    """The value of the tree over data that begins with this chunk: the hash, if it is the whole."""
     whole = max(0, len(data) - 1) // KIB
     tree, tail = b"", data[whole * KIB :]
     if whole:
-        tree = nodes(data[: whole * KIB], KIB, range(whole), FIRST, LAST)
-    tree += nodes(tail, len(tail), [whole], FIRST, LAST | (0 if whole else ROOT))
+        tree = nodes(data[: whole * KIB], KIB, range(first, first + whole), FIRST, LAST)
+    tree += nodes(tail, len(tail), [first + whole], FIRST, LAST | (0 if whole else root))
     while len(tree) > 32:  # neighbours are paired, and one that is left over goes up as it is
         pairs = len(tree) // 64
-        above = nodes(tree[: 64 * pairs], 64, [0] * pairs, PARENT, ROOT if len(tree) == 64 else 0)
+        above = nodes(tree[: 64 * pairs], 64, [0] * pairs, PARENT, root if len(tree) == 64 else 0)
         tree = above + tree[64 * pairs :]
     return tree.hex()
 
@@ -188,22 +193,73 @@ def open_file(place, name):
     os.close(fd)
 
 
-def copies(places, name, most):
-    """The copies of a metadata file, each read once, by their hashes."""
-    found = collections.OrderedDict()
+def read_once(file, most):
+    """All of a file, up to so many bytes; where a drive cannot read it, zeros, which nothing will prove."""
+    data, size = bytearray(), min(most, os.fstat(file.fileno()).st_size)
+    while len(data) < size:
+        wanted = min(64 * KIB, size - len(data))
+        try:
+            data += os.pread(file.fileno(), wanted, len(data)) or bytes(wanted)
+        except OSError:
+            data += bytes(wanted)
+    return bytes(data)
+
+
+def read_copies(places, name, most):
+    """The copies of a metadata file, each read once, and with one byte more than there may be if there are more."""
     for file in filter(None, [open_file(place, name) for place in places]):
         with file:
-            data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
-        if len(data) <= most:
-            found[blake3(data)] = data
-    return found
+            data = read_once(file, most + 1)
+        yield blake3(data), data
+
+
+def copies(places, name, most):
+    """Those that are not too long, by their hashes."""
+    return collections.OrderedDict((hash, data) for hash, data in read_copies(places, name, most) if len(data) <= most)
+
+
+def from_pieces(copies, signed):
+    """What is put together from pieces of several copies, each proven alone (rules 78 and 79)."""
+    size, length, pieces = signed["bytes"], 64 * KIB, []
+    while length * 256 < size:
+        length *= 2
+    for n, value in enumerate(signed.get("pieces", [])):
+        said = (data[n * length : min(size, (n + 1) * length)] for data in copies)
+        pieces.append(next((piece for piece in said if subtree(piece, n * length // KIB, 0) == value), b""))
+    data = b"".join(pieces)
+    return data if blake3(data) == signed["blake3"] else None
 
 
 def listed(part, name, most):
     """A copy that is as the manifest says (rule 22)."""
     signed = part.manifest["files"][name]
-    data = copies(part.places, name, number(signed["bytes"], 1, most)).get(signed["blake3"])
+    found = collections.OrderedDict(read_copies(part.places, name, number(signed["bytes"], 1, most)))
+    data = found.get(signed["blake3"]) or from_pieces(found.values(), signed)
     return data or die(7, "no copy of %s is as it was signed" % name, DAMAGED)
+
+
+def key_slots(parts):
+    """The key slot as it was signed; else those that were written anew: age files with a signature beside them (rule 81)."""
+    signed, places = parts[0].manifest["files"]["keys.age"], [place for part in parts for place in part.places]
+    slot = copies(places, "keys.age", number(signed["bytes"], 1, 16 * MIB)).get(signed["blake3"])
+    if slot:
+        return [slot], False
+    anew = copies(filter(has_signature, places), "keys.age", 16 * MIB).values()
+    anew = [slot for slot in anew if is_age_file(slot)][:8]
+    return anew or die(7, "no copy of keys.age is as it was signed", DAMAGED), True
+
+
+def has_signature(place):
+    try:
+        return stat.S_ISREG(os.stat("keys.age.sig", dir_fd=place, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def is_age_file(slot):
+    """By its header, which is no longer than it may be (rule 56)."""
+    header = re.match(rb"age-encryption\.org/v1\n(?:[ -~]*\n)+?--- [A-Za-z0-9+/]{43}\n", slot[: 2 * MIB])
+    return header and header.group().count(b"\n-> ") in range(1, 1025)
 
 
 def keygen(arguments, data):
@@ -344,6 +400,22 @@ def read_parts(args):
 # What is inside.
 
 
+def open_slot(parts, args):
+    """The set's own identity, out of the first key slot that holds it."""
+    (slots, anew), holds_another = key_slots(parts), False
+    for slot in slots:
+        opened = run(["age", "-d", "-i", args.identity], slot, 64 * KIB)
+        secret = opened is not None and own_identity(opened, parts[0].manifest["recipient_blake3"])
+        if secret:
+            if anew:
+                say("keys.age is not the one that was signed with the set: it was written anew, and holds the key of the set")
+            return secret
+        holds_another = holds_another or opened is not None
+    if holds_another:
+        die(5, "keys.age holds the key of another set", DAMAGED)
+    die(6, "age cannot open keys.age with this identity", "give the identity of a recipient" + (" for whom it was written anew" if anew else ""))
+
+
 def own_identity(slot, signed):
     """The set's own identity, if it is that of the recipient whose hash was signed (rule 31)."""
     identities = re.findall(rb"^AGE-.*", slot, re.MULTILINE)
@@ -355,7 +427,7 @@ def own_identity(slot, signed):
         # What is encrypted to the one can be opened with the other: they belong together.
         if decrypt(ours[0], age(["-R"], named[0], b"ours") or b"") == b"ours":
             return ours[0] + b"\n"
-    die(5, "keys.age holds the key of another set", DAMAGED)
+    return None
 
 
 BAD_PATH = re.compile(br"(^|/)\.{0,2}(/|\Z)|\0|[^/]{256}")
@@ -721,10 +793,7 @@ def finish(e, mode):
 
 def restore(args, to, mode):
     parts = read_parts(args)
-    slot = run(["age", "-d", "-i", args.identity], listed(parts[0], "keys.age", 16 * MIB), 64 * KIB)
-    if slot is None:
-        die(6, "age cannot open keys.age with this identity", "give the identity of a recipient")
-    secret, frames, first = own_identity(slot, parts[0].manifest["recipient_blake3"]), [], 0
+    secret, frames, first = open_slot(parts, args), [], 0
     for part in parts:
         head, entries, frames_of_part = read_inventory(part, secret, first)
         frames.append(frames_of_part)

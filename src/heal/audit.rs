@@ -32,6 +32,7 @@ pub fn audit(set: &Part, blocks: &Blocks, this_drive: bool, progress: &dyn Progr
         volumes: readings.into_iter().map(judge).collect(),
         mended: Vec::new(),
         combined: BTreeSet::new(),
+        rewritten: set.has_rewritten_slot(),
         files: files.into_iter().filter(|f| !set.is_gone(&f.dir)).collect(),
         present: set.present(),
         gone: before.intersection(&absent).copied().collect(),
@@ -252,5 +253,10 @@ fn judge_file(set: &Part, at: &Location, name: &str, drives: &BTreeSet<u16>) -> 
             listed.is_some_and(|listed| set.hash_of(at, listed.bytes) == Some(listed.blake3))
         }
     };
-    if good { State::Ok } else { State::Damaged }
+    let newer = || name == names::KEYS && set.has_rewritten_slot() && set.holds_rewritten_slot(at);
+    match good {
+        true => State::Ok,
+        false if newer() => State::Newer,
+        false => State::Damaged,
+    }
 }

@@ -17,6 +17,8 @@ pub enum State {
     Damaged,
     /// It is not here.
     Missing,
+    /// A key slot that was written anew, which only a later version can judge (rule 81).
+    Newer,
 }
 
 /// A volume.
@@ -85,6 +87,8 @@ pub struct Audit {
     pub files: Vec<FileState>,
     /// Files that nothing can replace of which no copy is good, but all together give them.
     pub combined: BTreeSet<&'static str>,
+    /// No key slot here is the signed one, and one that was written anew lies in its place.
+    pub rewritten: bool,
     /// Drives that are here.
     pub present: BTreeSet<u16>,
     /// Drives that are not.

@@ -44,6 +44,14 @@ pub fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
     }
 }
 
+/// What is said of a set whose key slot was written anew (rule 81).
+pub fn rewritten_slot() -> Error {
+    Error::newer(
+        "the set needs the feature \"keys.age.sig\", which is newer than this ckvault: no key slot here is the one that was signed with the set, and by keys.age.sig beside it this one was written anew by a later version, which only that can judge",
+        "have a newer ckvault judge it; whoever has an identity can import, and learns whether the key slot holds the key of the set",
+    )
+}
+
 /// What a repair has done.
 pub struct Repaired {
     /// What each part is now.
@@ -71,6 +79,10 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
         && let Some(refusal) = set.parts.iter().find_map(Part::refusal)
     {
         return Err(refusal);
+    }
+    // A new drive would be without a key slot.
+    if !to.is_empty() && found.iter().any(|found| found.rewritten) {
+        return Err(rewritten_slot());
     }
     // What is in need, and where it goes.
     progress.stage(Phase::Prepare);

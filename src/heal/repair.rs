@@ -105,7 +105,7 @@ pub fn needs(set: &Set, found: &[Audit]) -> Vec<u32> {
         let mut drives: BTreeSet<u16> = found.absent.clone();
         drives.extend(found.volumes.iter().flatten().filter(|v| v.state != State::Ok).map(|v| v.drive));
         let gone = |f: &FileState| names::is_aid(f.of()) && !found.has_good(f.of());
-        let bad = |dir: &Dir| found.files.iter().any(|f| f.dir == *dir && f.state != State::Ok && !gone(f));
+        let bad = |dir: &Dir| found.files.iter().any(|f| f.dir == *dir && found.is_in_need(f) && !gone(f));
         drives.extend(part.homes().filter(|(dir, _)| bad(dir)).map(|(_, drive)| drive));
         drives.into_iter().map(|d| part.manifest.drive_number(d)).collect::<Vec<_>>()
     };
@@ -141,7 +141,7 @@ impl Remedy {
                 self.volumes.extend(bad.filter_map(|home| target(blocks, at, &home.dir)));
             }
         }
-        for file in found.files.iter().filter(|f| f.state != State::Ok) {
+        for file in found.files.iter().filter(|f| found.is_in_need(f)) {
             let drive = blocks.set().homes().find(|(dir, _)| **dir == file.dir).map(|(_, drive)| drive);
             self.files.push((file.dir.at(&file.name), drive));
         }

@@ -1,5 +1,6 @@
 //! What follows from what the audit found: the verdict on a volume and on the set, and what changes with each repair.
 
+use crate::format::names;
 use crate::heal::diagnose::diagnose;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
@@ -14,6 +15,8 @@ pub enum Verdict {
     Intact,
     /// Something is not, but every byte can be recovered from what is here.
     Repairable,
+    /// The key slot was written anew, which only a later version can judge; all else is intact or repairable.
+    Newer,
     /// What is here does not suffice; drives that are absent may.
     Incomplete,
     /// Beyond repair, whatever is brought.
@@ -26,6 +29,7 @@ impl Verdict {
         match self {
             Verdict::Intact => "intact",
             Verdict::Repairable => "repairable",
+            Verdict::Newer => "newer",
             Verdict::Incomplete => "incomplete",
             Verdict::Lost => "lost",
         }
@@ -85,7 +89,8 @@ impl Audit {
             }
         }
         for needed in NEEDED {
-            if !self.has_good(needed) && !self.combined.contains(needed) {
+            let newer = needed == names::KEYS && self.rewritten;
+            if !newer && !self.has_good(needed) && !self.combined.contains(needed) {
                 lost |= self.absent.is_empty();
                 incomplete |= !self.absent.is_empty();
             }
@@ -93,6 +98,7 @@ impl Audit {
         match (lost, incomplete, self.is_all_well()) {
             (true, _, _) => Verdict::Lost,
             (_, true, _) => Verdict::Incomplete,
+            _ if self.rewritten => Verdict::Newer,
             (_, _, false) => Verdict::Repairable,
             _ => Verdict::Intact,
         }
@@ -150,6 +156,11 @@ impl Audit {
     /// Whether a copy of a metadata file is as it was signed.
     pub(crate) fn has_good(&self, name: &str) -> bool {
         self.files.iter().any(|f| f.state == State::Ok && f.of() == name)
+    }
+
+    /// Whether a metadata file is to be made anew; a key slot that was written anew is left as it is, in all its copies.
+    pub(crate) fn is_in_need(&self, file: &FileState) -> bool {
+        file.state != State::Ok && !(self.rewritten && file.of() == names::KEYS)
     }
 
     /// How many blocks of a row are bad, and whether absent drives could help if those are too many. Whatever has its name

@@ -26,6 +26,7 @@ pub(crate) mod staging;
 pub(crate) mod statefile;
 pub(crate) mod tree;
 pub(crate) mod underway;
+pub(crate) mod time_zone;
 pub mod unfinished;
 
 use std::fs::File;

@@ -11,6 +11,7 @@ use crate::media::disk::Opened;
 use crate::progress::{Phase, Progress};
 use crate::set::opened::Set;
 use crate::set::part::Part;
+use crate::set::rewritten_slot::open_rewritten;
 use crate::stages::compress;
 use crate::stages::refusal::breaks;
 use crate::stages::seal::SetIdentity;
@@ -69,10 +70,11 @@ pub fn read_contents(set: &Set, identity: &SetIdentity, progress: &dyn Progress)
 }
 
 /// Opens the key slot with one of these identities.
-pub fn open_slot(set: &Set, identities: &Identities) -> Result<SetIdentity> {
-    let slot = set.parts.iter().find_map(|part| part.proven(names::KEYS));
-    let slot = slot.ok_or_else(|| set.parts[0].without(names::KEYS))?;
-    SetIdentity::from_slot(&slot, identities, &set.manifest().recipient_blake3)
+pub fn open_slot(set: &Set, identities: &Identities, progress: &dyn Progress) -> Result<SetIdentity> {
+    match set.parts.iter().find_map(|part| part.proven(names::KEYS)) {
+        Some(slot) => SetIdentity::from_slot(&slot, identities, &set.manifest().recipient_blake3),
+        None => open_rewritten(set, identities, progress)?.ok_or_else(|| set.parts[0].without(names::KEYS)),
+    }
 }
 
 impl Contents {

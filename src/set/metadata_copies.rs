@@ -119,7 +119,8 @@ pub fn confidentiality(manifest: &Manifest, dirs: &[Dir]) -> Confidentiality {
 }
 
 impl Part {
-    fn places(&self, name: &str) -> Vec<Location> {
+    /// Where the copies of a metadata file belong, in the directories that are here.
+    pub fn places(&self, name: &str) -> Vec<Location> {
         self.dirs.iter().flat_map(|dir| names::copies(name).map(|name| dir.at(name))).collect()
     }
 
@@ -202,7 +203,7 @@ impl Part {
     }
 
     fn foreign_slot(&self) -> Option<Error> {
-        if self.proven(names::KEYS).is_some() {
+        if self.proven(names::KEYS).is_some() || self.has_rewritten_slot() {
             return None;
         }
         self.places(names::KEYS).iter().any(|at| self.begins_as_slot(at)).then(|| {
@@ -216,12 +217,15 @@ impl Part {
     /// Whether a file has the header of an age file, whole or longer than any that is read. Nobody signed it: it is looked at,
     /// not parsed.
     fn begins_as_slot(&self, at: &Location) -> bool {
-        let Some(len) = self.source(at, METADATA).and_then(|source| source.file.metadata().ok()).map(|m| m.len())
-        else {
-            return false;
-        };
-        let begin = self.read_range(at, 0, len.min(SLOT.bytes as u64 + 1) as usize).unwrap_or_default();
+        let begin = self.beginning_of_slot(at).map(|(_, begin)| begin).unwrap_or_default();
         matches!(Header::scan(&begin, SLOT), Ok(_) | Err(FormatError::Limit { .. }))
+    }
+
+    /// The length of a copy of the key slot, and what stands at its beginning, as far as a header may be long.
+    pub(super) fn beginning_of_slot(&self, at: &Location) -> Option<(u64, Vec<u8>)> {
+        let len = self.source(at, METADATA)?.file.metadata().ok()?.len();
+        let begin = self.read_range(at, 0, len.min(SLOT.bytes as u64 + 1) as usize)?;
+        Some((len, begin))
     }
 }
 

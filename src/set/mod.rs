@@ -24,6 +24,7 @@ mod proven_pages;
 mod readback;
 mod reading;
 mod revoked;
+mod rewritten_slot;
 mod rows;
 mod trust;
 mod trusted_manifest;
@@ -127,7 +128,7 @@ pub(crate) fn unlock(
     // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
     set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     progress.stage(Phase::Unlock);
-    let identity = open_slot(&set, &identities?)?;
+    let identity = open_slot(&set, &identities?, progress)?;
     if later {
         place.disk.confine(needs);
     }

@@ -50,6 +50,8 @@ pub struct Part {
     pub(crate) failing: Failing,
     /// The key slot as another part of the set has it, if that was needed.
     pub(crate) slot: OnceLock<Vec<u8>>,
+    /// See [`Part::has_rewritten_slot`].
+    pub(crate) rewritten: OnceLock<bool>,
     /// What doubtful bytes of its metadata turned out to be, by file and piece: guesses are made once, and a piece is proven again.
     pub(crate) guessed: Mutex<BTreeMap<(String, u64), Answers>>,
 }
@@ -71,6 +73,7 @@ impl Part {
             sums: OnceLock::new(),
             failing: Failing::default(),
             slot: OnceLock::new(),
+            rewritten: OnceLock::new(),
             guessed: Mutex::default(),
         }
     }

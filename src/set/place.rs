@@ -9,6 +9,7 @@ use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::sets::{self, Found, Layout, Said};
+use crate::media::time_zone;
 use crate::progress::{Progress, Silent};
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
@@ -157,7 +158,11 @@ fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
             printable(path.as_os_str().as_encoded_bytes())
         ));
     }
-    let signers = Signers::parse(&file, &TimeZone::system());
+    let zone = time_zone::of_this_machine();
+    if zone.is_none() {
+        progress.warn("TZ names what is no file of a time zone: local times in the list of signers are taken for UTC");
+    }
+    let signers = Signers::parse(&file, &zone.unwrap_or(TimeZone::UTC));
     match (signers.is_empty(), signers.bad_lines()) {
         (false, _) => Ok(signers),
         (true, []) => Err(Error::untrusted(format!("{} names no signer", path.display()), help)),

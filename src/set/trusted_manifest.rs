@@ -9,6 +9,7 @@ use crate::media::lock::is_being_written;
 use crate::media::sets::FoundPart;
 use crate::set::trust::{Signer, Trust};
 use crate::text::printable;
+use rustix::io::Errno;
 use std::collections::HashSet;
 
 /// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
@@ -19,7 +20,7 @@ pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<
     for at in places {
         match at.dir.read(&at.name, limit) {
             Ok(bytes) if seen.insert(blake3::hash(&bytes)) => take(bytes),
-            Err(e) if failed.is_none() && e.kind() != std::io::ErrorKind::NotFound => failed = Some((at.path(), e)),
+            Err(e) if failed.is_none() && could_be_there(&e) => failed = Some((at.path(), e)),
             _ => {}
         }
     }
@@ -27,6 +28,12 @@ pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<
         Some((path, error)) if seen.is_empty() => Err(Error::on_drive("read", path)(error)),
         _ => Ok(!seen.is_empty()),
     }
+}
+
+/// Whether an error leaves open what is there: it is not nothing, nor anything but a file, nor a file that is too long.
+fn could_be_there(error: &std::io::Error) -> bool {
+    let none = [Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP];
+    error.raw_os_error().is_some_and(|code| none.iter().all(|errno| errno.raw_os_error() != code))
 }
 
 /// A manifest that is signed by somebody trusted.

@@ -1,11 +1,12 @@
 //! What a later version may write: what is harmless is passed over, and what is not is refused, with the name of what is wanted.
 
 use crate::cases::{refuse, small};
-use crate::compose::Recipe;
+use crate::compose::{Recipe, seal};
 use crate::recover::{SIGNERS, can_recover};
 use crate::site::Site;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::PathBuf;
 
 /// All verbs take it, and recover.py does.
 #[track_caller]
@@ -193,4 +194,77 @@ fn what_lies_in_custody_is_nobodys_business() {
     fs::remove_file(dirs[0].join("keys.age")).unwrap();
     site.run("repair").ends(0);
     assert!(dirs[0].join("custody/receipt.sig").is_symlink());
+}
+
+/// In place of all copies of the key slot: one that holds what the signed one does, with something beside it that a later version
+/// may take for its signature. Returns where they are.
+fn write_slot_anew(site: &Site, dirs: &[PathBuf], own: &age::x25519::Identity) -> Vec<PathBuf> {
+    use age::secrecy::ExposeSecret as _;
+    let text = format!("# public key: {}\n{}\n", own.to_public(), own.to_string().expose_secret());
+    let slot = seal(text.as_bytes(), &site.keys.receiver.to_public());
+    let places = dirs.iter().flat_map(|dir| ["", "copy", "third"].map(|place| dir.join(place)));
+    let place = |place: PathBuf| {
+        fs::write(place.join("keys.age"), &slot).unwrap();
+        fs::write(place.join("keys.age.sig"), "of a later version").unwrap();
+        [place.join("keys.age"), place.join("keys.age.sig")]
+    };
+    places.flat_map(place).collect()
+}
+
+/// Rule 81: who can open it is told that it was not signed with the set; who cannot leaves it as it is, and says what it is.
+#[test]
+fn a_key_slot_that_was_written_anew_is_used_and_never_repaired_away() {
+    let (site, recipe) = (Site::new(), small());
+    let dirs = site.compose(&recipe, 2);
+    let places = write_slot_anew(&site, &dirs, &recipe.own);
+    // Something else is damaged too.
+    fs::remove_file(dirs[0].join("RECOVER.txt")).unwrap();
+    fs::remove_file(dirs[1].join("third/keys.age")).unwrap();
+    let state = || places.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>();
+    let before = state();
+    for verb in ["verify", "repair", "verify", "repair"] {
+        let ran = site.run(verb).ends(1).shows("newer");
+        assert!(ran.stderr.contains("feature \"keys.age.sig\", which is newer than this ckvault"), "{ran}");
+        assert!(ran.stderr.contains("whoever has an identity can import"), "{ran}");
+    }
+    assert!(state() == before, "the key slot was changed");
+    assert!(dirs[0].join("RECOVER.txt").exists());
+    let told: Value = serde_json::from_str(&site.run("verify --json").ends(1).stdout).unwrap();
+    assert_eq!((&told["verdict"], &told["newer"][1].is_string()), (&json!("newer"), &true));
+    let files = told["files"].as_array().unwrap();
+    assert_eq!(files.iter().filter(|file| file["state"] == "newer").count(), 5, "{files:?}");
+    for verb in ["list --json", "import --json"] {
+        let ran = site.run(verb).ends(0);
+        assert!(ran.stderr.contains("it was written anew"), "{ran}");
+        assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["key_slot"], "written-anew");
+    }
+    assert_eq!(fs::read(site.target().join("a")).unwrap(), b"hello");
+    fs::remove_dir_all(site.target()).unwrap();
+    if can_recover() {
+        let ran = site.recover(SIGNERS).ends(0);
+        assert!(ran.stderr.contains("it was written anew"), "{ran}");
+    }
+    // A new drive would have no key slot.
+    fs::create_dir(site.path("new")).unwrap();
+    fs::remove_dir_all(&dirs[1]).unwrap();
+    let ran = site.run("repair --to new").ends(1);
+    assert!(ran.stderr.contains("keys.age.sig"), "{ran}");
+    assert_eq!(fs::read_dir(site.path("new")).unwrap().count(), 0);
+}
+
+/// Where one drive has the key slot that was signed, a copy that was written anew is damage, whatever lies beside it.
+#[test]
+fn a_signed_key_slot_wins_over_one_that_was_written_anew() {
+    let (site, recipe) = (Site::new(), small());
+    let dirs = site.compose(&recipe, 2);
+    let signed = fs::read(dirs[1].join("keys.age")).unwrap();
+    write_slot_anew(&site, &dirs[..1], &recipe.own);
+    site.run("verify").ends(3).shows("damaged");
+    let told: Value = serde_json::from_str(&site.run("list --json").ends(0).stdout).unwrap();
+    assert_eq!(told["key_slot"], "signed");
+    site.run("repair").ends(0).shows("intact");
+    for place in ["", "copy", "third"] {
+        assert!(fs::read(dirs[0].join(place).join("keys.age")).unwrap() == signed, "{place}");
+        assert!(dirs[0].join(place).join("keys.age.sig").exists(), "what the manifest does not name is left alone");
+    }
 }

@@ -25,3 +25,4 @@ mod sealed;
 mod spelling;
 mod text;
 mod unsigned;
+mod verbs;

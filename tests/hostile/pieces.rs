@@ -3,9 +3,11 @@
 use crate::cases::{Case, refuse, small};
 use crate::compose::Recipe;
 use crate::honest::noise;
+use crate::recover::{SIGNERS, can_recover};
 use crate::site::Site;
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -96,4 +98,32 @@ fn copies_that_are_all_damaged_give_the_inventory_if_each_piece_is_whole_in_one(
         fs::remove_dir_all(site.target()).unwrap();
         site.run("import").ends(4);
     }
+}
+
+/// So does who has nothing but recover.py; and of the small files the copies in `third` are enough.
+#[test]
+fn recover_py_puts_the_inventory_together_from_several_copies() {
+    if !can_recover() {
+        return;
+    }
+    let site = Site::new();
+    let dir = &site.compose(&long(2 * PIECE as usize), 1)[0];
+    for name in ["keys.age", "manifest.json", "manifest.json.sig"] {
+        fs::remove_file(dir.join(name)).unwrap();
+        File::options().write(true).open(dir.join("copy").join(name)).unwrap().write_all_at(&[0; 9], 20).unwrap();
+    }
+    zero(&dir.join("inventory.age"), 100);
+    zero(&dir.join("inventory.age"), PIECE + 100);
+    // One that is cut off, and one that goes on behind its end.
+    let copy = File::options().write(true).open(dir.join("copy/inventory.age")).unwrap();
+    copy.set_len(2 * PIECE + 5).unwrap();
+    let long = File::options().append(true).open(dir.join("inventory.age")).unwrap();
+    (&long).write_all(b"more").unwrap();
+    site.recover(SIGNERS).ends(0);
+    assert_eq!(fs::read(site.target().join("a")).unwrap(), b"hello");
+    fs::remove_dir_all(site.target()).unwrap();
+    zero(&dir.join("copy/inventory.age"), 200);
+    let ran = site.recover(SIGNERS).ends(7);
+    assert!(ran.stderr.contains("no copy of inventory.age is as it was signed"), "{ran}");
+    assert!(!site.target().exists());
 }

@@ -82,8 +82,14 @@ impl Site {
     /// Runs a verb (and more arguments, separated by blanks) on the set. Whatever comes of it, it comes in order.
     #[track_caller]
     pub fn run(&self, verb: &str) -> Ran {
+        self.run_in(verb, &[])
+    }
+
+    /// The same with these variables in its environment.
+    #[track_caller]
+    pub fn run_in(&self, verb: &str, environment: &[(&str, &Path)]) -> Ran {
         let mut command = self.limited(env!("CARGO_BIN_EXE_ckvault"));
-        command.args(verb.split_whitespace());
+        command.args(verb.split_whitespace()).envs(environment.iter().copied());
         let mut drives: Vec<PathBuf> = fs::read_dir(self.path("drives")).unwrap().map(|d| d.unwrap().path()).collect();
         drives.sort();
         command.args(drives);

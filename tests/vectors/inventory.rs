@@ -313,16 +313,16 @@ fn spelling() -> Vec<Vector> {
         one("link-attributes", &[68], "a symbolic link has attributes", link().field(2, "xattrs", attribute.clone())),
         one("hard-link-attributes", &[68], "a hard link has attributes", linked(|_| ()).field(3, "xattrs", attribute)),
         one("hard-link-mode", &[68], "a hard link has another mode than its file", linked(|i| i.mode = 0o755))
-            .placed("paths"),
+            .inside("paths", "refused 1"),
         one("hard-link-time", &[68], "a hard link has another time than its file", linked(|i| i.mtime.0 += 1))
-            .placed("paths"),
+            .inside("paths", "refused 1"),
         one(
             "hard-link-nanoseconds",
             &[68],
             "a hard link has other nanoseconds than its file",
             linked(|i| i.mtime.1 += 1),
         )
-        .placed("paths"),
+        .inside("paths", "refused 1"),
         one("link-mode", &[68], "the mode of a symbolic link is not 511", link().field(2, "mode", 0o755)),
     ]
 }

@@ -6,7 +6,7 @@ use crate::ustar::{Item, dir, file, hardlink, symlink};
 use crate::vector::{Vector, vector};
 
 fn one(name: &str, rule: u32, fault: &str, recipe: Recipe) -> Vector {
-    vector(format!("paths/{name}"), &[rule], fault, recipe).placed("paths")
+    vector(format!("paths/{name}"), &[rule], fault, recipe).inside("paths", "refused 1")
 }
 
 pub fn all() -> Vec<Vector> {
@@ -87,7 +87,10 @@ fn parents() -> Vec<Vector> {
 
 /// Rule 43.
 fn links() -> Vec<Vector> {
-    let leaves = |name: &str, fault: &str, items: Vec<Item>| one(&format!("link-{name}"), 43, fault, with(items));
+    // A user may say that links may leave: who lists may only tell it.
+    let leaves = |name: &str, fault: &str, items: Vec<Item>| {
+        vector(format!("paths/link-{name}"), &[43], fault, with(items)).placed("paths")
+    };
     let chain = |links: usize| -> Vec<Item> {
         let name = |i: usize| format!("l{i:02}");
         (0..links).map(|i| symlink(name(i), if i + 1 < links { name(i + 1) } else { "..".into() })).collect()
@@ -114,6 +117,6 @@ fn links() -> Vec<Vector> {
             "a way of more than 4096 steps",
             vec![symlink("l", "m/".repeat(20) + "x"), symlink("m", "./".repeat(300))],
         ),
-        leaves("nul", "the text of a link has a NUL", vec![symlink("l", "a\0b")]),
+        one("link-nul", 43, "the text of a link has a NUL", with([symlink("l", "a\0b")])),
     ]
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What it is asked about: it does not look at all that a manifest says, or at the form of what it does not use.
-const TOPICS: [&str; 5] = ["parts", "paths", "signature", "signers", "stream"];
+const TOPICS: [&str; 6] = ["parts", "paths", "signature", "signers", "slot", "stream"];
 
 /// What it does not compare between parts, and a list that `ssh-keygen` does not take.
 const OTHERWISE: [&str; 11] = [

@@ -16,6 +16,16 @@ pub fn copies(dirs: &[PathBuf], name: &str) -> Vec<PathBuf> {
     dirs.iter().flat_map(|dir| places.iter().map(|place| dir.join(place).join(name))).collect()
 }
 
+/// In place of all copies of a file.
+fn directories(name: &'static str) -> impl Fn(&[PathBuf]) {
+    move |dirs| {
+        for path in copies(dirs, name) {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+        }
+    }
+}
+
 fn signed(sshsig: Sshsig) -> Recipe {
     signed_and(sshsig, |armour| armour)
 }
@@ -277,6 +287,18 @@ fn pairs() -> Vec<Vector> {
             .then(remove("manifest.json"))
             .untrusted("signature")
             .says("inspect", "untrusted 5"),
+        vector("signature/no-file-manifest", &[20, 10], "a directory in place of every copy of the manifest", small())
+            .then(directories("manifest.json"))
+            .untrusted("signature")
+            .says("inspect", "untrusted 5"),
+        vector(
+            "signature/no-file-signature",
+            &[20, 10],
+            "a directory in place of every copy of the signature",
+            small(),
+        )
+        .then(directories("manifest.json.sig"))
+        .untrusted("signature"),
         vector("signature/no-signature", &[14, 20], "there is no signature", small())
             .then(remove("manifest.json.sig"))
             .untrusted("signature"),

@@ -3,6 +3,7 @@
 use crate::compose::{Keys, Recipe, seal};
 use crate::edits::small;
 use crate::signature::copies;
+use crate::sshsig::{HONEST, Sshsig, armour};
 use crate::vector::{Vector, vector};
 use std::cell::RefCell;
 use std::fs;
@@ -51,14 +52,145 @@ fn replaced(bytes: impl Fn(&Keys) -> Vec<u8> + 'static) -> impl Fn(&Keys, &std::
     move |keys, _, dirs| copies(dirs, "keys.age").iter().for_each(|path| fs::write(path, bytes(keys)).unwrap())
 }
 
+/// What the key slot of the small set holds: the identity of the set, or another one.
+fn identity_file(identity: &age::x25519::Identity) -> Vec<u8> {
+    use age::secrecy::ExposeSecret as _;
+    format!("# public key: {}\n{}\n", identity.to_public(), identity.to_string().expose_secret()).into_bytes()
+}
+
+/// In place of some copies of the key slot lies another, with a signature by rule 15 but for its namespace beside it.
+fn anew(paths: &[PathBuf], slot: &[u8]) {
+    for path in paths {
+        fs::write(path, slot).unwrap();
+        let signature = armour(&Sshsig { namespace: "ckvault-keys", ..HONEST }.blob(slot), 70);
+        fs::write(path.with_extension("age.sig"), signature).unwrap();
+    }
+}
+
+/// The small set, in which all copies of the key slot were written anew, for the receiver or another.
+fn written_anew(name: &str, fault: &str, holds: Option<age::x25519::Identity>, strange: bool) -> Vector {
+    let recipe = small();
+    let text = identity_file(&holds.unwrap_or_else(|| recipe.own.clone()));
+    vector(format!("slot/anew{name}"), &[81], fault, recipe)
+        .acts(move |keys, _, dirs| {
+            let stranger = age::x25519::Identity::generate().to_public();
+            let to = if strange { stranger } else { keys.receiver.to_public() };
+            anew(&copies(dirs, "keys.age"), &seal(&text, &to));
+        })
+        .inside("slot", "ok 0")
+        .says("verify", "newer 1")
+        .says("repair", "newer 1")
+        .says("repaired", "newer 1")
+}
+
+/// Rule 81.
+fn all_anew() -> Vec<Vector> {
+    let drawn = || Some(age::x25519::Identity::generate());
+    let with = |name: &str, fault: &str, act: fn(&[u8], &Keys, &[PathBuf])| {
+        let recipe = small();
+        let text = identity_file(&recipe.own);
+        vector(format!("slot/anew-{name}"), &[81], fault, recipe).acts(move |keys, _, dirs| act(&text, keys, dirs))
+    };
+    let refused = |vector: Vector, answer: &str| vector.says("list", answer).says("import", answer);
+    vec![
+        written_anew("", "none for who has an identity: all copies of the key slot were written anew", None, false),
+        refused(
+            written_anew("-for-others", "the key slot was written anew, and not for the reader", None, true),
+            "identity 6",
+        ),
+        refused(
+            written_anew(
+                "-another-identity",
+                "the key slot was written anew, and holds another identity",
+                drawn(),
+                false,
+            ),
+            "untrusted 5",
+        )
+        .by(&[81, 31]),
+        with("and-damage", "damage: a volume is missing, and the key slot was written anew", |text, keys, dirs| {
+            anew(&copies(dirs, "keys.age"), &seal(text, &keys.receiver.to_public()));
+            fs::remove_file(dirs[0].join("g00000-d000.ckv")).unwrap();
+        })
+        .inside("slot", "ok 0")
+        .says("verify", "newer 1")
+        .says("repair", "newer 1")
+        .says("repaired", "newer 1"),
+        with(
+            "and-lost",
+            "the key slot was written anew, and both volumes of the set are missing",
+            |text, keys, dirs| {
+                anew(&copies(dirs, "keys.age"), &seal(text, &keys.receiver.to_public()));
+                ["g00000-d000.ckv", "g00000-p000.ckv"]
+                    .iter()
+                    .for_each(|name| fs::remove_file(dirs[0].join(name)).unwrap());
+            },
+        )
+        .lost("slot"),
+        with(
+            "one-copy",
+            "none for who has an identity: one copy was written anew, one is for strangers, one is missing",
+            |text, keys, dirs| {
+                let all = copies(dirs, "keys.age");
+                anew(&all[..1], &seal(text, &age::x25519::Identity::generate().to_public()));
+                fs::remove_file(&all[1]).unwrap();
+                anew(&all[2..], &seal(text, &keys.receiver.to_public()));
+            },
+        )
+        .inside("slot", "ok 0")
+        .says("verify", "newer 1")
+        .says("repair", "newer 1")
+        .says("repaired", "newer 1"),
+        with(
+            "signed-on-another-drive",
+            "damage: on one drive the key slot was written anew, on the other it is as signed",
+            |text, keys, dirs| {
+                anew(&copies(&dirs[..1], "keys.age"), &seal(text, &keys.receiver.to_public()));
+            },
+        )
+        .on(2)
+        .damaged("slot"),
+        with(
+            "without-its-signature",
+            "the key slot was written anew, and keys.age.sig lies beside none of the copies",
+            |text, keys, dirs| {
+                let all = copies(dirs, "keys.age");
+                all.iter().for_each(|path| fs::write(path, seal(text, &keys.receiver.to_public())).unwrap());
+                fs::create_dir(dirs[0].join("custody")).unwrap();
+                fs::write(dirs[0].join("custody/keys.age.sig"), "elsewhere").unwrap();
+                fs::create_dir(dirs[0].join("third/keys.age.sig")).unwrap();
+            },
+        )
+        .untrusted("slot")
+        .says("inspect", "verified 0"),
+        with("no-age-file", "keys.age.sig lies beside all copies of the key slot, which are rubbish", |_, _, dirs| {
+            anew(&copies(dirs, "keys.age"), &[7; 300]);
+        })
+        .lost("slot")
+        .says("list", "lost 4"),
+        with("long-header", "a key slot that was written anew has a header of 1025 stanzas", |_, _, dirs| {
+            anew(&copies(dirs, "keys.age"), &stanzas(1025, 0));
+        })
+        .by(&[81, 56])
+        .untrusted("slot")
+        .says("inspect", "verified 0"),
+        with("signature-alone", "none: keys.age.sig lies beside a key slot that is as signed", |_, _, dirs| {
+            fs::write(dirs[0].join("keys.age.sig"), "whatever").unwrap();
+        })
+        .by(&[81, 72])
+        .taken(),
+    ]
+}
+
 pub fn all() -> Vec<Vector> {
     use age::secrecy::ExposeSecret as _;
     let one =
         |name: &str, rules: &[u32], fault: &str, recipe: Recipe| vector(format!("slot/{name}"), rules, fault, recipe);
     let foreign =
         |name: &str, fault: &str, recipe: Recipe| one(name, &[31], fault, recipe).inside("slot", "untrusted 5");
+    let mut all = all_anew();
     let listed = |bytes: fn() -> Vec<u8>| small().with_edit(|r| &mut r.edit_listed, move |files| files[0].1 = bytes());
-    vec![
+    all.extend([
         one("many-recipients", &[56], "none: twenty strangers can open the set too", sealed(|text| to_many(text, 20)))
             .taken(),
         one("other-identities", &[31], "none: identities of later types beside that of the set", {
@@ -147,5 +279,6 @@ pub fn all() -> Vec<Vector> {
             .acts(replaced(|_| vec![7; 300]))
             .lost("slot")
             .says("list", "lost 4"),
-    ]
+    ]);
+    all
 }

@@ -392,13 +392,17 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
     meant.ok_or_else(|| "HOW is auto, none, zstd, or zstd:LEVEL with a level from 1 to 19".to_owned())
 }
 
-/// `4194304`, `4096K`, `4M`, `1.5G`, `2T`; powers of 1024.
+/// `4194304`, `4096K`, `4M`, `1.5G`, `2TiB`; powers of 1024. By `MB` some mean a power of 1000, so nobody is told that it is one.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "sizes look like 512M, 1.5G or 4GiB, in powers of 1024".to_owned();
+    let wrong = || "sizes look like 512M, 1.5G or 4GiB, in powers of 1024; MB and the like are not taken".to_owned();
     let upper = text.to_ascii_uppercase();
-    let bare = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
-    let shift = "KMGT".find(bare.chars().next_back().ok_or_else(wrong)?).map_or(0, |i| 10 * (i + 1));
-    let digits = if shift > 0 { &bare[..bare.len() - 1] } else { bare };
+    let unit = upper.find(|c: char| "KMGT".contains(c)).unwrap_or(upper.len());
+    let (digits, unit) = upper.split_at(unit);
+    let shift = match unit.get(1..) {
+        None => 0,
+        Some("" | "IB") => "KMGT".find(&unit[..1]).map_or(0, |i| 10 * (i + 1)),
+        _ => return Err(wrong()),
+    };
     let number: f64 = digits.parse().map_err(|_| wrong())?;
     let bytes = number * (1u64 << shift) as f64;
     if !bytes.is_finite() || !(1.0..=9e15).contains(&bytes) {
@@ -414,11 +418,11 @@ mod tests {
     #[test]
     fn sizes_and_parities() {
         for (text, bytes) in
-            [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TB", 2 << 40)]
+            [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TIB", 2 << 40)]
         {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "G", "-1", "1X", "nan", "1e99"] {
+        for bad in ["", "G", "-1", "1X", "nan", "1e99", "1MB", "1.5gb", "5IB", "5B", "5iB", "1KM", "1MiBi", "1Mi"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_compression("auto"), Ok(Compression::Auto));

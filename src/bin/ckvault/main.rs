@@ -150,6 +150,9 @@ fn run(
             if let Some((message, hint)) = &report.untrusted {
                 ui::complain(&Error::untrusted(message, hint));
             }
+            if let Some((message, hint)) = &report.newer {
+                ui::complain(&Error::newer(message, hint));
+            }
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Repair(typed) => {

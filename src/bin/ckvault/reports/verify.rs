@@ -29,6 +29,10 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         say!("missing  {} (drive {}){}", volume.name, volume.drive, why(&volume.diagnosis));
     }
     for file in &report.files {
+        if file.state == "newer" {
+            say!("newer    {}: written anew, and not what was signed with the set", file.path);
+            continue;
+        }
         let program = file.state == "damaged" && file.path.ends_with("/ckvault");
         let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
         say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
@@ -48,7 +52,8 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
     chain(&report.parts, report.last);
     read_errors(&report.read_errors);
     // What is damaged on drives that are here is mended in place first; then each that is absent takes a new drive.
-    let in_place = !report.files.is_empty() || report.volumes.iter().any(|v| v.state != "ok" && !is_absent(v.drive));
+    let in_place = report.files.iter().any(|f| f.state != "newer")
+        || report.volumes.iter().any(|v| v.state != "ok" && !is_absent(v.drive));
     let new = if in_place { 0 } else { report.absent.len() };
     match report.verdict {
         "intact" if report.this_drive && !report.absent.is_empty() => {
@@ -63,6 +68,11 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
             again::with_verb("import", " --to DIR"),
             again::with_verb("repair", &" --to NEW".repeat(new))
         ),
+        "newer" if new > 0 || in_place => say!(
+            "the key slot was written anew, which only a later version can judge; what else is in need, `{}` makes whole",
+            again::with_verb("repair", "")
+        ),
+        "newer" => say!("the key slot was written anew, which only a later version can judge; all else is whole"),
         "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
     }
