@@ -75,6 +75,71 @@ fn node(path: &Path, meta: &Metadata) -> Node {
     }
 }
 
+/// A tree as `testdata/golden_tree.py` describes it.
+pub fn described(json: &Path) -> Tree {
+    let entries: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let named = |e: &serde_json::Value| (unspelt(&e["path"]), node_described(e));
+    entries.as_array().unwrap().iter().map(named).collect()
+}
+
+fn node_described(entry: &serde_json::Value) -> Node {
+    let text = |name: &str| entry[name].as_str().unwrap_or_default();
+    let time = |n: usize| entry["mtime"][n].as_i64().unwrap();
+    let attributes = entry["xattrs"].as_object().into_iter().flatten();
+    let mut xattrs: Vec<_> = attributes.map(|(n, v)| (unspelt(&n[..].into()), unspelt(v))).collect();
+    xattrs.sort();
+    Node {
+        kind: ["directory", "file", "symlink"].into_iter().find(|kind| *kind == text("kind")).unwrap(),
+        mode: entry["mode"].as_str().map_or(0, |mode| u32::from_str_radix(mode, 8).unwrap()),
+        mtime: (time(0), time(1)),
+        size: entry["size"].as_u64().unwrap_or(0),
+        contents: text("blake3").to_owned(),
+        target: unspelt(&entry["target"]),
+        first: entry["first"].is_string().then(|| unspelt(&entry["first"])),
+        xattrs,
+        sparse: entry["sparse"].as_bool().unwrap_or(false),
+    }
+}
+
+/// The bytes that are meant by a text in percent-encoding.
+fn unspelt(text: &serde_json::Value) -> Vec<u8> {
+    let mut pieces = text.as_str().unwrap_or_default().split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        bytes.push(u8::from_str_radix(&piece[..2], 16).unwrap());
+        bytes.extend_from_slice(piece[2..].as_bytes());
+    }
+    bytes
+}
+
+/// Panics with every difference between a tree that is expected and a directory. The directory itself is compared if it is expected,
+/// and modes as far as `mask` goes.
+#[track_caller]
+pub fn assert_is(mut expected: Tree, root: &Path, mask: u32) {
+    let mut there = read(root);
+    if !expected.contains_key(&b""[..]) {
+        there.remove(&b""[..]);
+    }
+    let takes_attributes = takes_xattrs(root);
+    for node in expected.values_mut().chain(there.values_mut()) {
+        node.mode &= mask;
+        if !takes_attributes {
+            node.xattrs.clear();
+        }
+    }
+    compare(expected, there, &format!("what is expected and {}", root.display()));
+}
+
+/// Whether the file system of a directory takes extended attributes; says so if not.
+fn takes_xattrs(dir: &Path) -> bool {
+    let probe = tempfile::NamedTempFile::new_in(dir.parent().unwrap()).unwrap();
+    let takes = set_xattr(probe.path(), "user.probe", b"");
+    if !takes {
+        crate::support::skip("no extended attributes here: they are not compared");
+    }
+    takes
+}
+
 /// BLAKE3 of a file.
 pub fn hash(path: &Path) -> String {
     let mut hasher = blake3::Hasher::new();
