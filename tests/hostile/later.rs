@@ -101,7 +101,7 @@ fn of_a_draft_every_verb_says_what_reads_it() {
             says(verb, beside.to_str().unwrap());
         }
         let told: Value = serde_json::from_str(&site.run("verify --json").ends(5).stdout).unwrap();
-        assert_eq!(told["code"], "untrusted");
+        assert_eq!(told["verdict"], "untrusted");
         if can_recover() {
             let ran = site.recover(SIGNERS).ends(5);
             let script = ran.stderr.contains(&format!("check '{}' and run a copy", beside.display()));

@@ -53,10 +53,16 @@ fn nothing_but_rules_says_must() {
     assert_eq!(PAGE.matches("MUST").count(), in_rules + 1, "MUST stands outside of a rule");
 }
 
+/// Whether a text ends with the first letter of the word.
+fn is_rule(text: &str) -> bool {
+    let before = text.strip_suffix(['r', 'R']);
+    before.is_some_and(|before| !before.ends_with(|c: char| c.is_alphanumeric() || "_-".contains(c)))
+}
+
 /// The numbers behind `rule` and `rules`: to the bracket that closes if one was opened before it, else those that stand in a row.
 fn named(text: &str) -> Vec<u32> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("ule").filter(|(at, _)| text[..*at].ends_with(['r', 'R'])) {
+    for (at, _) in text.match_indices("ule").filter(|(at, _)| is_rule(&text[..*at])) {
         let Some(rest) = text[at + 3..].strip_prefix("s ").or_else(|| text[at + 3..].strip_prefix(' ')) else {
             continue;
         };
@@ -131,4 +137,25 @@ fn each_rule_for_readers_stands_in_the_order_of_checks_or_is_kept_all_the_time()
     let readers = rules().into_iter().filter(|rule| rule.whom.contains('R')).map(|rule| rule.number);
     let missing: Vec<u32> = readers.filter(|number| !checked.contains(number) && !always.contains(number)).collect();
     assert!(missing.is_empty(), "the order of checks does not say when: rules {missing:?}");
+}
+
+/// Wherever the page, the script and the README say which version this is.
+#[test]
+fn the_version_is_the_same_everywhere() {
+    use ckvault::format::FORMAT;
+    for said in [
+        format!(".Nd the format of ckvault sets, version {FORMAT}\n"),
+        format!("It describes the version\n.Ql {FORMAT} .\n"),
+        format!("The version of the format MUST be\n.Ql {FORMAT} ,\n"),
+        format!("T{{\nthe version: {FORMAT}\nT}}\n"),
+        format!("{{\"inventory\":\"{FORMAT}\",\"critical\":[],\n"),
+        format!(".It Va inventory\nThe version: {FORMAT}.\n"),
+        format!("{{\"format\":\"{FORMAT}\",\"critical\":[],"),
+        format!(".It {FORMAT}\nThe first.\n"),
+    ] {
+        assert!(PAGE.contains(&said), "the page does not say {said}");
+    }
+    assert!(include_str!("../../README.md").contains(&format!("It is version {FORMAT} of the format,")));
+    assert!(include_str!("../../src/format/recover.py").contains(&format!("\nFORMAT = {FORMAT:?}\n")));
+    assert!(include_str!("../../testdata/vectors/README.md").contains(&format!("that the set is of, `{FORMAT}` |")));
 }
