@@ -503,9 +503,10 @@ pub(crate) mod tests {
     #[test]
     fn each_broken_rule_is_named() {
         use FormatError as E;
-        assert!(matches!(refused(|m| m.format = "draft-0".into()), E::Version(_)));
+        assert!(matches!(refused(|m| m.format = "0".into()), E::Version(_)));
+        assert!(matches!(refused(|m| m.format = "draft-99".into()), E::Draft(_)));
         assert!(matches!(refused(|m| m.critical = vec!["x".into()]), E::Newer { what: "feature", .. }));
-        assert!(matches!(refused(|m| m.format = "draft-99".into()), E::Newer { what: "format", .. }));
+        assert!(matches!(refused(|m| m.format = "99".into()), E::Newer { what: "format", .. }));
         assert!(matches!(refused(|m| m.set = "../../etc".into()), E::Text { what: "set id", .. }));
         assert!(matches!(refused(|m| m.label = Some("../x".into())), E::Text { what: "label", .. }));
         assert!(matches!(refused(|m| m.filter = "Rot 13".into()), E::Text { what: "filter", .. }));

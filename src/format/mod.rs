@@ -19,8 +19,8 @@ pub mod signature;
 pub mod signers;
 pub(crate) mod version;
 
-/// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-5";
+/// The format that this version writes and reads. Whoever makes another one reads this one all the same, for ever.
+pub const FORMAT: &str = "1";
 
 /// Names of the files in a set's directory.
 pub mod names {
@@ -102,6 +102,12 @@ pub enum FormatError {
     /// Rule 1: the format version is not one that this program reads.
     #[error("format {0:?} is not readable by this version (it reads {FORMAT:?})")]
     Version(String),
+    /// Rules 1 and 70: what development versions wrote.
+    #[error(
+        "the set has the format {0:?}: a development version wrote it, and this ckvault ({own}, which reads {FORMAT:?}) reads no drafts",
+        own = env!("CARGO_PKG_VERSION")
+    )]
+    Draft(String),
     /// Rules 1, 2, 69 and 70: a later reader is wanted.
     #[error(
         "the set needs the {what} {name:?}, which is newer than this ckvault ({}, which reads {FORMAT:?})",

@@ -24,7 +24,7 @@ sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix + "/", sys.b
 
 import argparse, array, base64, collections, io, itertools, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
 
-FORMAT = "draft-5"
+FORMAT = "1"
 KIB, MIB = 1 << 10, 1 << 20
 FRAME = 16  # magic, length, segment number
 FILTER = (0x184D2A5F).to_bytes(4, "little")
@@ -319,22 +319,24 @@ def parse(line):
     return value
 
 
-def age_of(version):
-    """After all drafts come the versions that are numbers."""
-    known = re.match("(draft-)?([1-9][0-9]{0,8})\\Z", version)
-    return (not known.group(1), int(known.group(2))) if known else (False, 0)
+def number_of(version):
+    """That of a version; what has none is older than all."""
+    return int(version) if re.match("[1-9][0-9]{0,8}\\Z", version) else 0
 
 
 def need_newer(what, name):
     die(1, "the set needs the %s %.66a, which is newer than this recover.py (it reads %s)" % (what, name, FORMAT), "use the one beside the set, or a newer ckvault")
 
 
-def require(version):
-    """Rule 1."""
-    if age_of(version) > age_of(FORMAT):
+def require(version, script):
+    """Rules 1 and 70. No version reads what development versions wrote."""
+    if number_of(version) > number_of(FORMAT):
         need_newer("format", version)
     if version != FORMAT:
-        die(5, "the set has the format %.66a, and this reads %s" % (version, FORMAT), "use the recover.py beside it, if the sender confirms that it is that old")
+        draft = re.match("draft-[0-9]{1,9}\\Z", version)
+        why = ": a development version wrote it, and this recover.py (it reads %s) reads no drafts" if draft else ", and this reads %s"
+        hint = "if it may be that old, it is not lost: check %s and run a copy of it as READING A SET BY HAND in ckvault-format(5) says"
+        die(5, ("the set has the format %.66a" + why) % (version, FORMAT), hint % script)
 
 
 def require_none(features):
@@ -364,7 +366,7 @@ def read_part(path, args):
         die(5, "the set in %s is not signed by one of your signers" % show(path), "do not use it; ask the sender for the public key")
     ((hash, signer),) = trusted.items()
     m = parse(manifests[hash])
-    require(m["format"])
+    require(m["format"], show(os.path.join(path, "recover.py")))
     require_none(m["critical"])
     need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m["previous"] is not None), "part and previous do not agree")
     need(m["segment_bytes"] in [64 * KIB << n for n in range(5)], "the segments have no known length")
@@ -492,7 +494,7 @@ def read_inventory(part, secret, first):
     need(lines, "the inventory cannot be decompressed, or is too long")
     lines = iter(io.BytesIO(lines))
     head = parse(next(lines, b""))
-    require(head["inventory"])
+    require(head["inventory"], "recover.py beside it")
     require_none(head["critical"])
     need((head["set"], head["part"]) == (m["set"], m["part"]), "the inventory is that of another set or part (rule 34)")
     need(not part.signer or part.signer[1] == head["signer"], "the inventory names another signer (rule 34)")

@@ -28,7 +28,8 @@ impl Needs {
 pub fn require(format: String) -> Result<(), FormatError> {
     match () {
         () if format == FORMAT => Ok(()),
-        () if age(&format) > age(FORMAT) => Err(newer("format", format)),
+        () if is_draft(&format) => Err(FormatError::Draft(format)),
+        () if number(&format) > number(FORMAT) => Err(newer("format", format)),
         () => Err(FormatError::Version(format)),
     }
 }
@@ -47,16 +48,18 @@ pub fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(of_name)
 }
 
-/// Which of two versions is the older one: after all drafts, which are numbered, come the numbers alone. What is neither is older
-/// than both, so that nobody is told to look for it.
-fn age(format: &str) -> Option<(bool, u32)> {
-    let (is_final, number) = match format.strip_prefix("draft-") {
-        Some(number) => (false, number),
-        None => (true, format),
-    };
-    let is_number =
-        number.len() <= MOST_DIGITS && number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
-    number.parse().ok().filter(|_| is_number).map(|number| (is_final, number))
+/// The number of a version; what has none is older than all, so that nobody is told to look for it.
+fn number(format: &str) -> Option<u32> {
+    format.parse().ok().filter(|_| are_digits(format) && !format.starts_with('0'))
+}
+
+/// Drafts came before all versions, and no version reads any.
+fn is_draft(format: &str) -> bool {
+    format.strip_prefix("draft-").is_some_and(are_digits)
+}
+
+fn are_digits(text: &str) -> bool {
+    (1..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -66,14 +69,16 @@ mod tests {
     #[test]
     fn newer_versions_are_told_from_older_ones_and_from_none() {
         require(FORMAT.into()).unwrap();
-        for newer in ["draft-99", "99", "999999999"] {
+        for newer in ["99", "999999999"] {
             assert!(matches!(require(newer.into()), Err(FormatError::Newer { what: "format", .. })), "{newer}");
         }
-        for other in ["draft-1", "draft-0", "0", "", "banana", "draft-", "+99", "099", "draft-+9", "99 ", "1000000000"]
-        {
+        for other in ["0", "", "banana", "draft-", "+99", "099", "draft-+9", "draft-1000000000", "99 ", "1000000000"] {
             assert_eq!(require(other.into()), Err(FormatError::Version(other.into())));
         }
-        assert!(age("1") > age("draft-99") && age("draft-3") > age("draft-2") && age("10") > age("9"));
+        for draft in ["draft-0", "draft-1", "draft-99", "draft-999999999"] {
+            assert_eq!(require(draft.into()), Err(FormatError::Draft(draft.into())));
+        }
+        assert!(number("10") > number("9") && number("1") > number("draft-99"));
     }
 
     #[test]

@@ -60,9 +60,10 @@ use crate::media::dir::Dir;
 use crate::media::fence::Needs;
 use crate::media::sets::Found;
 use crate::progress::{Ask, Phase, Progress};
-use crate::stages::refusal::breaks;
+use crate::stages::refusal::{breaks, draft};
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::identities::Identities;
+use crate::text::for_shell;
 use contents::open_slot;
 use opened::belong_together;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ fn open_found(place: &Where, found: Found, progress: &dyn Progress) -> Result<Se
             known.dirs.extend(part.dirs);
             continue;
         }
-        let manifest = Manifest::parse(&signed.bytes).map_err(breaks(names::MANIFEST))?;
+        let manifest = Manifest::parse(&signed.bytes).map_err(unreadable(names::MANIFEST, &part.dirs))?;
         confirm(&manifest, place.set.as_deref())?;
         parts.push(Part::new(&place.disk, manifest, signed, part.dirs, &trust));
     }
@@ -95,6 +96,17 @@ fn open_found(place: &Where, found: Found, progress: &dyn Progress) -> Result<Se
     parts.sort_by_key(|p| p.manifest.part);
     parts.windows(2).try_for_each(|pair| belong_together(&pair[0], &pair[1]))?;
     Ok(Set { parts, links: found.links })
+}
+
+/// What is wrong with the manifest of these directories. Of a draft it is said where the script lies that reads it.
+fn unreadable(manifest: impl std::fmt::Display, dirs: &[Dir]) -> impl FnOnce(FormatError) -> Error {
+    move |why| {
+        let mut scripts = dirs.iter().flat_map(|dir| names::copies(names::RECOVER_PY).map(|name| dir.at(name)));
+        match (&why, scripts.find(|at| at.dir.has_file(&at.name))) {
+            (FormatError::Draft(_), Some(at)) => draft(format!("{manifest}: {why}"), for_shell(&at.path())),
+            _ => breaks(manifest)(why),
+        }
+    }
 }
 
 /// A set was chosen by the names of directories, which nobody signed.
@@ -181,7 +193,9 @@ pub(crate) fn peek<T>(
             if seen.is_none() {
                 match Manifest::parse(&bytes) {
                     Ok(manifest) => seen = Some(of(&manifest, Err(refused.to_string()), part.dirs.clone())),
-                    Err(why @ (FormatError::Newer { .. } | FormatError::Version(_))) => other = Some(why),
+                    Err(why @ (FormatError::Newer { .. } | FormatError::Version(_) | FormatError::Draft(_))) => {
+                        other = Some(unreadable(format!("{} (NOT VERIFIED)", names::MANIFEST), &part.dirs)(why));
+                    }
                     Err(_) => {}
                 }
                 kept += bytes.len() as u64;
@@ -199,7 +213,7 @@ pub(crate) fn peek<T>(
     all.sort_by_key(|seen| seen.part);
     match (all.is_empty(), other) {
         (false, _) => Ok(all),
-        (true, Some(why)) => Err(breaks(format!("{} (NOT VERIFIED)", names::MANIFEST))(why)),
+        (true, Some(why)) => Err(why),
         (true, None) => Err(Error::untrusted(
             "no manifest here can be read: the export was interrupted, or the drive is damaged",
             "bring another drive of the set",

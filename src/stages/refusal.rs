@@ -1,8 +1,8 @@
 //! What the rules of the format and of trust, once broken, mean to the user.
 
 use crate::error::Error;
-use crate::format::FormatError;
 use crate::format::signature::TrustError;
+use crate::format::{FormatError, names};
 
 /// For `map_err`: a rule of the format that `file` breaks.
 pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error {
@@ -14,10 +14,20 @@ pub fn breaks(file: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Error
                 what,
                 "use the version of ckvault that wrote the set, or recover.py beside it, if the sender confirms that it is that old",
             ),
+            FormatError::Draft(_) => draft(what, names::RECOVER_PY),
             FormatError::Newer { .. } => Error::newer(what, "use a newer ckvault, or recover.py beside the set"),
             _ => Error::format(what, "the sender signed a set that breaks the format: ask for a new export"),
         }
     }
+}
+
+/// Of a set that a development version wrote, which nothing reads any more but the script that lies beside it.
+pub fn draft(what: String, script: impl std::fmt::Display) -> Error {
+    let hint = format!(
+        "if the set may be that old, it is not lost: its own {script} restores it; check that script and run a copy of it as \
+         READING A SET BY HAND in ckvault-format(5) says, then export the files anew"
+    );
+    Error::untrusted(what, hint)
 }
 
 impl From<TrustError> for Error {

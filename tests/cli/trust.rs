@@ -341,11 +341,16 @@ fn another_version_of_the_format_is_refused_whoever_signed_it() {
         });
     };
     // An older one may lack what protects this one, and what is none is not believed.
-    for version in ["draft-0", "draft-1", "one"] {
+    for (version, why, hint) in [
+        ("0", "format \"0\" is not readable by this version", "use the version"),
+        ("one", "format \"one\" is not readable by this version", "use the version"),
+        ("draft-0", "the set has the format \"draft-0\": a development version wrote it", "recover.py restores it"),
+        ("draft-1", "the set has the format \"draft-1\": a development version wrote it", "recover.py restores it"),
+    ] {
         say(version);
-        untrusted(&vault, "", &format!("format \"{version}\" is not readable by this version"));
-        vault.receiver("verify usb").ends(5).says("use the version");
-        vault.receiver("repair usb").fails(5).says("use the version");
+        untrusted(&vault, "", why);
+        vault.receiver("verify usb").ends(5).says(hint);
+        vault.receiver("repair usb").fails(5).says(hint);
     }
     for version in ["2", "99"] {
         say(version);

@@ -44,8 +44,16 @@ fn what_is_newer_says_what_is_wanted() {
     let manifest = |field: &'static str, value: Value| small().manifest(move |m| m[field] = value.clone());
     refuse(vec![
         ("a format", manifest("format", "99".into()), 1, "the set needs the format \"99\", which is newer than this"),
-        ("a draft", manifest("format", "draft-99".into()), 1, newer),
-        ("an older draft", manifest("format", "draft-2".into()), 5, "format \"draft-2\" is not readable"),
+        ("the last version that there can be", manifest("format", "999999999".into()), 1, newer),
+        ("no version that there can be", manifest("format", "1000000000".into()), 5, "is not readable"),
+        ("a draft", manifest("format", "draft-99".into()), 5, "a development version wrote it"),
+        ("no draft", manifest("format", "draft-x".into()), 5, "format \"draft-x\" is not readable"),
+        (
+            "a draft inside",
+            small().field(0, "inventory", "draft-2"),
+            5,
+            "inventory.age: the set has the format \"draft-2\"",
+        ),
         ("no format", manifest("format", "x".into()), 5, "format \"x\" is not readable"),
         ("a feature", manifest("critical", json!(["slot-shares"])), 1, "the set needs the feature \"slot-shares\""),
         ("a format inside", small().field(0, "inventory", "99"), 1, "the set needs the format \"99\""),
@@ -73,14 +81,37 @@ fn a_manifest_that_is_newer_stops_every_verb() {
     }
 }
 
-/// An old set is whole, and nobody should throw it away.
+/// Rule 70: an old set may be whole, and nobody should throw it away. Who has nobody to ask is told what reads it, and where that lies.
 #[test]
-fn a_manifest_that_is_older_is_called_that_by_every_verb() {
-    let site = Site::new();
-    site.compose(&small().manifest(|m| m["format"] = "draft-2".into()), 1);
-    for verb in ["verify", "inspect", "list", "repair", "import"] {
-        let ran = site.run(verb).ends(5);
-        assert!(ran.stderr.contains("format \"draft-2\" is not readable"), "{ran}");
+fn of_a_draft_every_verb_says_what_reads_it() {
+    for draft in ["draft-1", "draft-2", "draft-3", "draft-4", "draft-5", "draft-77"] {
+        let site = Site::new();
+        let dir = site.compose(&small().manifest(move |m| m["format"] = draft.into()), 1).remove(0);
+        let why = format!("the set has the format \"{draft}\": a development version wrote it, and this ckvault (");
+        let says = |verb: &str, script: &str| {
+            let ran = site.run(verb).ends(5);
+            let hint = ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+            let told = ran.stderr.contains(&why) && ran.stderr.contains("reads no drafts");
+            assert!(told && hint.contains(script) && hint.contains("READING A SET BY HAND"), "{script}\n{ran}");
+        };
+        let beside = dir.join("recover.py");
+        for verb in ["verify", "inspect", "list", "repair", "import"] {
+            says(verb, beside.to_str().unwrap());
+        }
+        let told: Value = serde_json::from_str(&site.run("verify --json").ends(5).stdout).unwrap();
+        assert_eq!(told["verdict"], "untrusted");
+        if can_recover() {
+            let ran = site.recover(SIGNERS).ends(5);
+            let script = ran.stderr.contains(&format!("check '{}' and run a copy", beside.display()));
+            assert!(script && ran.stderr.contains("a development version wrote it"), "{ran}");
+        }
+        site.trusts("# nobody\n");
+        says("inspect", beside.to_str().unwrap());
+        assert!(site.run("inspect").stderr.contains("manifest.json (NOT VERIFIED): the set has the format"));
+        fs::remove_file(&beside).unwrap();
+        says("inspect", dir.join("copy/recover.py").to_str().unwrap());
+        fs::remove_file(dir.join("copy/recover.py")).unwrap();
+        says("inspect", "its own recover.py restores it");
     }
 }
 

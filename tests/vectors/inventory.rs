@@ -38,13 +38,8 @@ fn heads() -> Vec<Vector> {
     };
     let key = crate::sshsig::Sshsig { seed: 43, ..crate::sshsig::HONEST }.public();
     vec![
-        newer("version-newer", &[1, 70], "the inventory is of a later version", small().field(0, "inventory", "1")),
-        foreign(
-            "version-older",
-            &[1, 70],
-            "the inventory is of an older draft",
-            small().field(0, "inventory", "draft-1"),
-        ),
+        newer("version-newer", &[1, 70], "the inventory is of a later version", small().field(0, "inventory", "2")),
+        foreign("version-older", &[1, 70], "the inventory is of a draft", small().field(0, "inventory", "draft-1")),
         newer("feature", &[69, 70], "critical names a feature that no reader has", {
             small().field(0, "critical", json!(["no-such-feature"]))
         }),

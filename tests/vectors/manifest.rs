@@ -49,10 +49,15 @@ fn versions() -> Vec<Vector> {
         vector(format!("manifest/{name}"), &[1, 70], fault, recipe).refused("manifest", "untrusted 5")
     };
     vec![
-        newer("format-newer", &[1, 70], "the format is a later version", set("/format", "1")),
-        newer("format-newer-draft", &[1, 70], "the format is a later draft", set("/format", "draft-999")),
+        newer("format-newer", &[1, 70], "the format is a later version", set("/format", "2")),
         newer("format-nine-digits", &[70], "the format is the last version there can be", set("/format", "999999999")),
-        older("format-older", "the format is an older draft", set("/format", "draft-1")),
+        older("format-older", "the format is a draft", set("/format", "draft-1")),
+        older(
+            "format-later-draft",
+            "the format is a draft, with the greatest number there can be",
+            set("/format", "draft-999999999"),
+        ),
+        older("format-zero", "the format is 0, and is no version", set("/format", "0")),
         older("format-ten-digits", "the format has ten digits, and is no version", set("/format", "1000000000")),
         older("format-no-version", "the format is no version", set("/format", "ckvault")),
         older("format-leading-zero", "the format has a zero in front, and is no version", set("/format", "01")),
