@@ -9,6 +9,11 @@ pub fn workers() -> usize {
     *WORKERS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// How many workers to use, at most so many, if each holds so many bytes while it works, and all together no more than `most`.
+pub fn workers_within(workers: usize, each: u64, most: u64) -> usize {
+    workers.min((most / each.max(1)) as usize).max(1)
+}
+
 /// Locks; a thread that panicked while it held the lock has ended the whole verb anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,5 +51,17 @@ impl FirstError {
     /// The same as a result.
     pub fn check(self) -> Result<()> {
         self.take().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_workers_hold_no_more_than_few() {
+        assert_eq!([1, 2, 64, 1000].map(|cores| workers_within(cores, 32 << 20, 512 << 20)), [1, 2, 16, 16]);
+        assert_eq!(workers_within(64, 4 << 20, 512 << 20), 64);
+        assert_eq!([0, 8].map(|cores| workers_within(cores, 1 << 40, 512 << 20)), [1, 1]);
     }
 }

@@ -1,6 +1,7 @@
 //! The filter header: how the bytes of a segment were rearranged before they were compressed. It is a skippable frame of zstd
 //! (RFC 8878, 3.1.2) before the frames of the segment, so `zstd -d` passes over it.
 
+use super::limits::SEGMENTS;
 use super::{FormatError, within};
 
 /// The magic number of a skippable frame, the last of the sixteen that RFC 8878 sets aside.
@@ -105,7 +106,7 @@ pub fn read(packed: &[u8], ranges: &mut Vec<Range>) -> Result<(), FormatError> {
         let len = u32::from_le_bytes([*a, *b, *c, *d]);
         let shape = Shape::ALL.into_iter().find(|s| s.0 == *shape);
         let shape = shape.ok_or(bytes((HEAD + i * RANGE + 4) as u64, "the shape of a range"))?;
-        within("length of a range", len.into(), 1, 1 << 20)?;
+        within("length of a range", len.into(), 1, *SEGMENTS.end())?;
         ranges.push(Range { len, shape });
     }
     Ok(())
@@ -123,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(ranges in prop::collection::vec((1u32..1 << 20, 0usize..7), 1..MOST_RANGES), tail in any::<[u8; 3]>()) {
+        fn round_trip(ranges in prop::collection::vec((1u32..=8 << 20, 0usize..7), 1..MOST_RANGES), tail in any::<[u8; 3]>()) {
             let ranges: Vec<Range> = ranges.into_iter().map(|(len, i)| Range { len, shape: Shape::ALL[i] }).collect();
             let (mut bytes, mut back) = (Vec::new(), Vec::new());
             write(&ranges, &mut bytes);
@@ -157,6 +158,8 @@ mod tests {
         };
         assert!(with(4, 4).is_err() && with(4, 6).is_err() && with(4, 0).is_err() && with(6, 1).is_err());
         assert!(with(8, 0).is_err() && with(11, 1).is_err());
+        let long = |len: u32| read(&[&MAGIC[..], &[5, 0, 0, 0], &len.to_le_bytes(), &[0x82]].concat(), &mut Vec::new());
+        assert!(long(8 << 20).is_ok() && long((8 << 20) + 1).is_err());
         assert!([0u8, 3, 16, 0x80, 0x81, 0x42].iter().all(|shape| with(12, *shape).is_err()));
         read(b"no filter header", &mut ranges).unwrap();
         assert!(ranges.is_empty());

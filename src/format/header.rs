@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn every_field_has_its_limits() {
         type Change = fn(&mut Header);
-        let changes: [Change; 12] = [
+        let changes: [Change; 13] = [
             |h| h.group = 1 << 16,
             |h| h.index = 18,
             |h| h.k = 0,
@@ -195,6 +195,7 @@ mod tests {
             |h| h.part = (1 << 16) + 1,
             |h| h.segment_bytes = 1 << 15,
             |h| h.segment_bytes = 3 << 16,
+            |h| h.segment_bytes = 16 << 20,
             |h| h.volume_bytes = (2 << 20) - 1,
             |h| h.volume_bytes = (1 << 46) + 1,
         ];

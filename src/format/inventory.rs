@@ -43,13 +43,19 @@ pub struct Head {
     pub segments: u64,
 }
 
+/// The line of a segment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Segment {
-    segment: u64,
-    group: u32,
-    volume: u16,
-    offset: u64,
-    bytes: u32,
+pub(crate) struct Segment {
+    /// Its number in the set.
+    pub segment: u64,
+    /// The group of its frame.
+    pub group: u32,
+    /// The data volume, by index in the group.
+    pub volume: u16,
+    /// Where in that volume.
+    pub offset: u64,
+    /// Bytes of the frame.
+    pub bytes: u32,
 }
 
 /// Everything in a set, and where the segments of one part are.

@@ -292,6 +292,12 @@ impl Manifest {
         names::METADATA.into_iter().chain(further)
     }
 
+    /// Where each drive must have such a file, outside of further directories first.
+    pub fn places(&self, name: &str) -> impl DoubleEndedIterator<Item = String> + use<> {
+        let (bytes, drives) = (self.files.get(name).map_or(0, |file| file.bytes), self.drives.into());
+        names::copies(name).filter(move |place| names::is_needed(place, bytes, drives))
+    }
+
     /// The program that travels with the set, if one does.
     pub fn program(&self) -> Option<&Listed> {
         self.files.get(names::PROGRAM)
@@ -527,6 +533,9 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.previous = Some([1; 32])), E::Contradiction(_)));
         assert!(matches!(refused(|m| m.groups[0].m = 0), E::Limit { what: "M", .. }));
         assert!(matches!(refused(|m| m.segment_bytes = 99_999), E::Contradiction(_)));
+        for bad in [0, 1 << 15, 16 << 20, 1 << 31] {
+            assert!(matches!(refused(|m| m.segment_bytes = bad), E::Limit { what: "segment size", .. }));
+        }
         for bad in [0, 1 << 15, 1 << 21, u32::MAX] {
             assert!(matches!(refused(|m| m.block_bytes = bad), E::Limit { what: "block size", .. }));
         }

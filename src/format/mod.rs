@@ -62,6 +62,13 @@ pub mod names {
         [Some(name.to_owned()), Some(format!("{COPY}/{name}")), third].into_iter().flatten()
     }
 
+    /// Rules 9 and 82: whether a file of `bytes` bytes must be in this place, one of its [`copies`], on each of `drives` drives. Where it
+    /// need not be, it may be all the same.
+    pub fn is_needed(place: &str, bytes: u64, drives: u64) -> bool {
+        let long = bytes > super::limits::HASHES_TWICE && drives > 1;
+        !long || place == HASHES || of_copies(place) != HASHES
+    }
+
     /// The name of the file that has this place in a set's directory.
     pub fn of_copies(place: &str) -> &str {
         place.split_once('/').filter(|(dir, _)| COPIES.contains(dir)).map_or(place, |(_, name)| name)
@@ -325,6 +332,22 @@ mod tests {
         assert!(parse_id("00").is_none());
     }
 
+    #[test]
+    fn only_long_hashes_on_several_drives_have_no_second_copy() {
+        use names::{copies, is_needed};
+        let needed = |name: &str, bytes: u64, drives: u64| {
+            copies(name).filter(|place| is_needed(place, bytes, drives)).collect::<Vec<_>>()
+        };
+        const MOST: u64 = 64 << 20;
+        let both = ["hashes.b3", "copy/hashes.b3"];
+        assert_eq!([needed("hashes.b3", MOST, 2), needed("hashes.b3", 0, 255)], [both, both]);
+        assert_eq!([needed("hashes.b3", MOST + 32, 1), needed("hashes.b3", 1 << 50, 1)], [both, both]);
+        assert_eq!(needed("hashes.b3", MOST + 32, 2), ["hashes.b3"]);
+        assert_eq!(needed("hashes.b3", 1 << 50, 255), ["hashes.b3"]);
+        assert_eq!(needed("inventory.age", 1 << 40, 255), ["inventory.age", "copy/inventory.age"]);
+        assert_eq!(needed("manifest.json", MOST, 255).len(), 3);
+    }
+
     /// A number as people write it: 4,194,304.
     fn grouped(number: u64) -> String {
         let digits = number.to_string();
@@ -351,7 +374,14 @@ mod tests {
             format!("entries\t0\t2^{}", inventory::MOST_ENTRIES.ilog2()),
             format!("inventory, all lines\t1\t{} GiB", inventory::MOST_BYTES >> 30),
             format!("line of the inventory\t1\t{} MiB", inventory::LONGEST_LINE >> 20),
-            format!("frame, with its header of {}\t{}\t{}", frame::HEADER, frame::HEADER + 1, frame::LONGEST),
+            format!(
+                "frame, with its header of {}\t{}\tS + {} KiB",
+                frame::HEADER,
+                frame::HEADER + 1,
+                frame::MOST_AROUND >> 10
+            ),
+            format!("segment_bytes\t{} KiB\t{} MiB", limits::SEGMENTS.start() >> 10, limits::SEGMENTS.end() >> 20),
+            format!("length of a range\t1\t{} MiB", limits::SEGMENTS.end() >> 20),
             format!("age file of a segment, opened\t0\tS + {} KiB", frame::MOST_BEYOND >> 10),
             format!("extents of a file\t0\t{}", inventory::MOST_EXTENTS),
             format!("drives\t1\t{}", limits::MOST_DRIVES),

@@ -369,7 +369,7 @@ def read_part(path, args):
     require(m["format"], show(os.path.join(path, "recover.py")))
     require_none(m["critical"])
     need(type(m["last"]) is bool and (number(m["part"], 1, 1 << 16) > 1) == (m["previous"] is not None), "part and previous do not agree")
-    need(m["segment_bytes"] in [64 * KIB << n for n in range(5)], "the segments have no known length")
+    need(m["segment_bytes"] in [64 * KIB << n for n in range(8)], "the segments have no known length (rule 88)")
     need(m["block_bytes"] in [64 * KIB << n for n in range(5)], "the blocks have no known length (rule 86)")
     if m["filter"] not in ("planes", "zstd"):
         need_newer("filter", m["filter"])
@@ -509,7 +509,7 @@ def read_inventory(part, secret, first):
     for n in range(first, last):
         segment = parse(next(lines, b""))
         need(segment["segment"] == n, "segment %d is missing" % n)
-        size = number(segment["bytes"], FRAME + 1, MIB + 64 * KIB)
+        size = number(segment["bytes"], FRAME + 1, m["segment_bytes"] + 64 * KIB)
         frames.extend((segment["group"], segment["volume"], segment["offset"], size))
     need(next(lines, None) is None, "the inventory has more lines than its head promises (rule 35)")
     return head, entries, frames

@@ -60,7 +60,8 @@ fn read_volumes(
 ) -> Result<Vec<Vec<Reading>>> {
     let block = blocks.block_size();
     let mut readings: Vec<Vec<Reading>> = Vec::new();
-    let mut queues: Vec<Queue> = (0..set.manifest.drives).map(|_| Queue::new(block)).collect();
+    let mut queues: Vec<Queue> =
+        (0..set.manifest.drives).map(|_| Queue::new(block, set.manifest.segment_bytes)).collect();
     let (mut total, mut on) = (0, vec![0; set.manifest.drives.into()]);
     for (group, index, _, volume) in set.manifest.volumes() {
         let (at, count) = (At { group, index }, block.blocks(volume.bytes));
@@ -230,8 +231,12 @@ fn judge_files(set: &Part) -> Vec<FileState> {
     let mut states = Vec::new();
     for (dir, drives) in set.dirs.iter().zip(set.holdings()) {
         for name in set.manifest.metadata() {
+            let needed: Vec<String> = set.manifest.places(name).collect();
             for name_in_dir in names::copies(name) {
                 let state = judge_file(set, &dir.at(&name_in_dir), name, drives);
+                if state == State::Missing && !needed.contains(&name_in_dir) {
+                    continue;
+                }
                 states.push(FileState { dir: dir.clone(), name: name_in_dir, state });
             }
         }

@@ -31,6 +31,7 @@ struct Lot {
 /// The files of a drive, and how far it has been read.
 pub(super) struct Queue {
     block: BlockSize,
+    segment_bytes: u32,
     lots: VecDeque<Lot>,
     /// The next piece: the run, the file, and the block in that file.
     next: (u64, usize, u64),
@@ -40,15 +41,15 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// An empty one, for volumes with such blocks.
-    pub fn new(block: BlockSize) -> Queue {
-        Queue { block, lots: VecDeque::new(), next: (0, 0, 0), asked: VecDeque::new(), blocks: 0 }
+    /// An empty one, for volumes with such blocks, and segments of that length.
+    pub fn new(block: BlockSize, segment_bytes: u32) -> Queue {
+        Queue { block, segment_bytes, lots: VecDeque::new(), next: (0, 0, 0), asked: VecDeque::new(), blocks: 0 }
     }
 
     /// A file of a group of `volumes` volumes; groups come in order.
     pub fn push(&mut self, at: At, volumes: usize, file: &Location, blocks: u64) {
         if self.lots.back().is_none_or(|lot| lot.group != at.group) {
-            let run = self.block.within(run_bytes(volumes));
+            let run = self.block.within(run_bytes(volumes, self.segment_bytes));
             self.lots.push_back(Lot { group: at.group, run, files: Vec::new() });
         }
         if let Some(lot) = self.lots.back_mut() {
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn a_run_of_each_volume_in_turn_and_every_block_once() {
         let here = Dir::given(&Disk::default(), std::path::Path::new("/")).unwrap();
-        let mut queue = Queue::new(BlockSize::SMALLEST);
+        let mut queue = Queue::new(BlockSize::SMALLEST, 1 << 20);
         let of = |group, index| At { group, index };
         for (group, index, blocks) in [(0, 0, 300), (0, 2, 70), (1, 1, 0), (1, 2, 1)] {
             queue.push(of(group, index), 18, &here.at(format!("{group}-{index}")), blocks);
@@ -114,7 +115,7 @@ mod tests {
         let expected = expected.into_iter().chain([(0, 0, 256..300), (1, 2, 0..1)]);
         assert_eq!(pieces.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         // Runs of many volumes are shorter than a large block.
-        let mut queue = Queue::new(BlockSize::LARGEST);
+        let mut queue = Queue::new(BlockSize::LARGEST, 1 << 20);
         (0..2).for_each(|i| queue.push(of(0, i), 255, &here.at(format!("{i}")), 2));
         let pieces = std::iter::from_fn(|| queue.advance()).map(|p| (p.at.index, p.blocks));
         assert_eq!(pieces.collect::<Vec<_>>(), [(0, 0..1), (1, 0..1), (0, 1..2), (1, 1..2)]);

@@ -262,7 +262,7 @@ impl Remedy {
         let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
         for name in names {
             for (dir, drive) in &new {
-                for name in names::copies(name).rev().filter(|place| wanted(place)) {
+                for name in blocks.set().manifest.places(name).rev().filter(|place| wanted(place)) {
                     self.renew(blocks, &dir.at(name), Some(*drive));
                 }
             }
@@ -331,7 +331,7 @@ fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {
     for (group, index, name, _) in part.manifest.volumes().filter(|(_, _, _, v)| v.drive == new.drive) {
         found.renew_volume(At { group, index }, &new.dir.at(name));
     }
-    for name in part.manifest.metadata().flat_map(names::copies) {
+    for name in part.manifest.metadata().flat_map(|name| part.manifest.places(name)) {
         found.renew_file(&new.dir, &name);
     }
 }
@@ -410,7 +410,7 @@ fn check_new(part: &Part, number: u16, to: &Dir, name: &str, room: &mut BTreeMap
     let lacking: u64 = volumes().map(|(_, _, name, v)| v.bytes.saturating_sub(there(&name)) + PER_FILE).sum();
     // What is not in the manifest is no longer than it.
     let bytes = |name: &str| part.manifest.files.get(name).map_or(part.bytes.len() as u64, |listed| listed.bytes);
-    let copies = |name: &str| names::copies(name).count() as u64 * (bytes(name) + PER_FILE);
+    let copies = |name: &str| part.manifest.places(name).count() as u64 * (bytes(name) + PER_FILE);
     let metadata: u64 = part.manifest.metadata().map(copies).sum();
     let needed = room.entry(drive.device).or_default();
     *needed += lacking + metadata;

@@ -274,7 +274,7 @@ impl Rebuilding<'_> {
     fn ask_ahead(&self, row: u64, end: u64) {
         let volumes = self.blocks.volumes(self.group);
         let block = self.blocks.block_size();
-        let run = block.within(run_bytes(volumes));
+        let run = block.within(run_bytes(volumes, self.blocks.set().manifest.segment_bytes));
         // For blocks that are bad here and there, others are read only where these are.
         let absent = self.makings.iter().any(|m| self.blocks.files(m.target.at).is_empty());
         let others = if absent { self.blocks.set().manifest.groups[self.group].k } else { 0 };

@@ -3,7 +3,8 @@
 use crate::format::hashes::BlockSize;
 use crate::format::inventory::{self, Entry, Kind};
 use crate::media::drive::Drive;
-use crate::pack::plan::{FOR_FILES, PER_FILE, PER_SEGMENT, PER_VOLUME, Plan};
+use crate::pack::plan::{FOR_FILES, PER_FILE, PER_VOLUME, Plan};
+use crate::pack::sizes::second_hashes;
 
 /// What the file systems of the drives can take.
 pub struct Room {
@@ -17,6 +18,8 @@ pub struct Room {
     /// So many segments an inventory has lines for, and of so many groups a manifest may name the volumes.
     segments: u64,
     groups: u64,
+    /// The length of the line of a segment in the inventory.
+    per_segment: u64,
 }
 
 struct Device {
@@ -82,6 +85,7 @@ impl Room {
             given,
             segments,
             groups: plan.nameable_groups(),
+            per_segment: plan.per_segment(),
         }
     }
 
@@ -96,8 +100,9 @@ impl Room {
         let listed = volumes * PER_VOLUME + values / 512;
         // What is given is given back only when all has been written.
         let (hashes, manifest) = self.given;
-        let metadata = self.metadata + segments * PER_SEGMENT;
-        let each = 2 * metadata + values + values.max(hashes) + 3 * listed.max(manifest) + FOR_FILES;
+        let metadata = self.metadata + segments * self.per_segment;
+        let second = second_hashes(values, self.devices.iter().map(|d| d.drives).sum()).max(hashes);
+        let each = 2 * metadata + values + second + 3 * listed.max(manifest) + FOR_FILES;
         let room = |device: &Device| {
             let volume =
                 |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v) + (closed.groups + 1) * PER_FILE;
@@ -121,8 +126,8 @@ pub fn lines_of(entries: &[Entry]) -> u64 {
 }
 
 /// For how many segments the inventory of a part has lines beside those of all entries, if that may be read.
-pub fn most_segments(entries: &[Entry]) -> u64 {
-    inventory::MOST_BYTES.saturating_sub(lines_of(entries)) / PER_SEGMENT
+pub fn most_segments(entries: &[Entry], plan: &Plan) -> u64 {
+    inventory::MOST_BYTES.saturating_sub(lines_of(entries)) / plan.per_segment()
 }
 
 #[cfg(test)]
@@ -180,7 +185,7 @@ mod tests {
         // Their lines take room, too.
         let room = Room::new(&plan(&[0, 0, 0]), &[drive(1, 30 * MIB)], 0, u64::MAX, (0, 0));
         assert!(!room.fits(&Closed::default(), &[MIB, MIB], 1 << 18));
-        assert!((1 << 24..1 << 25).contains(&most_segments(&[])));
+        assert!((1 << 24..1 << 25).contains(&most_segments(&[], &plan(&[0, 0, 0]))));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Bytes of a stripe over all volumes, about: few enough to be in the cache still when its parity is computed and it is written.
 const STRIPE: usize = 4 << 20;
+/// Bytes of segments that are read, or wait until those before them are sealed, however many workers there are.
+const WAITING: u64 = 256 << 20;
 
 /// Turns frames into stripes.
 pub struct Striper<'a> {
@@ -91,7 +93,7 @@ impl<'a> Striper<'a> {
         sink: &'a dyn Sink,
     ) -> Result<Striper<'a>> {
         let n = plan.placement.len();
-        let (stripe_bytes, stripes) = stripes(n, plan.longest_frame() as usize);
+        let (stripe_bytes, stripes) = stripes(n, plan.longest_frame() as usize, plan.segment_bytes);
         let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
         let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
         let dealing = Dealing {
@@ -115,7 +117,7 @@ impl<'a> Striper<'a> {
             n,
             stripe_bytes,
             block: plan.block,
-            window: 3 * workers as u64,
+            window: window(workers, plan.segment_bytes),
             resumed,
             first: start.first,
             pool: Arc::new(Pool::new(stripes)),
@@ -284,13 +286,19 @@ impl<'a> Striper<'a> {
     }
 }
 
+/// How many segments may be underway: enough that no worker waits for one that takes longer.
+fn window(workers: usize, segment_bytes: u32) -> u64 {
+    let most = (WAITING / u64::from(segment_bytes)).max(workers as u64);
+    (3 * workers as u64).min(most)
+}
+
 /// Bytes of a column of a stripe, and how many stripes there may be in memory.
-fn stripes(volumes: usize, longest_frame: usize) -> (usize, usize) {
+fn stripes(volumes: usize, longest_frame: usize, segment_bytes: u32) -> (usize, usize) {
     let bytes = SLICE.within((STRIPE / volumes) as u64) as usize * SLICE.size();
     // The shortest and the longest volume of a group are never further apart than a frame.
     let open = longest_frame.div_ceil(bytes) + 2;
     // What writers hold until they have a run of each volume, and then a little, so that nobody waits while they write.
-    let gathered = run_bytes(volumes).div_ceil(bytes as u64) as usize + 1;
+    let gathered = run_bytes(volumes, segment_bytes).div_ceil(bytes as u64) as usize + 1;
     (bytes, open + 3 + gathered + gathered / 4)
 }
 
@@ -305,6 +313,7 @@ fn not_as_before() -> Error {
 mod tests {
     use super::*;
     use crate::pack::gathered::Gathered;
+    use crate::pack::sizes;
     use crate::pack::stripe::{GroupEnd, Order};
     use crate::stages::compress::Compression;
     use crate::stages::parity::Codec;
@@ -320,16 +329,19 @@ mod tests {
         ends: Mutex<Vec<Arc<GroupEnd>>>,
         n: usize,
         block: BlockSize,
+        run: u64,
     }
 
     impl Memory {
         fn of(plan: &Plan) -> Memory {
+            let run = run_bytes(plan.placement.len(), plan.segment_bytes);
             Memory {
-                held: Mutex::new(Gathered::new(plan.block)),
+                held: Mutex::new(Gathered::new(plan.block, run)),
                 volumes: Mutex::default(),
                 ends: Mutex::default(),
                 n: plan.placement.len(),
                 block: plan.block,
+                run,
             }
         }
     }
@@ -355,7 +367,7 @@ mod tests {
                     }
                 }
                 Order::End(end) => {
-                    *lock(&self.held) = Gathered::new(self.block);
+                    *lock(&self.held) = Gathered::new(self.block, self.run);
                     lock(&self.ends).push(end);
                 }
                 Order::Known(_) => panic!("nothing is known here"),
@@ -418,9 +430,24 @@ mod tests {
     #[test]
     fn stripes_fit_into_memory_however_many_volumes_there_are() {
         for volumes in 1..=255 {
-            let (bytes, stripes) = stripes(volumes, (1 << 20) + (40 << 10));
+            let (bytes, stripes) = stripes(volumes, (1 << 20) + (40 << 10), 1 << 20);
             assert!(volumes * bytes * stripes <= 450 << 20, "{volumes}: {stripes} stripes of {bytes}");
         }
+        // No export takes longer segments where there are more volumes.
+        for segment in [2 << 20, 4 << 20, 8 << 20] {
+            for volumes in 1..=sizes::LONG_SEGMENTS as usize / segment {
+                let (bytes, stripes) = stripes(volumes, segment + (40 << 10), segment as u32);
+                assert!(volumes * bytes * stripes <= 320 << 20, "{volumes}: {stripes} stripes of {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn segments_underway_are_bounded_by_their_bytes() {
+        assert_eq!([1, 2, 16].map(|workers| window(workers, 8 << 20)), [3, 6, 32]);
+        assert_eq!([2, 64, 128].map(|workers| window(workers, 1 << 20)), [6, 192, 256]);
+        // Each has one at least.
+        assert_eq!(window(40, 8 << 20), 40);
     }
 
     #[test]
@@ -492,6 +519,12 @@ mod tests {
             striper.place(n, frame(n, 1_040_000), Vec::new(), 1).unwrap();
         }
         assert_eq!(striper.finish().unwrap(), 6);
+    }
+
+    #[test]
+    fn long_segments_and_short_runs() {
+        let lens: Vec<usize> = (0..14).map(|i| 8_000_000 + (i * 7919) % 400_000).collect();
+        check(&Plan { segment_bytes: 8 << 20, ..plan(5, 13, 20 << 20) }, &lens, 3);
     }
 
     #[test]

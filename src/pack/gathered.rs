@@ -10,24 +10,25 @@ use std::sync::Arc;
 
 /// Stripes of one group that are not written yet, or not to their ends.
 pub(super) struct Gathered {
-    /// Bytes of a header page, behind which stripes begin.
+    /// Bytes of a header page, behind which stripes begin, and of a run.
     header: u64,
+    run: u64,
     stripes: VecDeque<Arc<Stripe>>,
     /// Up to where the volumes are written.
     written: u64,
 }
 
 impl Gathered {
-    /// Nothing yet.
-    pub fn new(block: BlockSize) -> Gathered {
-        Gathered { header: block.bytes(), stripes: VecDeque::new(), written: 0 }
+    /// Nothing yet; volume by volume `run` bytes are written.
+    pub fn new(block: BlockSize, run: u64) -> Gathered {
+        Gathered { header: block.bytes(), run, stripes: VecDeque::new(), written: 0 }
     }
 
     /// Takes a stripe; returns how far the `here` volumes of this drive can be written now, if a run of each is there. One alone is
     /// written in order, however much there is of it.
     pub fn take(&mut self, stripe: Arc<Stripe>, here: usize) -> Option<u64> {
         self.written = self.written.max(self.stripes.front().map_or(stripe.offset, |first| first.offset));
-        let run = run_end(self.written, stripe.volumes());
+        let run = run_end(self.written, self.run);
         let there = stripe.end();
         self.stripes.push_back(stripe);
         match here {
@@ -100,8 +101,8 @@ mod tests {
             // Many, so that runs are short.
             let (volumes, bytes) = (200, 3 * BLOCK);
             let here: Vec<usize> = if alone { vec![7] } else { vec![0, 3, 199] };
-            let run = run_bytes(volumes);
-            let mut gathered = Gathered::new(BlockSize::SMALLEST);
+            let run = run_bytes(volumes, 1 << 20);
+            let mut gathered = Gathered::new(BlockSize::SMALLEST, run);
             let mut lengths = vec![BLOCK as u64; volumes];
             let mut write = |gathered: &mut Gathered, end: u64| {
                 prop_assert_eq!(gathered.begins().is_some(), lengths[here[0]] == BLOCK as u64);

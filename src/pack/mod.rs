@@ -21,6 +21,7 @@ mod roots;
 mod rows_out;
 mod seal_segments;
 mod sign;
+mod sizes;
 mod source;
 mod state;
 mod stripe;
@@ -37,8 +38,9 @@ pub(crate) use capacity::{lines_of, most_segments};
 pub(crate) use directories::{is_on, remove_from};
 pub(crate) use noticed::Noticed;
 pub(crate) use part::{Export, WrittenPart};
-pub(crate) use plan::{PER_FILE, Plan, cannot_hold, plan, survives};
+pub(crate) use plan::{PER_FILE, Plan, plan, survives};
 pub(crate) use sign::{errands as signing_errands, load as load_signing_key};
+pub(crate) use sizes::cannot_hold;
 pub(crate) use state::{Begun, State, Unfinished, changed, snapshot, unfinished};
 pub(crate) use walk::Walked;
 

@@ -19,15 +19,15 @@ pub fn survived(manifest: &Manifest, apart: bool) -> Option<u64> {
         let groups = manifest.groups.iter();
         groups
             .flat_map(|group| (1..=manifest.drives).map(move |drive| (group, drive)))
-            .all(|(group, drive)| hit(group, drive, damage, manifest.block_bytes.into()) <= u64::from(group.m))
+            .all(|(group, drive)| hit(group, drive, damage, manifest) <= u64::from(group.m))
     };
     let mut lengths = std::iter::successors(Some(LONGEST), |length| Some(length / 2).filter(|half| *half >= SHORTEST));
     lengths.find(|length| apart && on_drives(*length))
 }
 
 /// How many blocks of one row such damage to a drive reaches at most.
-fn hit(group: &Group, drive: u16, damage: u64, block: u64) -> u64 {
-    let run = run_bytes(group.volumes.len());
+fn hit(group: &Group, drive: u16, damage: u64, manifest: &Manifest) -> u64 {
+    let (run, block) = (run_bytes(group.volumes.len(), manifest.segment_bytes), u64::from(manifest.block_bytes));
     let own = group.volumes.iter().filter(|volume| volume.drive == drive);
     // A run of each volume lies behind a run of the one before it; the last of a group are what is left.
     let last = own.clone().map(|volume| (volume.bytes.max(1) - 1) % run + 1).min().unwrap_or(run);

@@ -173,7 +173,7 @@ impl Export {
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
         // Measured now, when what an interruption left is gone.
         let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
-        let most_segments = capacity::most_segments(self.source.entries());
+        let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
         let given = dirs.sizes().hashes_and_manifest();
         let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);
         self.note_places(dirs)?;

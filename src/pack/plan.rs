@@ -1,41 +1,25 @@
-//! The plan: K+M, the sizes of segments and volumes, which volume goes to which drive, and whether there is room. All of it
-//! is decided before the first byte is written.
+//! The plan: K+M, which volume goes to which drive, and whether there is room. All of it is decided before the first byte is written.
 
 use crate::error::{Error, Result};
 use crate::format::deal::Shape;
 use crate::format::hashes::BlockSize;
-use crate::format::manifest::{
-    Group, LARGEST_VOLUME, LEAST_VOLUME, LONGEST, LONGEST_ROW, MOST_DRIVES, MOST_VOLUMES, Manifest,
-};
-use crate::format::{frame, names};
+use crate::format::manifest::{Group, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
+use crate::format::names;
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::one_place;
-use crate::stages::compress::{self, Compression};
+use crate::pack::{one_place, sizes};
+use crate::stages::compress::Compression;
 use crate::text::human_bytes;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the tar stream in the smallest and the largest segment.
-const SEGMENT: (u32, u32) = (64 << 10, 1 << 20);
-const DEFAULT_VOLUME: u64 = 1 << 30;
-/// Volumes become longer than that rather than more.
-const FEW_VOLUMES: u64 = 1 << 14;
-/// Bytes of data and parity up to which a set has the smallest blocks; twice as much goes with blocks twice as long.
-const SMALL_BLOCKS: u64 = 4 << 40;
-/// The most bytes of block values of one group.
-const VALUES: u64 = 64 << 20;
 const DEFAULT_PARITY: (u16, u16) = (16, 2);
 /// The most volumes in a group that `--survive-drives` makes.
 const SURVIVING_GROUP: usize = 24;
-/// The most that the header of an age file to one native recipient takes, and the tags of its chunks.
-const SEAL: u64 = 512;
 /// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
 pub const PER_FILE: u64 = 128 << 10;
 /// What it needs for the metadata files of a drive, their copies, and for room that is given to some of them before they have contents.
 pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
-/// About the length of the line of a segment in the inventory.
-pub(crate) const PER_SEGMENT: u64 = 90;
 /// What the manifest says of a span.
 const PER_SPAN: u64 = 67;
 
@@ -50,6 +34,8 @@ pub struct Request {
     pub volume_bytes: Option<u64>,
     /// `--block-size`, in bytes.
     pub block_bytes: Option<u64>,
+    /// `--segment-size`, in bytes.
+    pub segment_bytes: Option<u64>,
     /// `--compress`.
     pub compression: Compression,
     /// Whether there is somebody who can put in the next drives.
@@ -88,9 +74,9 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     let (k, m) = parity(request, drives.len())?;
     let volumes = u64::from(k) + u64::from(m);
     let bytes = tar_bytes.div_ceil(k.into()).saturating_mul(volumes);
-    let block = block_size(request, volumes, bytes)?;
-    let volume_bytes = volume_bytes(request, drives, (volumes, bytes), block)?;
-    let segment_bytes = segment_bytes(k, volume_bytes, tar_bytes);
+    let block = sizes::block_size(request.block_bytes, volumes, bytes)?;
+    let volume_bytes = sizes::volume_bytes(request.volume_bytes, drives, (volumes, bytes), block)?;
+    let segment_bytes = sizes::segment_bytes(request.segment_bytes, (k, m), (volume_bytes, block), tar_bytes)?;
     let placement = place(k, m, request.survive, drives)?;
     let mut plan = Plan {
         k,
@@ -144,66 +130,6 @@ fn cannot_survive(drives: usize, lost: usize) -> Error {
         format!("no parity survives the loss of {lost} of {drives} drives and one volume more"),
         "use more drives, or survive fewer losses",
     )
-}
-
-/// The blocks of a set of `bytes` bytes of data and parity: short, so that damage is located well, and no more of them than hashes
-/// are worth it.
-fn block_size(request: &Request, volumes: u64, bytes: u64) -> Result<BlockSize> {
-    let may = |bytes: u64| crate::format::within("bytes of a row", volumes * bytes, 0, LONGEST_ROW);
-    if let Some(asked) = request.block_bytes {
-        let hint = "64K, 128K, 256K, 512K and 1M are possible, and not the longer ones where a group has many volumes";
-        let block = BlockSize::new(asked).map_err(|e| Error::usage(e.to_string(), hint))?;
-        let (long, row) = (human_bytes(asked), human_bytes(LONGEST_ROW));
-        let why =
-            || format!("blocks of {long} are too long for groups of {volumes} volumes: a row has no more than {row}");
-        return may(asked).map(|()| block).map_err(|_| Error::usage(why(), hint));
-    }
-    let wanted = bytes.div_ceil(SMALL_BLOCKS).next_power_of_two().saturating_mul(BlockSize::SMALLEST.bytes());
-    let sizes = std::iter::successors(Some(BlockSize::LARGEST.bytes()), |bytes| Some(bytes / 2));
-    let chosen =
-        sizes.map_while(|bytes| BlockSize::new(bytes).ok()).find(|b| b.bytes() <= wanted && may(b.bytes()).is_ok());
-    Ok(chosen.unwrap_or_default())
-}
-
-fn volume_bytes(request: &Request, drives: &[Drive], (volumes, bytes): (u64, u64), block: BlockSize) -> Result<u64> {
-    // The values of a group's blocks are in memory until it is complete.
-    let most = VALUES / 32 / volumes * block.bytes();
-    let Some(asked) = request.volume_bytes else {
-        let least = drives.iter().map(|d| d.longest_file).min().unwrap_or(u64::MAX);
-        let few = bytes.div_ceil(FEW_VOLUMES).checked_next_power_of_two().unwrap_or(LARGEST_VOLUME);
-        return Ok(few.max(DEFAULT_VOLUME).min(least).min(most));
-    };
-    crate::format::within("the volume size", asked, LEAST_VOLUME, most).map_err(|e| {
-        Error::usage(e.to_string(), "sizes look like 512M or 4G; at least 2M, and less the more volumes a group has")
-    })?;
-    match drives.iter().find(|d| !d.can_hold(asked, None)) {
-        None => Ok(asked),
-        Some(drive) => Err(cannot_hold(drive, asked)),
-    }
-}
-
-/// The refusal of volumes that are too long for a file system.
-pub fn cannot_hold(drive: &Drive, bytes: u64) -> Error {
-    Error::usage(
-        format!(
-            "the file system of {} ({}) cannot hold files of {}",
-            drive.path.display(),
-            drive.fs_type,
-            human_bytes(bytes)
-        ),
-        "leave --volume-size out, or choose one below 4 GiB",
-    )
-}
-
-/// The largest power of two with K·S ≤ 128 MiB, S ≤ volume size / 16 and 8·K·S ≤ length of the tar stream.
-fn segment_bytes(k: u16, volume_bytes: u64, tar_bytes: u64) -> u32 {
-    let k = u64::from(k);
-    let fits = |s: u64| k * s <= 128 << 20 && s * 16 <= volume_bytes && 8 * k * s <= tar_bytes;
-    let (mut size, least) = (SEGMENT.1, SEGMENT.0);
-    while size > least && !fits(size.into()) {
-        size /= 2;
-    }
-    size
 }
 
 /// Deals the volumes of a group to drives so that the fullest N never hold more than M − 1 of them: in proportion to free
@@ -262,8 +188,14 @@ impl Plan {
 
     /// The longest frame that a segment can become.
     pub fn longest_frame(&self) -> u64 {
-        let packed = compress::longest(self.segment_bytes as usize) as u64;
-        frame::HEADER as u64 + packed + SEAL + packed.div_ceil(64 << 10) * 16
+        sizes::longest_frame(self.segment_bytes)
+    }
+
+    /// The length of the longest line of a segment in the inventory.
+    pub fn per_segment(&self) -> u64 {
+        let segments = self.most_groups.saturating_mul(self.in_volume()).saturating_mul(self.k.into());
+        let numbers = [segments, self.most_groups, self.k.into(), self.volume_bytes, self.longest_frame()];
+        sizes::SEGMENT_LINE + numbers.iter().map(|most| most.checked_ilog10().unwrap_or(0) as u64 + 1).sum::<u64>()
     }
 
     /// How many segments each volume of a group has room for, if none becomes shorter.
@@ -281,7 +213,8 @@ impl Plan {
         let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
         let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
         let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
-        let fixed = 2 * (metadata + segments * PER_SEGMENT + values) + 3 * volumes * PER_VOLUME + FOR_FILES;
+        let hashes = values + sizes::second_hashes(values, drives as u64);
+        let fixed = 2 * (metadata + segments * self.per_segment()) + hashes + 3 * volumes * PER_VOLUME + FOR_FILES;
         let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
         self.needed = (0..drives).map(on_drive).collect();
     }
@@ -425,14 +358,13 @@ fn most(counts: &[usize], lost: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::format::manifest::tests::sample;
-    use crate::format::manifest::{Span, Volume};
     use crate::media::device::Device;
     use proptest::prelude::*;
 
-    fn drives(free: &[u64]) -> Vec<Drive> {
+    pub(crate) fn drives(free: &[u64]) -> Vec<Drive> {
         let drive = |(i, free): (usize, &u64)| Drive {
             path: format!("/d{i}").into(),
             free: *free,
@@ -514,100 +446,6 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_volumes_grow_with_the_set() {
-        const TIB: u64 = 1 << 40;
-        let drives = drives(&[1000 * TIB]);
-        let sizes = |request: &Request, bytes: u64| {
-            // Of data and parity, at 16+2.
-            plan(request, &drives, bytes / 18 * 16, 0).map(|p| (p.block.bytes() >> 10, p.volume_bytes >> 30))
-        };
-        let chosen = |bytes| sizes(&Request::default(), bytes).unwrap();
-        for (bytes, expected) in [
-            (TIB / 2, (64, 1)),
-            (4 * TIB, (64, 1)),
-            (4 * TIB + TIB / 8, (128, 1)),
-            (16 * TIB, (256, 1)),
-            (17 * TIB, (512, 2)),
-            (32 * TIB, (512, 2)),
-            (33 * TIB, (1024, 4)),
-            (200 * TIB, (1024, 16)),
-        ] {
-            assert_eq!(chosen(bytes), expected, "{bytes}");
-        }
-        let asked = |kib: u64| Request { block_bytes: Some(kib << 10), ..Request::default() };
-        assert_eq!(sizes(&asked(256), TIB).unwrap().0, 256);
-        for bad in [0, 32, 96, 2048] {
-            assert_eq!(sizes(&asked(bad), TIB).unwrap_err().exit_code(), 2, "{bad}");
-        }
-        // Rule 87: of many volumes blocks stay shorter, whatever the set's size.
-        for (k, m, bytes, most) in
-            [(16, 2, 40, 1024), (30, 2, 40, 1024), (30, 3, 40, 512), (100, 27, 40, 256), (128, 127, 20, 128)]
-        {
-            let wide = Request { parity: Some((k, m)), ..Request::default() };
-            assert_eq!(plan(&wide, &drives, bytes * TIB, 0).unwrap().block.bytes() >> 10, most, "{k}+{m}");
-            let more = Request { block_bytes: Some(most << 11), ..wide };
-            assert_eq!(plan(&more, &drives, TIB, 0).unwrap_err().exit_code(), 2, "{k}+{m}");
-        }
-        let fat = Drive { longest_file: (4 << 30) - 1, ..drives[0].clone() };
-        assert_eq!(plan(&Request::default(), &[fat], 100 * TIB, 0).unwrap().volume_bytes, (4 << 30) - 1);
-    }
-
-    /// The manifest of a set that was written as planned, with volumes as long as they can be.
-    fn as_planned(plan: &Plan, drives: u16) -> Manifest {
-        let block = plan.block;
-        let spans = vec![[7; 32]; plan.volume_bytes.div_ceil(block.span()) as usize];
-        let root = block.root_of_spans(&spans, plan.volume_bytes);
-        let volume = |drive: &usize| Volume {
-            drive: *drive as u16 + 1,
-            bytes: plan.volume_bytes,
-            blake3: root,
-            spans: spans.iter().copied().map(Span).collect(),
-        };
-        let group = |_| Group { k: plan.k, m: plan.m, volumes: plan.placement.iter().map(volume).collect() };
-        let mut manifest = Manifest {
-            segment_bytes: plan.segment_bytes,
-            volume_bytes: plan.volume_bytes,
-            block_bytes: block.into(),
-            drives,
-            groups: (0..plan.most_groups).map(group).collect(),
-            ..sample(1, 1, 1)
-        };
-        let values = manifest.value_offsets().1;
-        manifest.files.entry(names::HASHES.into()).and_modify(|file| file.bytes = 32 * values);
-        manifest
-    }
-
-    #[test]
-    fn two_hundred_terabytes_have_little_metadata() {
-        // Of 18 volumes, twelve drives would have one or two each, and two of 200 TB do not fit on one.
-        let drives = drives(&[20_000_000_000_000; 18]);
-        let plan = plan(&Request::default(), &drives, 200_000_000_000_000, 0).unwrap();
-        assert!(!plan.in_parts && plan.most_groups * 18 <= 16_384, "{plan:?}");
-        let manifest = as_planned(&plan, 18);
-        let begun = std::time::Instant::now();
-        let bytes = manifest.encode();
-        let encoded = begun.elapsed();
-        assert!(bytes.len() < 16 << 20, "{} bytes of manifest", bytes.len());
-        assert!(Manifest::parse(&bytes).as_ref() == Ok(&manifest));
-        let hashes = manifest.files[names::HASHES].bytes;
-        let b3sums = (1..=18).map(|drive| manifest.b3sums(drive).len()).max().unwrap();
-        // Hashes and what names the volumes, twice; the inventory is as long as there are segments and entries.
-        let metadata = 2 * (hashes + (bytes.len() + b3sums) as u64);
-        eprintln!(
-            "200 TB at 16+2 on 18 drives: {} volumes of {} GiB, manifest of {} bytes (encoded in {encoded:.1?}, and parsed after {:.1?}), hashes of {hashes} bytes, {} ppm of a drive",
-            manifest.volumes().count(),
-            plan.volume_bytes >> 30,
-            bytes.len(),
-            begun.elapsed(),
-            metadata / 20_000_000
-        );
-        assert!(
-            hashes < drives[0].free / 2500 && metadata < drives[0].free / 1400,
-            "{metadata} bytes of metadata a drive"
-        );
-    }
-
-    #[test]
     fn of_parts_it_is_said_what_each_of_them_survives() {
         let part = |part: u32, last: bool, bytes: u64| {
             let mut manifest = Manifest { part, last, drives: 1, ..sample(16, 1, 1) };
@@ -633,15 +471,6 @@ mod tests {
         // All fits these, but in no one part, and no part would end.
         assert!(plan(&goes_on, &drives(&[20_000_000_000_000; 12]), 100_000_000_000_000, 0).is_err());
         assert!(!plan(&goes_on, &drives(&[200_000_000_000; 12]), 1_000_000_000_000, 0).unwrap().in_parts);
-    }
-
-    #[test]
-    fn segments_shrink_with_the_set() {
-        assert_eq!(segment_bytes(16, GIB, 128 << 20), 1 << 20);
-        assert_eq!(segment_bytes(16, GIB, (128 << 20) - 1), 1 << 19);
-        assert_eq!(segment_bytes(254, GIB, 1 << 40), 1 << 19);
-        assert_eq!(segment_bytes(16, 2 << 20, 1 << 40), 1 << 17);
-        assert_eq!(segment_bytes(16, GIB, 1), 1 << 16);
     }
 
     #[test]

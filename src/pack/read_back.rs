@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{Listed, Manifest, volume_name};
-use crate::format::names;
 use crate::media::cache;
 use crate::media::drive::Drive;
 use crate::pack::directories::SetDirs;
@@ -13,7 +12,7 @@ use crate::stages::runs::run_bytes;
 
 /// Reads back everything that the manifest names: volumes and metadata.
 pub fn read_back(manifest: &Manifest, drives: &[Drive], dirs: &SetDirs, progress: &dyn Progress) -> Result<Origin> {
-    let copies = |(name, file): (&String, &Listed)| names::copies(name).count() as u64 * file.bytes;
+    let copies = |(name, file): (&String, &Listed)| manifest.places(name).count() as u64 * file.bytes;
     let listed: u64 = manifest.files.iter().map(copies).sum();
     let volumes: u64 = manifest.volumes().map(|(_, _, _, v)| v.bytes).sum();
     let on = |drive: u16| {
@@ -52,10 +51,13 @@ fn one_drive(
         let own = group.volumes.iter().enumerate().filter(|(_, volume)| own(volume.drive));
         let volumes: Vec<Expected> =
             own.map(|(i, v)| (dir.at(volume_name(number, i, group.k)), v.bytes, &v.blake3)).collect();
-        from_drive &= compare_in_turn(&volumes, run_bytes(group.volumes.len()), progress, advance)?;
+        from_drive &=
+            compare_in_turn(&volumes, run_bytes(group.volumes.len(), manifest.segment_bytes), progress, advance)?;
     }
     for (name, listed) in &manifest.files {
-        for place in dirs.places_on(index, name) {
+        // In the set's directory in any case.
+        let needed = manifest.places(name).count();
+        for place in dirs.places_on(index, name).into_iter().rev().take(needed) {
             from_drive &= compare(&place.at(name), listed.bytes, &listed.blake3, progress, advance)?;
         }
     }

@@ -9,6 +9,7 @@ use crate::media::durable::{LEAST_ROOM, Partial};
 use crate::media::process::open_files;
 use crate::pack::one_place::LEAST_APART;
 use crate::pack::plan::{PER_VOLUME, Plan};
+use crate::pack::sizes::second_hashes;
 use crate::threads::lock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +43,7 @@ impl Sizes {
             manifest: LEAST_ROOM + volumes.saturating_mul(PER_VOLUME) + hashes / 512,
             // What is in those lines and does not repeat, names and hashes, is less than half of them.
             inventory: LEAST_ROOM + lines / 2,
-            hashes: LEAST_ROOM + hashes,
+            hashes: second_hashes(LEAST_ROOM + hashes, drives.len() as u64),
             most: drives.iter().map(most).collect(),
             // In the first half: frames may be much shorter than segments.
             middle: held.iter().map(|held| (held / 4).max(LEAST_APART)).collect(),
@@ -177,6 +178,10 @@ mod tests {
         assert!((LEAST_ROOM + 300 * PER_VOLUME..LEAST_ROOM + 340 * PER_VOLUME).contains(&one.manifest), "{one:?}");
         let two = sizes(&[drive(1, 600 * MIB), drive(1, 600 * MIB)]);
         assert_eq!((two.hashes, two.manifest), (one.hashes, one.manifest));
+        // Of several drives, none has a second copy of long hashes.
+        let apart = sizes(&[drive(1, 1 << 40), drive(2, 1 << 40)]);
+        assert_eq!(apart.hashes, 64 * MIB);
+        assert!(apart.manifest > sizes(&[drive(1, 1 << 40)]).manifest && sizes(&[drive(1, 1 << 40)]).hashes > 64 * MIB);
         let large = sizes(&[drive(1, 1 << 40)]);
         assert!(large.manifest <= LEAST_ROOM + MOST_VOLUMES * PER_VOLUME + large.hashes / 512, "{large:?}");
         // What is charged of a drive is what its files are given.

@@ -10,8 +10,13 @@ use crate::pack::writers::Drives;
 use crate::progress::{Phase, Progress};
 use crate::stages::compress::{Compression, Compressor};
 use crate::stages::seal::SetRecipient;
-use crate::threads::{FirstError, workers};
+use crate::threads::{FirstError, workers, workers_within};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A worker holds a segment as it is, as planes, compressed and sealed.
+const HELD: u64 = 4;
+/// Bytes that all workers together hold of them, at most.
+const MOST_HELD: u64 = 512 << 20;
 
 /// Passes what is on the drives already and then the segments after it to `sink`; returns the first segment that did not fit.
 pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn Progress) -> Result<u64> {
@@ -20,7 +25,7 @@ pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &d
     dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
     let first = start.segment;
     progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.lanes(|_| None));
-    let workers = workers();
+    let workers = workers_within(workers(), HELD * u64::from(packing.plan.segment_bytes), MOST_HELD);
     let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
     let (to, compression) = (packing.to, packing.plan.compression);
     let sealing = Sealing { source, striper: &striper, to, compression, progress, next: AtomicU64::new(first) };

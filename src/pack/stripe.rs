@@ -42,11 +42,6 @@ impl Stripe {
         Stripe { group, offset, sequence, columns, tally: Mutex::default(), pool }
     }
 
-    /// How many volumes there are in its group.
-    pub fn volumes(&self) -> usize {
-        self.columns.len()
-    }
-
     /// Where its columns end in their volumes, at most.
     pub fn end(&self) -> u64 {
         self.offset + self.columns.first().map_or(0, |column| lock(column).len() as u64)

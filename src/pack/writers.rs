@@ -14,6 +14,7 @@ use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
 use crate::stages::filehash::Page;
+use crate::stages::runs::run_bytes;
 use crate::threads::lock;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -207,7 +208,8 @@ impl Writer<'_> {
     pub fn run(&self, queue: &Receiver<Order>) -> Result<Vec<Partial>> {
         let (mut hashes, mut written) = (Vec::new(), 0u64);
         let block = self.template.block;
-        let (mut open, mut gathered) = (Vec::new(), Gathered::new(block));
+        let run = run_bytes(self.drives.placement.len(), self.template.segment_bytes);
+        let (mut open, mut gathered) = (Vec::new(), Gathered::new(block, run));
         let underway = Underway::default();
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
@@ -221,7 +223,7 @@ impl Writer<'_> {
                 }
                 Order::End(end) => {
                     self.write(&open, &mut gathered, &underway, u64::MAX)?;
-                    gathered = Gathered::new(block);
+                    gathered = Gathered::new(block, run);
                     self.may_go_on()?;
                     self.progress.syncing(self.drive, true);
                     finish_all(open.drain(..).map(|(_, file)| file).collect())?;
@@ -286,12 +288,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have.
+    /// Adds the values of a group to the copies of `hashes.b3`; returns the length that they then have. Nobody knows before how long it
+    /// becomes: a second one that is not needed ends when it would be too long.
     fn write_values(&self, copies: &mut Vec<Partial>, values: &[Vec<Value>], mut at: u64) -> Result<u64> {
         if copies.is_empty() {
             self.dirs.reserve_hashes(self.drive)?;
             let places = self.dirs.places_on(self.drive, names::HASHES).into_iter();
             *copies = places.map(|place| self.dirs.begin(place, names::HASHES)).collect::<Result<_>>()?;
+        }
+        let then = at + values.iter().map(|v| v.as_flattened().len() as u64).sum::<u64>();
+        if !names::is_needed(&format!("{}/{}", names::COPY, names::HASHES), then, self.drives.drives as u64) {
+            // The last is the one in the set's directory.
+            copies.drain(..copies.len() - 1).for_each(Partial::discard);
         }
         for bytes in values.iter().map(|v| v.as_flattened()) {
             copies.iter().try_for_each(|file| file.write_at(bytes, at))?;

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::set::{At, Blocks};
-use crate::stages::runs::run_end;
+use crate::stages::runs::{run_bytes, run_end};
 use crate::threads::lock;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -68,10 +68,11 @@ impl Front {
     /// begin before those of earlier ones (see `format::deal`).
     fn learn(&mut self, queue: &[u64], blocks: &Blocks, frame: &dyn Fn(u64) -> Result<Frame>) -> Result<()> {
         let mut runs: Option<(usize, u64)> = None;
+        let segment_bytes = blocks.set().manifest.segment_bytes;
         let mut frames = std::mem::take(&mut self.ends);
         while let Some(segment) = queue.get(self.seen) {
             let (at, bytes) = frame(*segment)?;
-            let own = (at.group, run_end(bytes.start, blocks.volumes(at.group)));
+            let own = (at.group, run_end(bytes.start, run_bytes(blocks.volumes(at.group), segment_bytes)));
             if *runs.get_or_insert(own) != own {
                 break;
             }

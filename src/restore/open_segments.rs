@@ -10,9 +10,14 @@ use crate::restore::schedule::Turns;
 use crate::set::{At, Blocks, Contents};
 use crate::stages::compress::Decompressor;
 use crate::stages::refusal::breaks;
-use crate::threads::{FirstError, lock, workers};
+use crate::threads::{FirstError, lock, workers, workers_within};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+
+/// A reader holds a segment sealed, as planes, and as it is; and one more where a volume has several files.
+const HELD: u64 = 4;
+/// Bytes that all readers together hold of them, at most, however many drives there are.
+const MOST_HELD: u64 = 256 << 20;
 
 /// The way back: those segments of one part that are wanted, from the volumes to `place`. Returns those that what is here
 /// does not give, and why: all of them, or the first if it need not `go_on` after that.
@@ -31,7 +36,9 @@ pub fn unpack(
         Opening { blocks, contents, place, underway, progress, turns, ahead, go_on, lacking: Mutex::default() };
     let failure = FirstError::default();
     std::thread::scope(|scope| {
-        for reader in 0..workers().max(opening.turns.queues().len()) {
+        let most = workers().max(opening.turns.queues().len());
+        let readers = workers_within(most, HELD * u64::from(contents.segment_bytes), MOST_HELD);
+        for reader in 0..readers {
             let (opening, failure) = (&opening, &failure);
             scope.spawn(move || failure.keep(opening.work(reader), || opening.turns.stop()));
         }

@@ -1,11 +1,10 @@
 //! What is inside a set: the key slot opened, the inventory read, bounded and compared with the manifest.
 
 use crate::error::{Error, Result};
-use crate::format::FormatError;
 use crate::format::deal::Place;
 use crate::format::inventory::{Entry, Head, Inventory, Kind, LONGEST_LINE, Reader, places};
 use crate::format::manifest::Manifest;
-use crate::format::names;
+use crate::format::{FormatError, frame, names};
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
 use crate::progress::{Phase, Progress};
@@ -238,6 +237,7 @@ fn check(part: &Part, inventory: &Inventory) -> Result<(u64, Vec<Place>)> {
 
 /// Whether manifest and inventory of a part say the same of its volumes, segments and hashes.
 pub fn agree(manifest: &Manifest, head: &Head, entries: &[Entry], places: &[Place]) -> Result<(), FormatError> {
+    places.iter().try_for_each(|place| frame::check_length(place.bytes, manifest.segment_bytes))?;
     check_volumes(manifest, places)?;
     tar::check_layout(entries, head.tar_bytes)?;
     let (end, all) = (head.first + head.segments, head.tar_bytes.div_ceil(manifest.segment_bytes.into()));
@@ -352,5 +352,18 @@ mod tests {
         ] {
             assert!(agree(&manifest, &head, &entries, &places).is_err(), "{head:?}");
         }
+    }
+
+    /// Rule 88: whoever reads frames has room for those of segments of this length, and no longer ones.
+    #[test]
+    fn frames_are_no_longer_than_segments_need() {
+        let (mut manifest, head, entries, mut places) = first_part();
+        places[0].bytes = (128 << 10) + 1;
+        manifest.groups[0].volumes[0].bytes = (64 << 10) + u64::from(places[0].bytes);
+        let refused = agree(&manifest, &head, &entries, &places).unwrap_err();
+        assert!(matches!(refused, FormatError::Limit { what: "length of a frame", .. }), "{refused}");
+        manifest.segment_bytes = 128 << 10;
+        let refused = agree(&manifest, &head, &entries, &places).unwrap_err();
+        assert!(!matches!(refused, FormatError::Limit { .. }), "{refused}");
     }
 }

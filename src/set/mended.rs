@@ -6,7 +6,7 @@ use crate::threads::lock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
-/// The most bytes that are kept: the rows of as many segments as there are data volumes, twice.
+/// The most bytes that are kept: the rows of as many segments as there are data volumes, twice, if segments have 1 MiB.
 const MOST: usize = 64 << 20;
 
 /// A block: its volume and its number.

@@ -36,7 +36,7 @@ pub(crate) fn compare(
     progress: &dyn Progress,
     advance: impl Fn(u64),
 ) -> Result<bool> {
-    compare_in_turn(&[(file.clone(), len, hash)], run_bytes(1), progress, advance)
+    compare_in_turn(&[(file.clone(), len, hash)], run_bytes(1, 0), progress, advance)
 }
 
 /// The same of several files of one drive, of which it holds a run of `run` bytes in turn.

@@ -7,19 +7,21 @@ use crate::format::hashes::SLICE;
 const LONGEST: u64 = 8 << 20;
 /// Bytes that are gathered over all volumes of a group, at most.
 const GATHERED: u64 = 160 << 20;
-/// The stripes to which frames are dealt take much memory where there are more volumes than this: less is gathered then.
+/// The stripes to which frames are dealt take much memory where there are more volumes than this, or longer segments than those: less
+/// is gathered then.
 const WIDE: usize = 192;
+const LONG: u32 = 1 << 20;
 
-/// Bytes of a run where a group has so many volumes. Runs begin at the multiples of it in their volumes, as file systems like it.
-pub fn run_bytes(volumes: usize) -> u64 {
-    let gathered = if volumes > WIDE { GATHERED / 2 } else { GATHERED };
+/// Bytes of a run where a group has so many volumes, for segments of that length. Runs begin at the multiples of it in their volumes,
+/// as file systems like it.
+pub fn run_bytes(volumes: usize, segment_bytes: u32) -> u64 {
+    let gathered = if volumes > WIDE || segment_bytes > LONG { GATHERED / 2 } else { GATHERED };
     let most = gathered / volumes.max(1) as u64;
     (1 << most.max(1).ilog2()).clamp(SLICE.bytes(), LONGEST)
 }
 
-/// The end of the run that a byte of a volume is in.
-pub fn run_end(offset: u64, volumes: usize) -> u64 {
-    let run = run_bytes(volumes);
+/// The end of the run of this length that a byte of a volume is in.
+pub fn run_end(offset: u64, run: u64) -> u64 {
     offset / run * run + run
 }
 
@@ -32,12 +34,16 @@ mod tests {
         for (volumes, bytes) in
             [(1, 8 << 20), (18, 8 << 20), (20, 8 << 20), (21, 4 << 20), (192, 512 << 10), (255, 256 << 10)]
         {
-            assert_eq!(run_bytes(volumes), bytes, "{volumes}");
+            assert_eq!(run_bytes(volumes, LONG), bytes, "{volumes}");
             assert_eq!(
-                [run_end(0, volumes), run_end(bytes - 1, volumes), run_end(bytes, volumes)],
+                [run_end(0, bytes), run_end(bytes - 1, bytes), run_end(bytes, bytes)],
                 [bytes, bytes, 2 * bytes]
             );
         }
-        (1..=255).for_each(|n| assert!(run_bytes(n) * n as u64 <= GATHERED && run_bytes(n) >= 256 << 10));
+        for segment in [64 << 10, LONG, 8 << 20] {
+            (1..=255).for_each(|n| assert!(run_bytes(n, segment) * n as u64 <= GATHERED));
+            (1..=255).for_each(|n| assert!(run_bytes(n, segment) >= 256 << 10));
+        }
+        assert_eq!([10, 18, 20].map(|volumes| run_bytes(volumes, 8 << 20)), [8 << 20, 4 << 20, 4 << 20]);
     }
 }

@@ -568,6 +568,11 @@ fn a_mistake_beside_discard_costs_nothing() {
         "--block-size 96K",
         "--block-size 2M",
         "--parity 30+3 --block-size 1M",
+        "--segment-size 32K",
+        "--segment-size 96K",
+        "--segment-size 16M",
+        "--segment-size 2M",
+        "--segment-size 8M --parity 19+2",
         "--label -x",
         "--exclude [",
     ] {

@@ -42,6 +42,7 @@ mod resume;
 mod roundtrip;
 mod salvage;
 mod secrets;
+mod segments;
 mod signers;
 mod stopped;
 mod swap;

@@ -343,7 +343,7 @@ fn names_another(page: &[u8], ours: &[u8]) -> bool {
     let same_name = page[32..36] == ours[32..36] && place(index, k) == place(number(ours, 36, 2), number(ours, 38, 2));
     let limits = k > 0 && m > 0 && k + m <= 255 && index < k + m && (1..=1 << 16).contains(&part);
     let sizes =
-        (1 << 16..=1 << 20).contains(&segment) && segment.is_power_of_two() && (2 << 20..=1 << 46).contains(&volume);
+        (1 << 16..=8 << 20).contains(&segment) && segment.is_power_of_two() && (2 << 20..=1 << 46).contains(&volume);
     let zeros = [&page[42..44], &page[52..56], &page[96..]].concat().iter().all(|b| *b == 0);
     let fits = page[64..96] == *blake3::hash(&page[..64]).as_bytes();
     let another = page[16..32] != ours[16..32] || page[44..48] != ours[44..48];

@@ -1,5 +1,6 @@
 //! Sets beyond repair: what is whole comes back, and what does not is told to the byte.
 
+use crate::both::with_both_blocks;
 use crate::harm;
 use crate::support::*;
 use crate::tree;
@@ -7,9 +8,10 @@ use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-/// Segments of 64 KiB in groups of 2+1 small volumes.
-fn prepared() -> (Vault, Set) {
-    let vault = Vault::new();
+/// Segments as long as blocks in groups of 2+1 small volumes.
+fn prepared(block: u64) -> (Vault, Set) {
+    let vault = Vault::with_blocks(block);
+    let noise = |seed, bytes: usize| noise(seed, bytes * (block / harm::BLOCK) as usize);
     vault.make(&["source/dir", "usb"]);
     fs::write(vault.path("source/a-first"), noise(1, 300_000)).unwrap();
     fs::write(vault.path("source/dir/whole"), noise(2, 50_000)).unwrap();
@@ -24,28 +26,26 @@ fn prepared() -> (Vault, Set) {
 }
 
 /// Wipes a row of the only group of a set.
-fn wipe(set: &Set, row: u64, rows: u64) {
+fn wipe(set: &Set, block: u64, row: u64, rows: u64) {
     set.volumes().iter().for_each(|v| {
-        let at = (row + 1) * harm::BLOCK;
+        let at = (row + 1) * block;
         if at < harm::len(v) {
-            harm::zero(v, at, rows * harm::BLOCK);
+            harm::zero(v, at, rows * block);
         }
     });
 }
 
-#[test]
-fn a_whole_set_is_imported_as_ever() {
-    let (vault, set) = prepared();
+fn a_whole_set_is_imported_as_ever(block: u64) {
+    let (vault, set) = prepared(block);
     let report = vault.restores("usb --salvage", "source");
     assert_eq!((&report["lost"], &report["incomplete"]), (&json!([]), &json!([])));
     harm::remove([set.volume("g00000-d000.ckv")]);
     vault.restores("usb --salvage", "source");
 }
 
-#[test]
-fn what_is_missing_is_told_to_the_byte_and_the_rest_is_right() {
-    let (vault, set) = prepared();
-    wipe(&set, 3, 2);
+fn what_is_missing_is_told_to_the_byte_and_the_rest_is_right(block: u64) {
+    let (vault, set) = prepared(block);
+    wipe(&set, block, 3, 2);
     vault.refuses("usb", 4).says("--salvage");
     let ran = vault.receiver("import usb --to there --salvage --json").ends(4);
     let report = ran.json();
@@ -74,10 +74,9 @@ fn what_is_missing_is_told_to_the_byte_and_the_rest_is_right() {
     assert!(vault.path("there/o-link").is_symlink());
 }
 
-#[test]
-fn names_that_are_taken_are_not_overwritten_and_hard_links_share_their_fate() {
-    let (vault, set) = prepared();
-    wipe(&set, 5, 1);
+fn names_that_are_taken_are_not_overwritten_and_hard_links_share_their_fate(block: u64) {
+    let (vault, set) = prepared(block);
+    wipe(&set, block, 5, 1);
     let report = vault.receiver("import usb --to there --salvage --json").ends(4).json();
     let written = |path: &str| {
         let found = list(&report["incomplete"]).iter().find(|f| f["path"] == path);
@@ -91,10 +90,9 @@ fn names_that_are_taken_are_not_overwritten_and_hard_links_share_their_fate() {
     shown.shows("incomplete m-middle: bytes").shows("m-middle.incomplete.2").shows("salvaged");
 }
 
-#[test]
-fn files_of_which_nothing_is_left_are_not_made() {
-    let (vault, set) = prepared();
-    wipe(&set, 0, 1000);
+fn files_of_which_nothing_is_left_are_not_made(block: u64) {
+    let (vault, set) = prepared(block);
+    wipe(&set, block, 0, 1000);
     let report = vault.receiver("import usb --to there --salvage --json").ends(4).json();
     let lost: Vec<&str> = list(&report["lost"]).iter().map(|f| text(&f["path"])).collect();
     assert_eq!(lost, ["a-first", "dir/whole", "m-middle", "m-middle.incomplete", "n-hard", "z-last"]);
@@ -114,3 +112,10 @@ fn drives_that_are_absent_are_done_without() {
     assert!(list(&report["incomplete"]).iter().any(|f| f["path"] == "model.safetensors"), "{report}");
     vault.restores("usb1 usb2 --salvage", "source");
 }
+
+with_both_blocks!(
+    a_whole_set_is_imported_as_ever
+    what_is_missing_is_told_to_the_byte_and_the_rest_is_right
+    names_that_are_taken_are_not_overwritten_and_hard_links_share_their_fate
+    files_of_which_nothing_is_left_are_not_made
+);

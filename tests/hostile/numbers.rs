@@ -136,7 +136,7 @@ fn limits_are_named() {
         ("nanoseconds", small().field(2, "mtime", vec![0, 1_000_000_000]), 1, "nanoseconds"),
         ("volumes", small().manifest(|m| m["volume_bytes"] = (1u64 << 63).into()), 1, "volume size"),
         ("small volumes", small().manifest(|m| m["volume_bytes"] = 65536.into()), 1, "volume size"),
-        ("segment size", small().manifest(|m| m["segment_bytes"] = (1 << 21).into()), 1, "segment size"),
+        ("segment size", small().manifest(|m| m["segment_bytes"] = (16 << 20).into()), 1, "segment size"),
         ("small blocks", small().manifest(|m| m["block_bytes"] = (1 << 15).into()), 1, "block size"),
         ("large blocks", small().manifest(|m| m["block_bytes"] = (1 << 21).into()), 1, "block size"),
         ("odd blocks", small().manifest(|m| m["block_bytes"] = 99_999.into()), 1, "block size"),
@@ -180,13 +180,12 @@ fn holes_of_petabytes() {
     }
 }
 
-/// Volumes of 2^44 bytes, which the manifest has room to say, and of which nothing is there.
-#[test]
-fn volumes_as_large_as_the_manifest_can_say() {
+/// A set of two volumes of 2^44 bytes, as its manifest says.
+fn volumes_of_16_tib() -> Recipe {
     const LEN: u64 = 1 << 44;
     let spans = vec!["0".repeat(64); (LEN >> 27) as usize];
     let root = blake3::Hash::from_bytes(fold(&vec![[0; 32]; spans.len()])).to_hex().to_string();
-    let recipe = small().manifest(move |m| {
+    small().manifest(move |m| {
         m["volume_bytes"] = (1u64 << 46).into();
         for volume in m["groups"][0]["volumes"].as_array_mut().unwrap() {
             volume["bytes"] = LEN.into();
@@ -194,15 +193,45 @@ fn volumes_as_large_as_the_manifest_can_say() {
             volume["spans"] = spans.clone().into();
         }
         m["files"]["hashes.b3"]["bytes"] = (2 * (LEN >> 16) * 32).into();
-    });
+    })
+}
+
+/// Volumes of 2^44 bytes, which the manifest has room to say, and of which nothing is there.
+#[test]
+fn volumes_as_large_as_the_manifest_can_say() {
     let site = Site::new();
-    let dirs = site.compose(&recipe, 1);
+    let dirs = site.compose(&volumes_of_16_tib(), 1);
     site.refuses_what_is_there(1, "do not fill the volumes");
     for name in ["g00000-d000.ckv", "g00000-p000.ckv"] {
         std::fs::remove_file(dirs[0].join(name)).unwrap();
     }
     let ran = site.run("verify").ends(7);
     eprintln!("two missing volumes of 16 TiB: {:?}, {} KiB", ran.took, ran.peak);
+}
+
+/// Rule 82: of hashes of 16 GiB there is one copy on each of several drives, and two on one.
+#[test]
+fn a_second_copy_of_long_hashes_is_missed_on_one_drive_only() {
+    let told = |drives: usize, remove: bool| {
+        let site = Site::new();
+        let dirs = site.compose(&volumes_of_16_tib(), drives);
+        for dir in dirs {
+            let gone = ["g00000-d000.ckv", "g00000-p000.ckv", if remove { "copy/hashes.b3" } else { "" }];
+            gone.iter()
+                .map(|name| dir.join(name))
+                .filter(|path| path.is_file())
+                .for_each(|path| std::fs::remove_file(path).unwrap());
+        }
+        let report: Value = serde_json::from_str(&site.run("verify --json").stdout).unwrap();
+        let files = report["files"].as_array().unwrap().clone();
+        let of_copy = files.iter().filter(|file| file["path"].as_str().unwrap().ends_with("copy/hashes.b3"));
+        let states: Vec<String> = of_copy.map(|file| file["state"].as_str().unwrap().to_owned()).collect();
+        (states, files.iter().filter(|file| file["path"].as_str().unwrap().ends_with(".ckvault/hashes.b3")).count())
+    };
+    // What is there is too short.
+    assert_eq!(told(1, true), (vec!["missing".to_owned()], 1));
+    assert_eq!(told(2, true), (vec![], 2));
+    assert_eq!(told(2, false), (vec!["damaged".to_owned(); 2], 2));
 }
 
 /// The root over complete spans, of which there are a power of two.
@@ -218,7 +247,7 @@ fn fold(values: &[[u8; 32]]) -> [u8; 32] {
 /// Numbers in the bytes of a frame.
 #[test]
 fn frames_that_lie_about_their_length() {
-    for len in [0u32, 1, 1 << 20, (1 << 20) + (1 << 16) + 1, u32::MAX] {
+    for len in [0u32, 1, 1 << 20, (8 << 20) + (1 << 16) + 1, u32::MAX] {
         for number in [0u64, 1, 1 << 63, u64::MAX] {
             let mut frame = b"ckvF".to_vec();
             frame.extend(len.to_le_bytes());

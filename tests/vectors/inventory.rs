@@ -1,6 +1,6 @@
 //! What the inventory may not say: only who has an identity sees it.
 
-use crate::compose::Recipe;
+use crate::compose::{Recipe, Segment};
 use crate::edits::{small, with};
 use crate::manifest::values;
 use crate::slot::stanzas;
@@ -348,7 +348,13 @@ fn limits() -> Vec<Vector> {
             "the value of an attribute has 65537 bytes",
             with_attributes(&[(b"user.x", &[b'v'; 65_537])]),
         ),
-        limit("frame", "a frame is 1114113 bytes long", small().field(3, "bytes", 1_114_113)),
+        one("limit-frame", &[88], "a frame is 131073 bytes long, and S is 64 KiB", {
+            small().segments(|all| {
+                let sealed = vec![7; (128 << 10) + 1 - 16];
+                let header = [&b"ckvF"[..], &(sealed.len() as u32).to_le_bytes(), &[0; 8]].concat();
+                all[0] = Segment::Frame([header, sealed].concat());
+            })
+        }),
         limit("frame-16", "a frame is its header alone", small().field(3, "bytes", 16)),
     ]
 }

@@ -216,8 +216,8 @@ fn numbers() -> Vec<Vector> {
         limit("drive-2", "the number of a drive is 2, and there is one", "/groups/0/volumes/0/drive", 2),
         limit("volume-bytes-least", "volume_bytes is 2 MiB less 1", "/volume_bytes", (2 << 20) - 1),
         limit("volume-bytes-most", "volume_bytes is 2^46 and 1", "/volume_bytes", (1 << 46) + 1),
-        limit("segment-bytes-least", "segment_bytes is 32 KiB", "/segment_bytes", 32 << 10),
-        limit("segment-bytes-most", "segment_bytes is 2 MiB", "/segment_bytes", 2 << 20),
+        limit("segment-bytes-least", "segment_bytes is 32 KiB", "/segment_bytes", 32 << 10).by(&[88]),
+        limit("segment-bytes-most", "segment_bytes is 16 MiB", "/segment_bytes", 16 << 20).by(&[88]),
         limit("file-0", "the length of a listed file is 0", "/files/recover.py/bytes", 0),
         limit("file-most", "the length of a listed file is 2^50 and 1", "/files/inventory.age/bytes", (1 << 50) + 1),
         limit("slot", "the length of the key slot is 16 MiB and 1", "/files/keys.age/bytes", (16 << 20) + 1),
@@ -274,7 +274,7 @@ fn agreement() -> Vec<Vector> {
     vec![
         one(
             "segment-bytes-no-power",
-            &[6],
+            &[88, 6],
             "segment_bytes is 96 KiB, no power of two",
             set("/segment_bytes", 96 << 10),
         ),

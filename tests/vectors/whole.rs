@@ -65,8 +65,14 @@ fn shapes() -> Vec<Vector> {
         vector("whole/on-two-drives", &[9], "none: the volumes lie on two drives", text().shape(3, 2)).on(2),
         vector("whole/a-drive-without-volumes", &[9], "none: the third drive has no volume", small()).on(3),
         vector("whole/two-groups", &[25, 30, 86], "none: two groups, and blocks of 1 MiB", two_groups()),
-        vector("whole/largest-segments-one-block", &[36], "none: segment_bytes is 1 MiB, and there is one segment", {
-            Recipe { segment_bytes: 1 << 20, ..small() }
+        vector(
+            "whole/largest-segments-one-block",
+            &[88, 36],
+            "none: segment_bytes is 8 MiB, and there is one segment",
+            Recipe { segment_bytes: 8 << 20, ..small() },
+        ),
+        vector("whole/largest-segments", &[88, 36], "none: segment_bytes is 8 MiB, and there are two segments", {
+            Recipe { segment_bytes: 8 << 20, ..with([file("zeros", vec![0; 9 << 20])]) }
         }),
         vector("whole/created-in-year-0", &[5], "none: created at the beginning of the year 0", {
             small().manifest(|m| m["created"] = "0000-01-01T00:00:00Z".into())

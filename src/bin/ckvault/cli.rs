@@ -155,6 +155,9 @@ pub struct Export {
     /// Length of the blocks in which damage is located and repaired: 64K, 128K, 256K, 512K or 1M [default: longer for larger sets]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     block_size: Option<u64>,
+    /// Length of the segments in which all is compressed and sealed: 64K, twice as much and so on up to 8M [default: 1M, longer for very large sets]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    segment_size: Option<u64>,
     /// auto (made for weights), zstd, zstd:LEVEL (1 to 19), or none [default: auto]
     #[arg(long, value_name = "HOW", value_parser = parse_compression)]
     compress: Option<Compression>,

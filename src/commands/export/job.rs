@@ -82,7 +82,7 @@ pub fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
 /// Nothing may be exported that import refuses to read: where the inventory of one part would be too long, the set goes on in a next
 /// part, if somebody can change the drives.
 pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
-    let most = most_segments(&walked.entries);
+    let most = most_segments(&walked.entries, plan);
     match segments <= most {
         true => Ok(()),
         false if may_go_on && most > 0 => {
@@ -93,7 +93,7 @@ pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_o
             format!(
                 "the inventory of so much would be too long to be read: {segments} segments, of which it has room for {most}"
             ),
-            "write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next; or export less at once",
+            "leave --segment-size out, or write the set in parts: give no more drives than one part is to have, and --next-drive-command puts in the next; or export less at once",
         )),
     }
 }
@@ -108,13 +108,30 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("file"), "x").unwrap();
         let walked = walk(&Disk::default(), &[temp.path().to_owned()], &Walk::default()).unwrap();
-        let most = most_segments(&walked.entries);
         let drive = drive::examine(&drive::open(&Disk::default(), temp.path()).unwrap()).unwrap();
         let mut plan = pack::plan(&pack::Request::default(), &[drive], 1, 0).unwrap();
+        let most = most_segments(&walked.entries, &plan);
         check_inventory(&walked, most, &mut plan, false).unwrap();
         assert_eq!(check_inventory(&walked, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
         assert!(!plan.in_parts);
         check_inventory(&walked, most + 1, &mut plan, true).unwrap();
         assert!(plan.in_parts);
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_part_is_exported_in_several() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "x").unwrap();
+        let walked = walk(&Disk::default(), &[temp.path().to_owned()], &Walk::default()).unwrap();
+        let here = drive::examine(&drive::open(&Disk::default(), temp.path()).unwrap()).unwrap();
+        let large = drive::Drive { free: 1 << 60, longest_file: 1 << 60, ..here };
+        let check = |terabytes: u64| {
+            let bytes = terabytes * 1_000_000_000_000;
+            let mut plan = pack::plan(&pack::Request::default(), &[large.clone()], bytes, 0).unwrap();
+            check_inventory(&walked, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
+        };
+        check(200).unwrap();
+        let refused = check(250).unwrap_err();
+        assert!(refused.exit_code() == 2 && refused.hint().contains("in parts"), "{refused}: {}", refused.hint());
     }
 }

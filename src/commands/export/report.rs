@@ -39,6 +39,8 @@ pub struct Report {
     pub volume_bytes: u64,
     /// Bytes of a block.
     pub block_bytes: u64,
+    /// Bytes of the tar stream in a segment.
+    pub segment_bytes: u32,
     /// Entries in the set.
     pub entries: u64,
     /// Bytes of files that went in, without holes.
@@ -139,6 +141,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         m: plan.m,
         volume_bytes: plan.volume_bytes,
         block_bytes: plan.block.bytes(),
+        segment_bytes: plan.segment_bytes,
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,
@@ -177,6 +180,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         m: plan.m,
         volume_bytes: plan.volume_bytes,
         block_bytes: plan.block.bytes(),
+        segment_bytes: plan.segment_bytes,
         entries: totals.entries,
         bytes_in: totals.bytes_in,
         recipients: totals.recipients,

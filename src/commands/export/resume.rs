@@ -83,6 +83,7 @@ fn require_same(options: &Options, begun: &Begun, progress: &dyn Progress) -> Re
         ("--survive-drives", options.request.survive.is_some() && options.request.survive != begun.survive),
         ("--volume-size", options.request.volume_bytes.is_some_and(|bytes| bytes != plan.volume_bytes)),
         ("--block-size", options.request.block_bytes.is_some_and(|bytes| bytes != plan.block.bytes())),
+        ("--segment-size", options.request.segment_bytes.is_some_and(|bytes| bytes != u64::from(plan.segment_bytes))),
         ("--compress", said.compression.is_some_and(|how| how != plan.compression)),
         ("--links", said.links.is_some_and(|how| how != begun.links)),
         ("--skip-special", options.skip_special && !begun.skip_special),

@@ -6,7 +6,7 @@ mod level;
 mod planes;
 mod probe;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod stream;
 
 pub use level::longest;
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::format::filter::{self, Range, Shape};
 use crate::format::packed;
 use judge::{Judge, Way};
-use level::{DENSE, NO_SEARCH, QUICK, internal};
+use level::{DENSE, FRAME, NO_SEARCH, QUICK, internal};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Cursor};
 use zstd::zstd_safe::{CParameter, ParamSwitch};
@@ -88,9 +88,12 @@ impl Compressor {
 
     fn compress_planes(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.judge.ranges(plain, &mut self.ranges);
-        if let [] | [Range { shape: Shape::PLAIN, .. }] = self.ranges[..] {
-            let way = self.judge.way(Shape::PLAIN, plain);
-            return self.contexts.append(way, plain, out);
+        if self.ranges.iter().all(|range| range.shape == Shape::PLAIN) {
+            for bytes in frames(plain) {
+                let way = self.judge.way(Shape::PLAIN, bytes);
+                self.contexts.append(way, bytes, out)?;
+            }
+            return Ok(());
         }
         filter::write(&self.ranges, out);
         self.rearrange(plain);
@@ -154,8 +157,12 @@ impl Contexts {
         })
     }
 
-    /// Compresses bytes into a frame of their own at the end of `out`.
+    /// Compresses bytes into frames of their own at the end of `out`.
     fn append(&mut self, way: Way, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        frames(bytes).try_for_each(|bytes| self.append_frame(way, bytes, out))
+    }
+
+    fn append_frame(&mut self, way: Way, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let context = match way {
             Way::Stored => &mut self.stored,
             Way::Coded => &mut self.coded,
@@ -167,6 +174,12 @@ impl Contexts {
         end.set_position(end.get_ref().len() as u64);
         context.compress_to_buffer(bytes, &mut end).map(drop)
     }
+}
+
+/// The bytes of one frame after the other; of nothing there is one, too.
+fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (first, rest) = bytes.split_at(bytes.len().min(FRAME));
+    std::iter::once(first).chain(rest.chunks(FRAME))
 }
 
 /// Decompresses segments; one a worker.
@@ -294,6 +307,31 @@ mod tests {
             let plain: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
             for compression in [Compression::Auto, Compression::Zstd(1), Compression::None] {
                 round_trip(compression, &plain);
+            }
+        }
+    }
+
+    /// As many ranges as there can be on both sides of many ends of frames.
+    #[test]
+    fn the_largest_segments_come_back_as_small_as_in_shorter_ones() {
+        const SEGMENT: usize = *crate::format::limits::SEGMENTS.end() as usize;
+        let mut dice = Dice(3);
+        let mut changing = Vec::new();
+        while changing.len() < SEGMENT {
+            match changing.len() >> 17 & 3 {
+                0 => (0..1 << 16).for_each(|_| changing.extend(bf16(dice.weight()))),
+                1 => (0..1 << 15).for_each(|_| changing.extend(dice.weight().to_le_bytes())),
+                2 => (0..1 << 15).for_each(|_| changing.extend(dice.number().to_le_bytes())),
+                _ => changing.extend(b"so is it with text".repeat(1 << 13).split_at(1 << 17).0),
+            }
+        }
+        let bf16: Vec<u8> = (0..SEGMENT / 2).flat_map(|_| bf16(dice.weight())).collect();
+        let noise: Vec<u8> = (0..SEGMENT / 4).flat_map(|_| dice.number().to_le_bytes()).collect();
+        for plain in [changing, bf16, noise, vec![0; SEGMENT]] {
+            for compression in [Compression::Auto, Compression::Zstd(1), Compression::None] {
+                let whole = round_trip(compression, &plain);
+                let parts: usize = plain.chunks(FRAME).map(|part| round_trip(compression, part)).sum();
+                assert!(whole <= parts + parts / 1000 + 100, "{compression:?}: {whole} of {parts}");
             }
         }
     }

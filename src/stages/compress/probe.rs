@@ -1,6 +1,7 @@
 //! Looking at samples of a segment, to find how its bytes are best rearranged and which of the planes are worth compressing.
 //! Only the bytes themselves decide, so every container of weights is served alike.
 
+use super::level::FRAME;
 use crate::format::filter::{MOST_RANGES, Range, Shape};
 
 /// Bytes that are judged together.
@@ -133,9 +134,12 @@ fn corrected(bits: f32, seen: f32) -> f32 {
     bits + (seen - 1.0).max(0.0) * 0.5 * std::f32::consts::LOG2_E
 }
 
-fn push(ranges: &mut Vec<Range>, len: usize, shape: Shape) {
-    if len > 0 {
-        ranges.push(Range { len: len as u32, shape });
+/// What is long is several ranges: what is best done with a plane is not the same all along.
+fn push(ranges: &mut Vec<Range>, mut len: usize, shape: Shape) {
+    while len > 0 {
+        let part = len.min(FRAME);
+        ranges.push(Range { len: part as u32, shape });
+        len -= part;
     }
 }
 

@@ -94,6 +94,7 @@ impl Export {
                 survive: self.survive_drives,
                 volume_bytes: self.volume_size,
                 block_bytes: self.block_size,
+                segment_bytes: self.segment_size,
                 compression: self.compress.unwrap_or_default(),
                 may_go_on: false,
             },
