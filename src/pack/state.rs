@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 5");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 6");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
