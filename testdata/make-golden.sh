@@ -132,5 +132,6 @@ mkdir golden
 cp -r "$v1" golden/v1
 du -sh --apparent-size golden/v1/* golden/v1
 echo
-echo "now put this hash into tests/cli/golden.rs, as FROZEN:"
+echo "now put these into tests/cli/golden.rs, as VERSION and FROZEN:"
+grep -o '"format":"[^"]*"' golden/v1/one/drive1/*/manifest.json
 b3sum --no-names golden/v1/B3SUMS
