@@ -9,8 +9,8 @@ use crate::media::lock::is_being_written;
 use crate::media::sets::FoundPart;
 use crate::set::trust::{Signer, Trust};
 use crate::text::printable;
-use rustix::io::Errno;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 
 /// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
 /// there were any; an error if there are some, but none can be read.
@@ -30,10 +30,9 @@ pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<
     }
 }
 
-/// Whether an error leaves open what is there: it is not nothing, nor anything but a file, nor a file that is too long.
+/// Whether an error leaves open that a file is there: else there is nothing, or a directory or a link.
 fn could_be_there(error: &std::io::Error) -> bool {
-    let none = [Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP];
-    error.raw_os_error().is_some_and(|code| none.iter().all(|errno| errno.raw_os_error() != code))
+    ![ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidData].contains(&error.kind())
 }
 
 /// A manifest that is signed by somebody trusted.
