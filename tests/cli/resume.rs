@@ -214,6 +214,7 @@ fn there_must_be_one_to_resume() {
     killed_at(&vault, "g00001-p001.ckv");
     vault.sender("export --resume ffff00000").fails(2).says("ffff00000");
     vault.sender("export --resume --label x").fails(2);
+    vault.sender("export --resume --segment-size 8M").fails(2).says("--segment-size");
     vault.call("stranger", "keygen").run().ok();
     let other = vault.home("stranger").join("signing_key");
     let call = vault.call("sender", "export --resume --signing-key").arg(other);
