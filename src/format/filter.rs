@@ -119,7 +119,17 @@ pub fn covers(ranges: &[Range], len: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("ranges of a segment"), [1, MOST_RANGES as u64]);
+        let mut written = Vec::new();
+        write(&[Range { len: 1, shape: Shape::PLAIN }; MOST_RANGES], &mut written);
+        assert_eq!(written.len(), LONGEST);
+        assert_eq!(Shape::ALL.map(|shape| shape.0), [1, 2, 4, 8, 0x82, 0x84, 0x88]);
+    }
 
     proptest! {
         #[test]
@@ -158,6 +168,10 @@ mod tests {
         assert!(with(4, 4).is_err() && with(4, 6).is_err() && with(4, 0).is_err() && with(6, 1).is_err());
         assert!(with(8, 0).is_err() && with(11, 1).is_err());
         assert!([0u8, 3, 16, 0x80, 0x81, 0x42].iter().all(|shape| with(12, *shape).is_err()));
+        let mut second = Vec::new();
+        write(&[ranges[0], Range { len: 9, shape: Shape::PLAIN }], &mut second);
+        second[17] = 3;
+        assert!(matches!(read(&second, &mut Vec::new()), Err(FormatError::Bytes { offset: 17, .. })));
         read(b"no filter header", &mut ranges).unwrap();
         assert!(ranges.is_empty());
     }
