@@ -92,6 +92,19 @@ mod tests {
         assert_eq!(dealer.deal(1).volume, 2);
     }
 
+    #[test]
+    fn a_frame_that_fills_its_volume_ends_no_group() {
+        let block = BlockSize::SMALLEST;
+        let shape = Shape { k: 2, volume_bytes: block.bytes() + 100, block };
+        let mut dealer = Dealer::new(shape);
+        assert!(!dealer.ends_group(100) && dealer.ends_group(101));
+        let places = [100, 99, 1, 100].map(|bytes| dealer.deal(bytes)).map(|place| (place.group, place.volume));
+        assert_eq!(places, [(0, 0), (0, 1), (0, 1), (1, 0)]);
+        assert_eq!((dealer.group(), dealer.lengths()), (1, &[block.bytes() + 100, block.bytes()][..]));
+        let after = Dealer::after(shape, 6, vec![block.bytes() + 100; 2]);
+        assert_eq!((after.clone().deal(1).group, after.group()), (7, 6));
+    }
+
     proptest! {
         #[test]
         fn no_volume_is_too_long_and_no_frame_overlaps(k in 1u16..20, lens in prop::collection::vec(1u32..70_000, 1..400)) {

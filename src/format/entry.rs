@@ -301,6 +301,19 @@ fn validate_extents(extents: &[Extent], size: u64) -> Result<(), FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("path"), [0, LONGEST_PATH as u64]);
+        assert_eq!(of_page::of("extended attributes of an entry"), [0, MOST_XATTRS as u64]);
+        assert_eq!(of_page::of("name of an extended attribute"), [USER.len() as u64 + 1, LONGEST_XATTR_NAME as u64]);
+        assert_eq!(of_page::of("value of an extended attribute"), [0, LONGEST_XATTR as u64]);
+        assert_eq!(of_page::of("mode")[1], 0o7777);
+        assert_eq!(of_page::of("extents of a file"), [0, MOST_EXTENTS as u64]);
+        assert_eq!(of_page::of("size of a file"), [0, LARGEST]);
+        assert_eq!(of_page::of("tar_bytes")[1], LARGEST);
+    }
 
     const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -325,6 +338,26 @@ mod tests {
             let changed = line.replacen(from, to, 1);
             assert!(read(&changed).is_err(), "{changed}");
         }
+    }
+
+    #[test]
+    fn what_is_stored_is_no_longer_than_what_there_is() {
+        let sizes = |line: &str| read(line).map(|entry| (entry.size(), entry.stored())).unwrap();
+        assert_eq!(sizes(FILE), (5, 5));
+        assert_eq!(sizes(&FILE.replace("\"size\":5", "\"size\":2000,\"extents\":[[512,512]]")), (2000, 512));
+        assert!([DIR, SYMLINK, HARDLINK].iter().all(|line| sizes(line) == (0, 0)));
+    }
+
+    #[test]
+    fn parts_agree_on_an_entry_but_for_a_hash_that_one_cannot_know() {
+        let (known, open) = (read(FILE).unwrap(), read(&FILE.replace("\"HASH\"", "null")).unwrap());
+        for (mut mine, theirs) in [(known.clone(), open.clone()), (open.clone(), known.clone())] {
+            assert!(mine.agree(theirs));
+            assert_eq!(mine, known);
+        }
+        let other = read(&FILE.replace("HASH", &"1".repeat(64))).unwrap();
+        assert!(!known.clone().agree(other) && !known.clone().agree(read(DIR).unwrap()));
+        assert!(!open.clone().agree(Entry { mode: 0o600, ..known }));
     }
 
     #[test]

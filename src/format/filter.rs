@@ -120,7 +120,17 @@ pub fn covers(ranges: &[Range], len: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("ranges of a segment"), [1, MOST_RANGES as u64]);
+        let mut written = Vec::new();
+        write(&[Range { len: 1, shape: Shape::PLAIN }; MOST_RANGES], &mut written);
+        assert_eq!(written.len(), LONGEST);
+        assert_eq!(Shape::ALL.map(|shape| shape.0), [1, 2, 4, 8, 0x82, 0x84, 0x88]);
+    }
 
     proptest! {
         #[test]
@@ -161,6 +171,10 @@ mod tests {
         let long = |len: u32| read(&[&MAGIC[..], &[5, 0, 0, 0], &len.to_le_bytes(), &[0x82]].concat(), &mut Vec::new());
         assert!(long(8 << 20).is_ok() && long((8 << 20) + 1).is_err());
         assert!([0u8, 3, 16, 0x80, 0x81, 0x42].iter().all(|shape| with(12, *shape).is_err()));
+        let mut second = Vec::new();
+        write(&[ranges[0], Range { len: 9, shape: Shape::PLAIN }], &mut second);
+        second[17] = 3;
+        assert!(matches!(read(&second, &mut Vec::new()), Err(FormatError::Bytes { offset: 17, .. })));
         read(b"no filter header", &mut ranges).unwrap();
         assert!(ranges.is_empty());
     }

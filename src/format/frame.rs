@@ -45,7 +45,13 @@ pub fn payload(frame: &[u8], segment: u64) -> Result<&[u8], FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("frame, with its header of 16"), [HEADER as u64 + 1, LONGEST as u64]);
+    }
 
     proptest! {
         #[test]

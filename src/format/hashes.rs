@@ -311,19 +311,12 @@ impl FileHasher {
         self.waiting.len()
     }
 
-    fn absorb(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.carry.len() as u64 == CHUNK {
-                self.flush();
-            }
-            let room = CHUNK as usize - self.carry.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.carry.extend_from_slice(now);
-            bytes = later;
-            if self.carry.len() < CHUNK as usize {
-                return;
-            }
+    /// Keeps the ragged end of a part, which does not reach beyond its chunk.
+    fn absorb(&mut self, bytes: &[u8]) {
+        if self.carry.len() as u64 == CHUNK && !bytes.is_empty() {
+            self.flush();
         }
+        self.carry.extend_from_slice(bytes);
     }
 
     /// Pushes the chunk in hand, which is complete because more follows it.
@@ -353,6 +346,35 @@ impl FileHasher {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn sizes_follow_from_the_length_of_a_block() {
+        for (block, bytes) in [(BlockSize::SMALLEST, 65_536), (BlockSize::LARGEST, 1_048_576)] {
+            assert_eq!((block.bytes(), block.size(), block.span()), (bytes, bytes as usize, 2048 * bytes));
+            for (len, blocks) in [(0, 0), (1, 1), (bytes, 1), (bytes + 1, 2), (5 * bytes, 5)] {
+                assert_eq!(block.blocks(len), blocks, "{len}");
+            }
+            for (len, blocks) in [(0, 1), (1, 1), (bytes, 1), (2 * bytes - 1, 1), (2 * bytes, 2), (5 * bytes + 1, 5)] {
+                assert_eq!(block.within(len), blocks, "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_is_all_there_has_a_hash() {
+        let bytes = paint(5000);
+        let hashed = |parts: &[(usize, usize)], len: u64| {
+            let mut hasher = FileHasher::default();
+            parts.iter().for_each(|(from, to)| hasher.add(Part::new(*from as u64, &bytes[*from..*to])));
+            (hasher.waiting(), hasher.finish(len))
+        };
+        let hash = |len: usize| Some(*blake3::hash(&bytes[..len]).as_bytes());
+        assert_eq!(hashed(&[(3000, 5000), (0, 3000)], 5000), (0, hash(5000)));
+        assert_eq!(hashed(&[(0, 3000)], 3000), (0, hash(3000)));
+        assert_eq!(hashed(&[(0, 3000)], 5000), (0, None));
+        assert_eq!(hashed(&[(3000, 4000), (4000, 5000)], 5000), (2, None));
+        assert_eq!(hashed(&[(0, 2000), (3000, 5000)], 2000), (1, None));
+    }
 
     fn paint(len: usize) -> Vec<u8> {
         (0..len).map(|i| (i % 251) as u8).collect()

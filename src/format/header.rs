@@ -182,6 +182,35 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_is_cut_off_is_damage() {
+        let page = sample().encode();
+        for len in [0, 8, FIELDS - 1, FIELDS, USED - 1, USED, USED + 1, page.len() - 1] {
+            assert!(Header::parse(&page[..len]).is_err(), "{len}");
+        }
+        assert!(Header::parse(&[&page[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_page_says_how_long_it_is() {
+        for block in [1 << 16, 1 << 17, 1 << 20].map(|bytes| BlockSize::new(bytes).unwrap()) {
+            let page = Header { block, ..sample() }.encode();
+            assert_eq!(Header::length(&page[..16]), Some(block.size()));
+            assert_eq!(Header::length(&page[..15]), None);
+        }
+        let mut page = sample().encode();
+        page[13] = 1;
+        assert_eq!(Header::length(&page), None);
+        assert_eq!(Header::length(&[0; 16]), None);
+    }
+
+    #[test]
+    fn all_volumes_of_a_set_have_such_a_page() {
+        let other = Header { group: 5, index: 17, ..sample() };
+        assert_eq!(sample().at(5, 17), other);
+        assert_eq!(other.at(1, 2), sample());
+    }
+
+    #[test]
     fn every_field_has_its_limits() {
         type Change = fn(&mut Header);
         let changes: [Change; 13] = [

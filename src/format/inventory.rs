@@ -215,7 +215,16 @@ mod tests {
     use super::*;
     use crate::format::FORMAT;
     use crate::format::hashes::BlockSize;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("line of the inventory"), [1, LONGEST_LINE]);
+        assert_eq!(of_page::of("inventory, all lines"), [1, MOST_BYTES]);
+        assert_eq!(of_page::of("entries"), [0, MOST_ENTRIES]);
+        assert_eq!(of_page::of("text in a line of the inventory"), [0, LONGEST_TEXT]);
+    }
 
     fn kind() -> impl Strategy<Value = Kind> {
         let name = || prop::collection::vec(any::<u8>(), 1..20).prop_map(|b| Name::new(&b));
@@ -331,9 +340,57 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_numbered_on_and_no_more_than_the_head_says() {
+        let mut part = inventory(vec![], vec![300, 301]);
+        part.head.first = 7;
+        let lines = lines_of(&part);
+        assert_eq!(read(lines.clone().into_iter()), Ok(part));
+        let changed = |from: &str, to: &str| {
+            let text = String::from_utf8(lines[1].clone()).unwrap();
+            assert!(text.contains(from), "{text}");
+            read([lines[0].clone(), text.replace(from, to).into_bytes(), lines[2].clone()].into_iter())
+        };
+        for (from, to) in [
+            ("\"segment\":7", "\"segment\":6"),
+            ("\"segment\":7", "\"segment\":8"),
+            ("\"group\":0", "\"group\":1"),
+            ("\"volume\":0", "\"volume\":1"),
+            ("\"offset\":65536", "\"offset\":65537"),
+        ] {
+            assert!(matches!(changed(from, to), Err(FormatError::Contradiction(_))), "{to}");
+        }
+        let three = lines_of(&inventory(vec![], vec![300, 301, 302]));
+        let two = lines_of(&inventory(vec![], vec![300, 301]));
+        assert!(read([&two[..1], &three[1..]].concat().into_iter()).is_err());
+        assert!(read([&three[..1], &two[1..]].concat().into_iter()).is_err());
+    }
+
+    #[test]
     fn of_a_newer_version_only_the_version_is_read() {
         let refused = read([b"{\"inventory\":\"2\",\"set\":7}\n".to_vec()].into_iter()).unwrap_err();
         assert_eq!(refused, FormatError::Newer { what: "format", name: "2".into() });
+    }
+
+    #[test]
+    fn who_has_the_entries_is_told_the_same_and_given_none() {
+        let entry = |path: &[u8], mode| Entry {
+            path: Name::new(path),
+            kind: Kind::Dir,
+            mode,
+            mtime: (0, 0),
+            xattrs: vec![],
+            offset: 0,
+        };
+        let (good, bad) = ([entry(b"a", 0), entry(b"b", 0)], [entry(b"a", 0), entry(b"b", 0o10000)]);
+        assert!(check(&good).is_ok() && check(&bad).is_err());
+        assert!(check(&[good[0].clone(), good[0].clone()]).is_err());
+        let checked = |entries: &[Entry]| {
+            let mut reader = Reader::checking(SHAPE);
+            lines_of(&inventory(entries.to_vec(), vec![300])).iter().try_for_each(|line| reader.line(line))?;
+            reader.finish()
+        };
+        assert!(checked(&good).is_ok_and(|read| read.entries.is_empty() && read.head.entries == 2));
+        assert!(checked(&bad).is_err());
     }
 
     /// Rule 69.

@@ -244,8 +244,15 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for NamedObjects<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
     use serde_json::Value as Json;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("depth of JSON"), [0, DEEPEST]);
+        assert_eq!(of_page::of("fields of an object in JSON"), [0, MOST_FIELDS]);
+    }
 
     fn scanned(text: &str, longest: u64) -> Result<(), FormatError> {
         scan(text, longest)
@@ -294,6 +301,9 @@ mod tests {
         let many = |n: u64| format!("{{{}}}", (0..n).map(|i| format!("\"{i}\":1")).collect::<Vec<_>>().join(","));
         assert_eq!(scanned(&many(MOST_FIELDS), 100), Ok(()));
         assert!(matches!(scanned(&many(MOST_FIELDS + 1), 100), Err(FormatError::Limit { .. })));
+        // Those of the objects around it do not count.
+        let within = format!("{},\"x\":{}}}", many(MOST_FIELDS - 1).trim_end_matches('}'), many(MOST_FIELDS));
+        assert_eq!(scanned(&within, 100), Ok(()));
     }
 
     #[test]

@@ -457,7 +457,17 @@ fn is_tool(text: &str) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::format::FORMAT;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("manifest"), [1, LONGEST]);
+        assert_eq!(of_page::of("key slot"), [1, LONGEST_SLOT]);
+        assert_eq!(of_page::of("length of ckvault"), [1, LONGEST_PROGRAM]);
+        assert_eq!(of_page::of("length of a listed file"), [1, LONGEST_FILE]);
+        assert_eq!(of_page::of("text in the manifest"), [0, LONGEST_TEXT]);
+    }
 
     pub(crate) fn sample(k: u16, m: u16, groups: usize) -> Manifest {
         let volume = |i: usize| Volume {
@@ -682,6 +692,10 @@ pub(crate) mod tests {
             assert!(with(&[taken]).is_err(), "{taken}");
         }
         assert!(with(&["notes", "NOTES"]).is_err());
+        // With those that each set has, at most 64.
+        let names: Vec<String> = (0..60).map(|i| format!("further-{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(with(&names[..58]).is_ok() && with(&names[..59]).is_ok() && with(&names[..]).is_err());
     }
 
     /// Rule 78.
@@ -721,6 +735,56 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn each_piece_is_proven_alone() {
+        let bytes: Vec<u8> = (0..3 * pieces::LEAST + 5).map(|i| (i >> 10) as u8).collect();
+        let mut hasher = pieces::Hasher::default();
+        hasher.update(&bytes);
+        let (len, blake3, values) = hasher.finish();
+        let listed = Listed { bytes: len, blake3, pieces: values.into_iter().map(Span).collect() };
+        assert_eq!((listed.count(), Listed::of(&bytes).count()), (4, 1));
+        let part = |piece| &bytes[listed.range(piece).start as usize..listed.range(piece).end as usize];
+        for piece in 0..4 {
+            assert!(listed.proves(piece, part(piece)) && !listed.proves((piece + 1) % 4, part(piece)));
+        }
+        // A file with pieces is proven by them; one without by its hash.
+        assert!(!listed.proves(4, &bytes) && !listed.proves(4, part(3)) && !listed.proves(0, &bytes));
+        let whole = Listed::of(&bytes);
+        assert_eq!(whole.range(0), 0..len);
+        assert!(whole.proves(0, &bytes) && !whole.proves(0, part(0)));
+    }
+
+    /// Rule 30.
+    #[test]
+    fn spans_fold_to_the_hash_of_their_volume() {
+        let block = BlockSize::SMALLEST;
+        let with = |change: fn(&mut Vec<Span>)| {
+            let mut manifest = sample(1, 1, 1);
+            let bytes = block.span() + block.bytes();
+            for volume in &mut manifest.groups[0].volumes {
+                volume.bytes = bytes;
+                volume.spans = vec![Span([1; 32]), Span([2; 32])];
+                volume.blake3 = block.root_of_spans(&[[1; 32], [2; 32]], bytes);
+            }
+            assert_eq!((manifest.groups[0].longest(), manifest.groups[0].rows(block)), (bytes, 2048));
+            assert_eq!(manifest.groups[0].volumes[0].span(1), [2; 32]);
+            change(&mut manifest.groups[0].volumes[1].spans);
+            manifest.files.get_mut(names::HASHES).unwrap().bytes = 2 * 2049 * 32;
+            Manifest::parse(&manifest.encode())
+        };
+        assert!(with(|_| ()).is_ok());
+        let changes: [fn(&mut Vec<Span>); 5] = [
+            |spans| spans.swap(0, 1),
+            |spans| spans[1] = Span([3; 32]),
+            |spans| spans.truncate(1),
+            |spans| spans.clear(),
+            |spans| spans.push(Span([2; 32])),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert!(matches!(with(change), Err(FormatError::Contradiction(_))), "change {number}");
+        }
+    }
+
+    #[test]
     fn sums_are_hashed_as_they_are_written() {
         let manifest = Manifest { drives: 3, ..sample(4, 2, 2) };
         let hashes = manifest.b3sums_hashes();
@@ -739,7 +803,17 @@ pub(crate) mod tests {
         assert_eq!(volume_name(3, 1, 2), "g00003-d001.ckv");
         assert_eq!(volume_name(3, 2, 2), "g00003-p000.ckv");
         assert_eq!(group_of_volume("g00003-p000.ckv"), Some(3));
-        for other in ["g00003-p000.ckv.partial", "g-d000.ckv", "gx-d000.ckv", "g00001-x000.ckv", "notes.ckv"] {
+        for other in [
+            "g00003-p000.ckv.partial",
+            "g-d000.ckv",
+            "gx-d000.ckv",
+            "g+0001-d000.ckv",
+            "g00001-x000.ckv",
+            "g00001-d.ckv",
+            "g00001-dx.ckv",
+            "g00001-d+01.ckv",
+            "notes.ckv",
+        ] {
             assert_eq!(group_of_volume(other), None, "{other}");
         }
         assert_eq!(set_dir_name(Some("l"), "0011223344", 1), "l-00112233.ckvault");

@@ -314,12 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn files_have_places_and_some_are_aids() {
+        assert_eq!(names::copies(names::KEYS).collect::<Vec<_>>(), ["keys.age", "copy/keys.age", "third/keys.age"]);
+        assert_eq!(names::copies(names::HASHES).collect::<Vec<_>>(), ["hashes.b3", "copy/hashes.b3"]);
+        for (place, name) in [("keys.age", "keys.age"), ("third/keys.age", "keys.age"), ("copy/B3SUMS", "B3SUMS")] {
+            assert_eq!(names::of_copies(place), name);
+        }
+        assert_eq!(names::of_copies("custody/keys.age"), "custody/keys.age");
+        for aid in [names::RECOVER_TXT, names::RECOVER_PY, names::PROGRAM, "later.txt"] {
+            assert!(names::is_aid(aid), "{aid}");
+        }
+        for other in [names::MANIFEST, names::KEYS, names::B3SUMS, "g00000-d000.ckv"] {
+            assert!(!names::is_aid(other), "{other}");
+        }
+    }
+
+    #[test]
     fn hashes_have_one_spelling() {
         let hash = *blake3::hash(b"x").as_bytes();
         let text = hex(&hash);
         assert_eq!(text, blake3::hash(b"x").to_hex().as_str());
         assert_eq!(hash_hex::parse(&text), Some(hash));
-        for bad in [&text[1..], &text[2..], &format!("{text}0"), &text.to_uppercase(), &text.replace(&text[..1], "g")] {
+        let zeros = "0".repeat(63);
+        for bad in [
+            &text[1..],
+            &text[2..],
+            &format!("{text}0"),
+            &text.to_uppercase(),
+            &text.replace(&text[..1], "g"),
+            &format!("gg{}", &text[2..]),
+            &format!("{zeros}g"),
+            &format!("g{zeros}"),
+        ] {
             assert_eq!(hash_hex::parse(bad), None, "{bad}");
         }
     }

@@ -82,8 +82,14 @@ impl Rest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
     use std::io::Write;
+
+    #[test]
+    fn the_largest_window_is_that_of_the_page() {
+        assert_eq!(of_page::of("window of a segment")[1], LARGEST_WINDOW);
+    }
 
     const HEADER: &[u8] = b"\x5f\x2a\x4d\x18\x05\0\0\0\x03\0\0\0\x01";
 
@@ -109,6 +115,17 @@ mod tests {
             let refused = check(&streamed(log, false), Filter::Zstd);
             assert!(matches!(refused, Err(FormatError::Limit { what: "window of a zstd frame", .. })), "{log}");
         }
+        // In eighths between the powers of two.
+        let with = |log: u8, eighths: u8| {
+            let mut frame = streamed(23, false);
+            assert_eq!(frame[5], 13 << 3);
+            frame[5] = (log - 10) << 3 | eighths;
+            check(&frame, Filter::Zstd)
+        };
+        assert_eq!((with(10, 0), with(10, 7), with(22, 7), with(23, 0)), (Ok(()), Ok(()), Ok(()), Ok(())));
+        for eighths in 1..8 {
+            assert!(with(23, eighths).is_err(), "{eighths}");
+        }
     }
 
     #[test]
@@ -118,7 +135,7 @@ mod tests {
         // The flag, and the one byte that it stands for.
         frame[4] |= 1;
         frame.insert(5, 7);
-        assert!(check(&frame, Filter::Zstd).is_err());
+        assert!(matches!(check(&frame, Filter::Zstd), Err(FormatError::Bytes { offset: 4, .. })));
     }
 
     #[test]

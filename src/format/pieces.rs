@@ -13,7 +13,7 @@ pub const MOST: u64 = 256;
 /// Bytes of each piece but the last of a file of `len` bytes: the smallest power of two from [`LEAST`] on that gives no more than
 /// [`MOST`] pieces.
 pub fn piece_bytes(len: u64) -> u64 {
-    len.div_ceil(MOST).max(LEAST).checked_next_power_of_two().unwrap_or(1 << 63)
+    len.div_ceil(MOST).max(LEAST).next_power_of_two()
 }
 
 /// How many pieces a file of `len` bytes has.
@@ -101,7 +101,13 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use proptest::prelude::*;
+
+    #[test]
+    fn there_are_no_more_than_the_page_says() {
+        assert_eq!((of_page::of("pieces of the inventory, if listed")[1], LEAST), (MOST, 1 << 16));
+    }
 
     #[test]
     fn pieces_are_as_short_as_their_number_lets_them() {

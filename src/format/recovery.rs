@@ -15,3 +15,15 @@ pub fn text(with_program: bool) -> Cow<'static, str> {
         true => Cow::Owned([TEXT, WITH_PROGRAM].concat()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_program_only_who_has_it_is_told() {
+        assert_eq!(text(false), TEXT);
+        assert_eq!(text(true), format!("{TEXT}{WITH_PROGRAM}"));
+        assert!(text(true).contains("ckvault") && text(true).len() > text(false).len());
+    }
+}

@@ -137,6 +137,14 @@ fn is_base64(byte: &u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        let of = |limits: Limits| [limits.bytes as u64, limits.stanzas as u64];
+        let said = |of: &str| [format!("header of {of}"), format!("stanzas of {of}")].map(|what| of_page::of(&what)[1]);
+        assert_eq!((said("the key slot"), said("a frame or the inventory")), (of(SLOT), of(SEALED)));
+    }
 
     fn header(stanzas: &str) -> Vec<u8> {
         format!("age-encryption.org/v1\n{stanzas}--- {}\n", "A".repeat(MAC)).into_bytes()

@@ -243,8 +243,14 @@ pub fn fingerprint(key: &KeyData) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use ed25519_dalek::Signer as _;
     use sha2::{Digest as _, Sha256};
+
+    #[test]
+    fn the_longest_signature_is_that_of_the_page() {
+        assert_eq!(of_page::of("signature file"), [1, LONGEST]);
+    }
 
     fn key() -> SigningKey {
         SigningKey::generate("test").unwrap()
@@ -257,6 +263,18 @@ mod tests {
         let signature = Signature::parse(&armour).unwrap();
         assert_eq!(signature.verify(b"manifest").unwrap(), key.public());
         assert_eq!(signature.verify(b"manifes"), Err(TrustError::Invalid));
+    }
+
+    #[test]
+    fn a_key_is_the_same_behind_a_passphrase_and_in_its_files() {
+        let open = key();
+        assert!(!open.is_encrypted() && !open.is_security_key());
+        assert_eq!(open.algorithm(), "ssh-ed25519");
+        assert_eq!(open.public_file(), format!("{} test\n", public_line(&open.public())));
+        assert_eq!(parse_public(&open.public_file()), Some(open.public()));
+        let closed = SigningKey::parse(open.encrypt("secret").unwrap().to_openssh().unwrap().as_bytes()).unwrap();
+        assert!(closed.is_encrypted() && closed.decrypt("other").is_err());
+        assert_eq!(closed.decrypt("secret").unwrap().public(), open.public());
     }
 
     #[test]

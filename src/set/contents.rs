@@ -318,6 +318,57 @@ mod tests {
         (manifest, head, entries, places)
     }
 
+    /// Rule 50: the parts of a set take its segments in turn, whatever part is seen first, and none is left out between neighbours.
+    #[test]
+    fn the_segments_of_parts_follow_each_other() {
+        let identity = SetIdentity::generate();
+        let (manifest, head, entries, places) = first_part();
+        let table = |first: u64, count: usize| Table { first, places: vec![places[0]; count] };
+        let known = |tables: &[(u32, u64, usize)]| Contents {
+            entries: entries.clone(),
+            tar_bytes: head.tar_bytes,
+            segment_bytes: manifest.segment_bytes,
+            identity: identity.clone(),
+            tables: tables.iter().map(|(number, first, count)| (*number, table(*first, *count))).collect(),
+        };
+        let inventory = || Inventory { head: head.clone(), entries: entries.clone(), frames: vec![] };
+        let fits = |tables: &[(u32, u64, usize)], (number, first, count): (u32, u64, usize)| {
+            known(tables).merge(number, table(first, count), inventory()).is_ok()
+        };
+        type Numbered = (u32, u64, usize);
+        let good: [(&[Numbered], Numbered); 6] = [
+            (&[(1, 0, 5)], (2, 5, 3)),
+            (&[(1, 0, 5)], (3, 6, 3)),
+            (&[(1, 0, 5)], (1, 0, 5)),
+            (&[(3, 10, 5)], (2, 7, 3)),
+            (&[(3, 10, 5)], (1, 0, 7)),
+            (&[(1, 0, 5), (3, 8, 2)], (2, 5, 3)),
+        ];
+        let bad: [(&[Numbered], Numbered); 9] = [
+            (&[(1, 0, 5)], (2, 4, 3)),
+            (&[(1, 0, 5)], (2, 6, 3)),
+            (&[(1, 0, 5)], (3, 4, 3)),
+            (&[(1, 0, 5)], (1, 0, 4)),
+            (&[(3, 10, 5)], (2, 6, 3)),
+            (&[(3, 10, 5)], (2, 8, 3)),
+            (&[(3, 10, 5)], (1, 8, 3)),
+            (&[(1, 0, 5), (3, 8, 2)], (2, 5, 2)),
+            (&[(1, 0, 5), (3, 8, 2)], (2, 4, 4)),
+        ];
+        for (tables, next) in good {
+            assert!(fits(tables, next), "{tables:?} {next:?}");
+        }
+        for (tables, next) in bad {
+            assert!(!fits(tables, next), "{tables:?} {next:?}");
+        }
+        let longer = Head { tar_bytes: head.tar_bytes + 512, ..head.clone() };
+        for other in
+            [Inventory { head: longer, ..inventory() }, Inventory { entries: entries[..2].to_vec(), ..inventory() }]
+        {
+            assert!(known(&[(1, 0, 5)]).merge(2, table(5, 3), other).is_err());
+        }
+    }
+
     /// Rule 51: what has no stored byte has the hash of nothing, wherever its header lies.
     #[test]
     fn a_hash_is_null_where_contents_end_later_and_nowhere_else() {

@@ -221,6 +221,15 @@ fn refuse(path: &Name, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
+
+    #[test]
+    fn limits_are_those_of_the_page() {
+        assert_eq!(of_page::of("component of a path"), [1, LONGEST_COMPONENT as u64]);
+        assert_eq!(of_page::of("links on the way of a link")[1], MOST_HOPS as u64);
+        assert_eq!(of_page::of("steps on the way of a link")[1], MOST_STEPS as u64);
+        assert_eq!(of_page::of("following all links")[1], MOST_WORK);
+    }
 
     const STAGING: &str = ".ckvault-00112233.partial";
 
@@ -248,6 +257,8 @@ mod tests {
     fn hostile_paths_are_refused() {
         for bad in [
             "/etc/passwd",
+            "/x",
+            "a/",
             "../x",
             "a/../../x",
             "./x",
@@ -261,6 +272,7 @@ mod tests {
             let entries: Vec<Entry> = parent.into_iter().chain([file(bad)]).collect();
             assert!(check(&entries, true).is_err(), "{bad:?}");
         }
+        assert!(check(&[file(&"n".repeat(255))], true).is_ok());
         assert!(check(&[file("a"), file("a")], true).is_err());
         assert!(check(&[file("")], true).is_err());
         assert!(check(&[dir("d"), dir("")], true).is_err());

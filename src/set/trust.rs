@@ -125,3 +125,48 @@ pub fn bad_lines(path: &Path, signers: &Signers) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    fn trust(list: &str) -> Trust {
+        let signers = Signers::parse(list.as_bytes(), &TimeZone::UTC);
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        Trust::new(Path::new("who.txt"), signers, Conditions::default(), now).unwrap()
+    }
+
+    fn told(list: &str, why: TrustError) -> String {
+        match trust(list).refuse(why) {
+            Error::Untrusted { message, hint } => format!("{message} {hint}"),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_may_be_meant_by_a_line_that_cannot_be_read() {
+        let unknown = || TrustError::Unknown("SHA256:x".into());
+        assert!(told("# nobody", unknown()).contains("SHA256:x") && !told("# nobody", unknown()).contains("who.txt"));
+        assert!(told("me", unknown()).contains("who.txt, line 1: "));
+        assert!(!told("me", TrustError::Invalid).contains("line 1"));
+        assert!(!told("me", TrustError::Expired("me".into())).contains("line 1"));
+    }
+
+    #[test]
+    fn who_is_refused_by_the_clock_is_told_what_it_says() {
+        for why in [TrustError::Expired("me".into()), TrustError::NotYetValid("me".into())] {
+            assert!(told("", why).contains("the clock of this machine says 2026-11-23T12:00:00Z"));
+        }
+        assert!(!told("", TrustError::Invalid).contains("the clock of this machine"));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_warned_of() {
+        assert!(trust("# nobody").warnings().is_empty());
+        assert!(matches!(&trust("# c\nme").warnings()[..], [one] if one.starts_with("who.txt, line 2: ")));
+        assert!(
+            matches!(&trust("me\nyou").warnings()[..], [all] if all.contains("line 1: ") && all.contains("line 2: "))
+        );
+    }
+}

@@ -129,3 +129,43 @@ fn rank(why: &TrustError) -> u8 {
         _ => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_all(refusals: &[&TrustError]) -> Option<Judged> {
+        refusals.iter().map(|why| Err((*why).clone())).fold(None, better)
+    }
+
+    #[test]
+    fn the_refusal_that_says_most_is_told() {
+        let ranked = [
+            TrustError::Armour,
+            TrustError::Invalid,
+            TrustError::Untouched,
+            TrustError::Unknown("a".into()),
+            TrustError::Expired("a".into()),
+        ];
+        for (i, less) in ranked.iter().enumerate() {
+            for more in &ranked[i + 1..] {
+                assert_eq!(of_all(&[less, more]), Some(Err(more.clone())));
+                assert_eq!(of_all(&[more, less]), Some(Err(more.clone())));
+            }
+        }
+        assert_eq!(ranked.each_ref().map(rank), [0, 1, 2, 3, 4]);
+        let (first, second) = (TrustError::Unknown("a".into()), TrustError::Unknown("b".into()));
+        assert_eq!(of_all(&[&first, &second]), Some(Err(first)));
+        assert_eq!(of_all(&[]), None);
+    }
+
+    #[test]
+    fn one_trusted_signature_is_enough() {
+        let signer = Signer { name: "a".into(), key: "b".into(), fingerprint: "c".into() };
+        let good = || Ok((b"armour".to_vec(), signer.clone()));
+        let other = || Err(TrustError::Expired("a".into()));
+        for judged in [[good(), other()], [other(), good()]] {
+            assert_eq!(judged.into_iter().fold(None, better), Some(good()));
+        }
+    }
+}

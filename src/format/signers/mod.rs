@@ -176,7 +176,13 @@ fn principals(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use ssh_key::PublicKey;
+
+    #[test]
+    fn the_longest_list_is_that_of_the_page() {
+        assert_eq!(of_page::of("signers file"), [0, LONGEST]);
+    }
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     const NOW: &str = "2026-11-23T12:00:00Z";
@@ -200,7 +206,9 @@ mod tests {
         assert_eq!(judge(&format!("# c\n{KEY} me@lab x\r\n")).unwrap(), "me@lab x");
         assert_eq!(judge(&format!("\"a b\" namespaces=\"git,ckvault\" {KEY}")).unwrap(), "a b");
         assert_eq!(judge(&format!("ssh-ed25519 {KEY}")).unwrap(), "ssh-ed25519");
-        assert!(matches!(judge(""), Err(TrustError::Unknown(_))));
+        let fingerprint = PublicKey::from_openssh(KEY).unwrap().fingerprint(Default::default()).to_string();
+        assert!(fingerprint.starts_with("SHA256:") && fingerprint.len() == 50);
+        assert_eq!(judge(""), Err(TrustError::Unknown(fingerprint)));
     }
 
     #[test]
@@ -208,6 +216,7 @@ mod tests {
         let file = format!("{KEY} me@lab\n{KEY} me@lab\n");
         assert_eq!(read(&file).bad_lines().len(), 2);
         assert!(judge(&file).is_err() && !read(&format!("{KEY} me")).has_names());
+        assert!(read(&format!("me {KEY}")).has_names() && !read(&format!("me {KEY}")).is_empty());
     }
 
     #[test]
@@ -218,6 +227,8 @@ mod tests {
         assert!(matches!(with("namespaces=\"git\""), Err(E::OtherNamespace(_))));
         assert!(matches!(with("namespaces=\"*,!ckvault\""), Err(E::OtherNamespace(_))));
         assert!(with("valid-after=\"20261123Z\",valid-before=\"202611231200Z\"").is_ok());
+        assert!(with("valid-after=\"202611231200Z\"").is_ok());
+        assert!(matches!(with("valid-after=\"20261123120001Z\""), Err(E::NotYetValid(_))));
         assert!(matches!(with("valid-after=\"20261124Z\""), Err(E::NotYetValid(_))));
         assert!(matches!(with("valid-before=\"20261123115959Z\""), Err(E::Expired(_))));
         assert!(matches!(with("cert-authority"), Err(E::CertAuthority(_))));

@@ -28,7 +28,7 @@ pub fn end(text: &[u8]) -> Option<usize> {
         }
         at += 1;
     }
-    (!quoted || at < text.len()).then_some(at)
+    (!quoted).then_some(at)
 }
 
 /// Reads all options. Between two commas there may be none, after the last there must be one.
@@ -101,5 +101,38 @@ fn once<T>(field: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
     match field.replace(value) {
         None => Ok(()),
         Some(_) => Err(format!("{name} is given twice")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_end_at_a_blank_outside_of_quotes() {
+        for (text, options) in [
+            ("", ""),
+            ("a", "a"),
+            ("a b", "a"),
+            ("a\tb", "a"),
+            ("a=\"b c\" d", "a=\"b c\""),
+            ("a=\"b\tc\",d=\"e f\"\tg", "a=\"b\tc\",d=\"e f\""),
+            (r#"a="b\" c" d"#, r#"a="b\" c""#),
+            (r"a\ b", r"a\"),
+        ] {
+            assert_eq!(end(text.as_bytes()), Some(options.len()), "{text}");
+        }
+        for open in ["\"", "a=\"b c", "a=\"b\"\"", r#"a="b\""#] {
+            assert_eq!(end(open.as_bytes()), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn who_is_valid_at_no_time_is_refused() {
+        let read = |text: &str| parse(text.as_bytes(), &TimeZone::UTC);
+        let between = |after: &str, before: &str| read(&format!("valid-after=\"{after}Z\",valid-before=\"{before}Z\""));
+        assert!(between("20260101", "20260102").is_ok_and(|o| o.after < o.before && !o.authority));
+        assert!(between("20260101", "20260101").is_err() && between("20260102", "20260101").is_err());
+        assert!(read("cert-authority").is_ok_and(|o| o.authority) && read("cert-authority,").is_err());
     }
 }

@@ -46,7 +46,13 @@ impl RevokedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::limits::of_page;
     use ssh_key::PublicKey;
+
+    #[test]
+    fn the_longest_list_is_that_of_the_page() {
+        assert_eq!(of_page::of("file of revoked keys"), [0, LONGEST]);
+    }
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     const OTHER: &str = "ssh-rsa AAAAB3NzaC1yc2E=";
@@ -58,8 +64,38 @@ mod tests {
         assert_eq!(revokes(&format!("# c\n\n{OTHER} x\r\n \t{KEY} x")), Ok(true));
         assert_eq!(revokes(OTHER), Ok(false));
         assert_eq!(revokes(""), Ok(false));
-        for bad in ["me", "hash: SHA256:x", &format!("me {KEY}"), "ssh-ed25519 AAAA", "ssh-rsa", "\0", "#\0"] {
+        for bad in [
+            "me",
+            "hash: SHA256:x",
+            &format!("me {KEY}"),
+            "ssh-ed25519 AAAA",
+            "ssh-rsa",
+            "foo AAAAA2Zvbw==",
+            "\0",
+            "#\0",
+        ] {
             assert_eq!(revokes(&format!("{KEY}\n{bad}\n")).unwrap_err().line, 2, "{bad}");
         }
+    }
+
+    /// Which are revoked by revoking a certificate with that key in it.
+    #[test]
+    fn a_certificate_stands_for_the_key_in_it() {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+        let certificate = |kind: &str, key: &[&[u8]]| {
+            let parts = [kind.as_bytes(), b"nonce"].into_iter().chain(key.iter().copied());
+            let blob = parts.flat_map(string).chain(*b"what follows").collect::<Vec<u8>>();
+            RevokedKeys::parse(format!("{kind} {}", STANDARD.encode(blob)).as_bytes()).unwrap()
+        };
+        let key = PublicKey::from_openssh(KEY).unwrap().key_data().clone();
+        let public = ssh_key::public::Ed25519PublicKey(key.ed25519().unwrap().0);
+        let touched = KeyData::from(ssh_key::public::SkEd25519::new(public, "ssh:"));
+        let plain = certificate("ssh-ed25519-cert-v01@openssh.com", &[&public.0]);
+        assert!(plain.contains(&key) && !plain.contains(&touched));
+        let security = certificate("sk-ssh-ed25519-cert-v01@openssh.com", &[&public.0, b"ssh:"]);
+        assert!(security.contains(&touched) && !security.contains(&key));
+        let other = certificate("ssh-rsa-cert-v01@openssh.com", &[&public.0]);
+        assert!(!other.contains(&key) && !other.contains(&touched));
     }
 }
