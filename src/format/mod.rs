@@ -19,8 +19,8 @@ pub mod signature;
 pub mod signers;
 pub(crate) mod version;
 
-/// The format that this version writes and reads. Whoever makes another one reads this one all the same, for ever.
-pub const FORMAT: &str = "1";
+/// The format that this version writes and reads.
+pub const FORMAT: &str = "draft-6";
 
 /// Names of the files in a set's directory.
 pub mod names {
