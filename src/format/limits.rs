@@ -55,7 +55,7 @@ pub(crate) mod of_page {
         assert_eq!(of("block_bytes"), [*BLOCKS.start(), *BLOCKS.end()]);
         assert_eq!(of("row over all volumes")[1], LONGEST_ROW);
         assert_eq!(of("segment_bytes"), [*SEGMENTS.start(), *SEGMENTS.end()]);
-        assert_eq!(of("volumes of a set"), [1, MOST_VOLUMES]);
+        assert_eq!(of("volumes of a part"), [1, MOST_VOLUMES]);
         assert_eq!(of("groups"), [1, MOST_VOLUMES]);
         assert_eq!(of("drives"), [1, MOST_DRIVES]);
         assert_eq!(of("part"), [1, MOST_PARTS]);

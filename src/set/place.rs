@@ -9,7 +9,6 @@ use crate::media::disk::Disk;
 use crate::media::fence::Needs;
 use crate::media::guarded::{self, Kind};
 use crate::media::sets::{self, Found, Layout, Said};
-use crate::media::time_zone;
 use crate::progress::{Progress, Silent};
 use crate::set::revoked;
 use crate::set::trust::{self, Conditions, Trust};
@@ -45,6 +44,8 @@ pub struct Where {
     pub revoked: Option<PathBuf>,
     /// The time at which signers must be valid.
     pub now: jiff::Timestamp,
+    /// The time zone of this machine; `None` if it cannot be read.
+    pub zone: Option<TimeZone>,
 }
 
 impl Where {
@@ -87,7 +88,8 @@ impl Where {
                 "set HOME, or CKVAULT_HOME, to an absolute path",
             ));
         };
-        let trust = Trust::new(path, load_signers(path, progress)?, self.conditions(progress)?, self.now)?;
+        let trust =
+            Trust::new(path, load_signers(path, self.zone.clone(), progress)?, self.conditions(progress)?, self.now)?;
         trust.warnings().iter().for_each(|warning| progress.warn(warning));
         Ok(trust)
     }
@@ -144,7 +146,7 @@ fn said_by(m: Manifest) -> Said {
 }
 
 /// Reads the trusted signers; that there are none is an error with the command that helps.
-fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
+fn load_signers(path: &Path, zone: Option<TimeZone>, progress: &dyn Progress) -> Result<Signers> {
     let help = format!("put the sender's line into {}, or give --signers sender.pub", path.display());
     let file = match guarded::read(path, signers::LONGEST, Kind::Trust, progress)? {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -158,7 +160,6 @@ fn load_signers(path: &Path, progress: &dyn Progress) -> Result<Signers> {
             printable(path.as_os_str().as_encoded_bytes())
         ));
     }
-    let zone = time_zone::of_this_machine();
     if zone.is_none() {
         progress.warn("TZ names what is no file of a time zone: local times in the list of signers are taken for UTC");
     }

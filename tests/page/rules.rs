@@ -132,8 +132,8 @@ fn each_rule_for_readers_stands_in_the_order_of_checks_or_is_kept_all_the_time()
             _ => {}
         }
     }
-    // What is opened, run, left alone, taken for damage, tried, and restored: these are no steps of their own.
-    let always = [7, 8, 10, 11, 49, 52, 57, 59, 72, 76, 77];
+    // What is opened, run, left alone, not missed, taken for damage, tried, and restored: these are no steps of their own.
+    let always = [7, 8, 10, 11, 49, 52, 57, 59, 72, 76, 77, 82];
     let readers = rules().into_iter().filter(|rule| rule.whom.contains('R')).map(|rule| rule.number);
     let missing: Vec<u32> = readers.filter(|number| !checked.contains(number) && !always.contains(number)).collect();
     assert!(missing.is_empty(), "the order of checks does not say when: rules {missing:?}");

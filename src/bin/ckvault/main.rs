@@ -8,6 +8,7 @@ mod home;
 mod outside;
 mod reports;
 mod signals;
+mod time_zone;
 mod ui;
 
 use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};

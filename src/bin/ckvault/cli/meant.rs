@@ -4,7 +4,7 @@ use super::again;
 use super::{
     Export, Import, Inspect, Keygen, LinksArg, List, Place, PlacedLinks, PlacedModes, Repair, Signers, Verify,
 };
-use crate::home;
+use crate::{home, time_zone};
 use ckvault::commands::export::Restated;
 use ckvault::commands::keygen::{OwnKey, files};
 use ckvault::commands::{export, import, keygen, list, repair, verify};
@@ -39,6 +39,7 @@ impl Place {
             signer: trusted.signer,
             revoked: trusted.revoked,
             now: jiff::Timestamp::now(),
+            zone: time_zone::of_this_machine(),
         }
     }
 
