@@ -127,7 +127,7 @@ mod tests {
         let large = drive::Drive { free: 1 << 60, longest_file: 1 << 60, ..here };
         let check = |terabytes: u64| {
             let bytes = terabytes * 1_000_000_000_000;
-            let mut plan = pack::plan(&pack::Request::default(), &[large.clone()], bytes, 0).unwrap();
+            let mut plan = pack::plan(&pack::Request::default(), std::slice::from_ref(&large), bytes, 0).unwrap();
             check_inventory(&walked, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
         };
         check(200).unwrap();
