@@ -24,9 +24,9 @@ pub(crate) mod removal;
 pub(crate) mod sets;
 pub(crate) mod staging;
 pub(crate) mod statefile;
+pub(crate) mod time_zone;
 pub(crate) mod tree;
 pub(crate) mod underway;
-pub(crate) mod time_zone;
 pub mod unfinished;
 
 use std::fs::File;
