@@ -1,6 +1,7 @@
 //! An entry of a set: what its line in the inventory says, and the rules for each field.
 
 use super::hashes::Value;
+use super::json::Absent;
 use super::{FormatError, hash_hex, json, within};
 use crate::text::printable;
 use base64::Engine as _;
@@ -176,6 +177,10 @@ struct EntryLine {
     #[serde(default, deserialize_with = "json::array::<_, _, 1, MOST_XATTRS>")]
     xattrs: Vec<(Name, Name)>,
     offset: u64,
+    #[serde(default)]
+    inventory: Absent,
+    #[serde(default)]
+    segment: Absent,
 }
 
 #[derive(Deserialize)]
@@ -195,9 +200,10 @@ struct Hash(#[serde(with = "hash_hex::optional")] Option<Value>);
 impl TryFrom<EntryLine> for Entry {
     type Error = &'static str;
 
-    /// Rule 67: it has the fields of its kind, and none of another.
+    /// Rule 67: it has the fields of its kind, and none of another; nor those by which other lines are known.
     fn try_from(line: EntryLine) -> Result<Entry, &'static str> {
-        let EntryLine { path, kind, size, extents, blake3, target, mode, mtime, xattrs, offset } = line;
+        let EntryLine { path, kind, size, extents, blake3, target, mode, mtime, xattrs, offset, .. } = line;
+        let EntryLine { inventory: Absent, segment: Absent, .. } = line;
         let kind = match (kind, size, extents, blake3, target) {
             (KindName::Dir, None, None, None, None) => Kind::Dir,
             (KindName::File, Some(size), extents, Some(Hash(blake3)), None) => Kind::File { size, extents, blake3 },
@@ -374,6 +380,9 @@ mod tests {
             FILE,
             &[("\"size\":5", "\"size\":5,\"extents\":null"), ("\"file\"", "{\"file\":null}"), ("\"file\"", "\"fifo\"")],
         );
+        for line in [FILE, DIR, SYMLINK, HARDLINK] {
+            refused(line, &[more(r#""inventory":"1","mode""#), more(r#""segment":null,"mode""#)]);
+        }
     }
 
     #[test]

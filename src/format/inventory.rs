@@ -4,6 +4,7 @@ use super::deal::{Dealer, Place, Shape};
 pub use super::entry::{
     ALIGNMENT, Entry, Extent, Kind, LARGEST, LINK_MODE, LONGEST_PATH, LONGEST_XATTR, MOST_EXTENTS, MOST_XATTRS, Name,
 };
+use super::json::Absent;
 use super::manifest::MOST_PARTS;
 use super::{FormatError, frame, json, version, within};
 use serde::de::DeserializeOwned;
@@ -44,7 +45,7 @@ pub struct Head {
 }
 
 /// The line of a segment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Segment {
     /// Its number in the set.
     pub segment: u64,
@@ -56,6 +57,23 @@ pub(crate) struct Segment {
     pub offset: u64,
     /// Bytes of the frame.
     pub bytes: u32,
+}
+
+/// The same as it is read. The fields by which other lines are known must not be there (rule 67): who looks for a kind of line by
+/// them would take it for another.
+#[derive(Deserialize)]
+struct SegmentLine {
+    segment: u64,
+    group: u32,
+    volume: u16,
+    offset: u64,
+    bytes: u32,
+    #[serde(default)]
+    inventory: Absent,
+    #[serde(default)]
+    kind: Absent,
+    #[serde(default)]
+    path: Absent,
 }
 
 /// Everything in a set, and where the segments of one part are.
@@ -137,18 +155,16 @@ impl Reader {
             }
             return Ok(());
         }
-        let segment: Segment = parse(line)?;
-        within("length of a frame", segment.bytes.into(), frame::HEADER as u64 + 1, frame::LONGEST as u64)?;
-        let place = self.dealer.deal(segment.bytes);
-        let said = Place { group: segment.group, volume: segment.volume, offset: segment.offset, bytes: segment.bytes };
+        let line: SegmentLine = parse(line)?;
+        let SegmentLine { segment, group, volume, offset, bytes, inventory: Absent, kind: Absent, path: Absent } = line;
+        within("length of a frame", bytes.into(), frame::HEADER as u64 + 1, frame::LONGEST as u64)?;
+        let place = self.dealer.deal(bytes);
         let number = head.first + self.frames.len() as u64;
-        if place != said || segment.segment != number || number >= head.first + head.segments {
-            return Err(FormatError::Contradiction(format!(
-                "segment {} does not lie where dealing puts it",
-                segment.segment
-            )));
+        let in_its_place = place == Place { group, volume, offset, bytes } && segment == number;
+        if !in_its_place || number >= head.first + head.segments {
+            return Err(FormatError::Contradiction(format!("segment {segment} does not lie where dealing puts it")));
         }
-        self.frames.push(segment.bytes);
+        self.frames.push(bytes);
         Ok(())
     }
 
@@ -175,6 +191,16 @@ fn parse_head(line: &[u8]) -> Result<Head, FormatError> {
     // Of a version that is not known nothing else is.
     version::require(parse::<Version>(line)?.inventory)?;
     parse::<version::Needs>(line)?.require()?;
+    #[derive(Deserialize)]
+    struct OfOtherLines {
+        #[serde(default)]
+        kind: Absent,
+        #[serde(default)]
+        path: Absent,
+        #[serde(default)]
+        segment: Absent,
+    }
+    let OfOtherLines { kind: Absent, path: Absent, segment: Absent } = parse(line)?;
     let head: Head = parse(line)?;
     within("entries", head.entries, 0, MOST_ENTRIES)?;
     within("length of the tar stream", head.tar_bytes, 1024, LARGEST)?;
@@ -391,6 +417,25 @@ mod tests {
         };
         assert!(checked(&good).is_ok_and(|read| read.entries.is_empty() && read.head.entries == 2));
         assert!(checked(&bad).is_err());
+    }
+
+    /// Rule 67.
+    #[test]
+    fn no_line_has_a_field_by_which_another_is_known() {
+        let entry = Entry { path: Name::default(), kind: Kind::Dir, mode: 0, mtime: (0, 0), xattrs: vec![], offset: 0 };
+        let honest = lines_of(&inventory(vec![entry], vec![300]));
+        let with = |at: usize, field: &str| {
+            let mut lines = honest.clone();
+            lines[at].splice(1..1, format!("\"{field}\":null,").into_bytes());
+            read(lines.into_iter())
+        };
+        for (at, fields) in [(0, ["kind", "path", "segment"]), (1, ["inventory", "segment", "segment"])] {
+            assert!(with(at, "later").is_ok());
+            fields.iter().for_each(|field| assert!(matches!(with(at, field), Err(FormatError::Syntax(_))), "{field}"));
+        }
+        for field in ["inventory", "kind", "path"] {
+            assert!(with(2, "later").is_ok() && matches!(with(2, field), Err(FormatError::Syntax(_))), "{field}");
+        }
     }
 
     /// Rule 69.

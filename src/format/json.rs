@@ -16,6 +16,8 @@ use std::marker::PhantomData;
 const DEEPEST: u64 = 64;
 /// Rule 60: an object has no more fields.
 const MOST_FIELDS: u64 = 1024;
+/// Rule 61: a number has no more digits, which is as many as the greatest of 64 bits has.
+const MOST_DIGITS: u64 = 20;
 /// So much of an error is shown: it may repeat a text.
 const LONGEST_ERROR: usize = 300;
 
@@ -76,6 +78,8 @@ fn scan(text: &str, longest: u64) -> Result<(), FormatError> {
                 if !is_integer(&text[begun..at]) {
                     return Err(syntax("a number is not written as an integer"));
                 }
+                let digits = text[begun..at].trim_start_matches('-').len();
+                within("digits of a number", digits as u64, 0, MOST_DIGITS)?;
             }
             _ => {}
         }
@@ -148,6 +152,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Struct<T> {
 /// For `deserialize_with`: a field that may be absent, which must have a `default`. If it is there, it is not null (rule 62).
 pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
+}
+
+/// For `default`: a field that must be absent. Whatever stands in it, null too, is an error.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Absent;
+
+impl<'de> Deserialize<'de> for Absent {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Absent, D::Error> {
+        Err(D::Error::custom("it has a field that must not be there"))
+    }
 }
 
 /// A word for a variant of an enum, which by itself would take `{"word":null}` as well.
@@ -308,12 +322,16 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_integers() {
-        for good in ["0", "-1", "[10,-20]", "{\"1.5\":123456789012345678901234567890}", "\"1e5\""] {
+        for good in ["0", "-1", "[10,-20]", "{\"1.5\":12345678901234567890}", "[-99999999999999999999]", "\"1e5\""] {
             assert_eq!(scanned(good, 100), Ok(()), "{good}");
         }
         for bad in ["1.0", "1e3", "1E3", "-0", "[1,-0]", "{\"a\":1e-3}", "0.5", "-", "1+1", "0x1", "[1.]"] {
             // A sign alone is for the parser.
             assert!(bad == "-" || scanned(bad, 100).is_err(), "{bad}");
+        }
+        for long in ["123456789012345678901", "[-123456789012345678901]", "{\"later\":[0,100000000000000000000]}"] {
+            let refused = scanned(long, 100);
+            assert!(matches!(refused, Err(FormatError::Limit { what: "digits of a number", .. })), "{long}");
         }
     }
 
@@ -387,6 +405,20 @@ mod tests {
         }
         // Without any of it serde would take all fields in their order.
         assert!(parse::<Few>(br#"[[1,2],[{"tag":1}],{},3,"one"]"#, 100).is_err());
+    }
+
+    #[test]
+    fn a_field_that_must_be_absent_may_not_even_be_null() {
+        #[derive(Deserialize)]
+        struct Kept {
+            #[serde(default)]
+            other: Absent,
+        }
+        let read = |text: &str| parse::<Kept>(text.as_bytes(), 100);
+        let Kept { other: Absent } = read(r#"{"others":null}"#).unwrap();
+        for there in [r#"{"other":null}"#, r#"{"other":1}"#, r#"{"other":{}}"#, r#"{"o\u0074her":"x"}"#] {
+            assert!(read(there).is_err(), "{there}");
+        }
     }
 
     #[test]

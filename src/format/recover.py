@@ -179,6 +179,8 @@ def subtree(data, first, root):
 
 # What lies on the drives, and who signed it.
 
+# Rule 18: the second half of a signature by Ed25519 is less than the order of its group (RFC 8032, 5.1.7).
+ORDER_OF_GROUP = (1 << 252) + 27742317777372353535851937790883648493
 Part = collections.namedtuple("Part", "manifest hash signer places")
 
 
@@ -289,6 +291,9 @@ def signer_of(manifest, signature, args):
     kind = key[4 : 4 + int.from_bytes(key[:4], "big")]
     if kind != b"ssh-ed25519" and not (kind == b"sk-ssh-ed25519@openssh.com" and blob[-5] & 1):
         return None
+    half = 4 + len(kind) + 4 + 32  # a string with the type; of one with 64 bytes its length, and the first half
+    if len(fields[4]) < half + 32 or int.from_bytes(fields[4][half : half + 32], "little") >= ORDER_OF_GROUP:
+        return None
     path = "signature%d" % next(NUMBER)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(signature)
@@ -310,8 +315,8 @@ def parse(line):
         return dict(pairs)
 
     def integer(digits):
-        need(re.match("(?!-0)-?[0-9]+\\Z", digits), "a number in the set is not written as an integer")
-        return int(digits[:21])
+        need(re.match("(?!-0)-?[0-9]{1,20}\\Z", digits), "a number in the set is not written as an integer, or has more than 20 digits")
+        return int(digits)
 
     need(line[-1:] == b"\n", "a line in the set has no line feed")
     value = json.loads(line.decode(), object_pairs_hook=once, parse_int=integer, parse_float=integer, parse_constant=integer)
@@ -357,14 +362,15 @@ def read_part(path, args):
     manifests = copies(places, "manifest.json", 64 * MIB)
     if not manifests:
         die(7, "there is no manifest.json in " + show(path), "name the *.ckvault directories of the set")
-    trusted = dict.fromkeys(list(manifests)[:1])
+    trusted = {hash: [None] for hash in list(manifests)[:1]}
     if args.signers:
         signatures = copies(places, "manifest.json.sig", 16 * KIB).values()
         signers = [(hash, signer_of(manifests[hash], signature, args)) for hash in manifests for signature in signatures]
-        trusted = dict(sorted((hash, signer) for hash, signer in signers if signer))
+        trusted = {hash: [signer for other, signer in signers if signer and other == hash] for hash, signer in signers if signer}
     if len(trusted) != 1:
         die(5, "the set in %s is not signed by one of your signers" % show(path), "do not use it; ask the sender for the public key")
-    ((hash, signer),) = trusted.items()
+    ((hash, signers),) = trusted.items()
+    signer = only_signer(signers)
     m = parse(manifests[hash])
     require(m["format"], show(os.path.join(path, "recover.py")))
     require_none(m["critical"])
@@ -376,6 +382,14 @@ def read_part(path, args):
     return Part(m, hash, signer, places)
 
 
+def only_signer(signers):
+    """Of several keys that are trusted, only the user can say whose set it is (rule 20)."""
+    if len({signer and signer[1] for signer in signers}) > 1:
+        names = sorted({signer[0] for signer in signers})
+        die(5, "the set is signed with several keys, and you trust all of them: those of " + ", ".join(names), "say who packed it, with --signer NAME; or leave the others out of --signers")
+    return signers[0]
+
+
 def read_parts(args):
     """The parts of the set in order, all of one export, and none missing (rules 21 and 50)."""
     parts = {}
@@ -383,6 +397,7 @@ def read_parts(args):
         known = parts.setdefault(part.manifest["part"], part)
         if known.hash != part.hash:
             die(5, "these directories are of different sets", "name those of one set")
+        only_signer([known.signer, part.signer])
         known.places.extend(part.places)
     for n in range(1, max(parts) + 1):
         if n not in parts:
@@ -420,6 +435,7 @@ def open_slot(parts, args):
 
 def own_identity(slot, signed):
     """The set's own identity, if it is that of the recipient whose hash was signed (rule 31)."""
+    slot = slot.replace(b"\r\n", b"\n")
     identities = re.findall(rb"^AGE-.*", slot, re.MULTILINE)
     ours = [line for line in identities if line.startswith(b"AGE-SECRET-KEY-1")]
     if identities and not ours:
@@ -463,7 +479,13 @@ def read_xattrs(pairs):
     return xattrs
 
 
+def has_none_of(line, *names):
+    """What lines of other kinds are known by (rule 67)."""
+    need(not line.keys() & set(names), "a line of the inventory has a field of another kind of line (rule 67)")
+
+
 def read_entry(line):
+    has_none_of(line, "inventory", "segment")
     kind, size, extents, blake3, target = line["kind"], 0, None, None, b""
     own = line.keys() & {"size", "extents", "blake3", "target"}
     if kind == "file":
@@ -496,6 +518,7 @@ def read_inventory(part, secret, first):
     head = parse(next(lines, b""))
     require(head["inventory"], "recover.py beside it")
     require_none(head["critical"])
+    has_none_of(head, "kind", "path", "segment")
     need((head["set"], head["part"]) == (m["set"], m["part"]), "the inventory is that of another set or part (rule 34)")
     need(not part.signer or part.signer[1] == head["signer"], "the inventory names another signer (rule 34)")
     count = -(-number(head["tar_bytes"], KIB, 1 << 56) // m["segment_bytes"])
@@ -508,6 +531,7 @@ def read_inventory(part, secret, first):
             entries.append(read_entry(parse(line)))
     for n in range(first, last):
         segment = parse(next(lines, b""))
+        has_none_of(segment, "inventory", "kind", "path")
         need(segment["segment"] == n, "segment %d is missing" % n)
         size = number(segment["bytes"], FRAME + 1, m["segment_bytes"] + 64 * KIB)
         frames.extend((segment["group"], segment["volume"], segment["offset"], size))

@@ -67,7 +67,7 @@ use crate::text::for_shell;
 use contents::open_slot;
 use opened::belong_together;
 use std::path::PathBuf;
-use trusted_manifest::{each_copy, trusted_manifest};
+use trusted_manifest::{each_copy, same_signer, trusted_manifest};
 
 /// Opens a set; [`Error::Untrusted`] if a part of it has no trusted pair, or the parts do not belong together.
 pub(crate) fn open(place: &Where, progress: &dyn Progress) -> Result<Set> {
@@ -85,6 +85,7 @@ fn open_found(place: &Where, found: Found, progress: &dyn Progress) -> Result<Se
         let signed = trusted_manifest(&part, &trust)?;
         // A directory that was renamed goes with the part that it is of.
         if let Some(known) = parts.iter_mut().find(|p| p.bytes == signed.bytes) {
+            same_signer(&part.name, &known.signer, &signed.signer)?;
             known.dirs.extend(part.dirs);
             continue;
         }

@@ -1,13 +1,14 @@
 //! A set that was opened: its parts that are here, and what they say together.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, set_dir_name};
 use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::lock::is_being_written;
 use crate::set::part::Part;
 use crate::set::trust::Signer;
+use crate::set::trusted_manifest::same_signer;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -33,6 +34,12 @@ impl Set {
 
     /// Whether these are parts of the same set.
     pub fn fits(&self, here: &Set) -> Result<()> {
+        for known in &self.parts {
+            for part in here.parts.iter().filter(|part| part.bytes == known.bytes) {
+                let m = &part.manifest;
+                same_signer(&set_dir_name(m.label.as_deref(), &m.set, m.part), &known.signer, &part.signer)?;
+            }
+        }
         let now = |known: &Part| here.parts.iter().any(|p| p.bytes == known.bytes);
         let mut all: Vec<&Part> = self.parts.iter().filter(|p| !now(p)).chain(&here.parts).collect();
         all.sort_by_key(|p| p.manifest.part);

@@ -101,9 +101,9 @@ impl Part {
         self.dirs = std::mem::take(&mut self.let_go).into_iter().filter_map(same).collect();
     }
 
-    /// Whether a signature is one over this manifest by somebody trusted.
+    /// Whether a signature is one over this manifest by whom it is from. That of another is none of this set (rule 20).
     pub fn is_vouched_for_by(&self, armour: &[u8]) -> bool {
-        self.trust.judge(armour, &self.bytes).is_ok()
+        self.trust.judge(armour, &self.bytes).is_ok_and(|signer| signer.key == self.signer.key)
     }
 
     /// The files that have the name of a volume. There should be one; but a drive may hold anything, and must not hide what

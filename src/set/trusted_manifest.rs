@@ -8,8 +8,8 @@ use crate::media::dir::Dir;
 use crate::media::lock::is_being_written;
 use crate::media::sets::FoundPart;
 use crate::set::trust::{Signer, Trust};
-use crate::text::printable;
-use std::collections::HashSet;
+use crate::text::{listing, printable};
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 
 /// All different copies of a metadata file, one after the other: there may be many drives, and no copy is signed. Returns whether
@@ -45,19 +45,71 @@ pub struct Signed {
     pub signer: Signer,
 }
 
-/// The one manifest in these directories that somebody trusted has signed.
+/// A manifest, with a signature over it by each key that is trusted: at least one.
+struct Vouched {
+    bytes: Vec<u8>,
+    pairs: Vec<(Vec<u8>, Signer)>,
+}
+
+impl Vouched {
+    /// Rule 20: only one key counts.
+    fn by_one(self, name: &str) -> Result<Signed> {
+        let Vouched { bytes, mut pairs } = self;
+        match (pairs.len(), pairs.pop()) {
+            (1, Some((armour, signer))) => Ok(Signed { bytes, armour, signer }),
+            (_, last) => {
+                let signers: Vec<Signer> = pairs.into_iter().chain(last).map(|(_, signer)| signer).collect();
+                Err(several_signers(name, &signers.iter().collect::<Vec<_>>()))
+            }
+        }
+    }
+}
+
+/// Rule 20, where one manifest was found in two places: an error if another key vouches for it here than there.
+pub fn same_signer(name: &str, one: &Signer, other: &Signer) -> Result<()> {
+    if one.key == other.key { Ok(()) } else { Err(several_signers(name, &[one, other])) }
+}
+
+/// Of several who are trusted only the user can say whose set it is: whoever has a drive in hand may have put their own signature
+/// in the place of another's.
+fn several_signers(name: &str, signers: &[&Signer]) -> Error {
+    let each: Vec<String> = signers.iter().map(|s| format!("{} ({})", s.name, s.fingerprint)).collect();
+    let names: BTreeSet<&str> = signers.iter().map(|s| s.name.as_str()).collect();
+    let what = format!(
+        "{} is signed with several keys, and all of them are trusted:{}",
+        printable(name.as_bytes()),
+        listing(each.iter().map(String::as_bytes))
+    );
+    match names.len() == signers.len() {
+        true => Error::untrusted(what, "say who packed the set, with --signer NAME; else ask the sender"),
+        false => Error::untrusted(
+            what,
+            "ask the sender with which key the set was signed, then give a list with that key alone (--signers FILE)",
+        ),
+    }
+}
+
+/// The one manifest in these directories that somebody trusted has signed, and the one key with which that was done.
 pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
     let mut signatures = Vec::new();
     let mut read = |armour: Vec<u8>| signatures.push((Signature::parse(&armour), armour));
     each_copy(&found.dirs, names::SIGNATURE, signature::LONGEST, &mut read)?;
-    let mut trusted: Vec<Signed> = Vec::new();
+    let mut trusted: Vec<Vouched> = Vec::new();
     let mut refusal: Option<TrustError> = None;
     let mut look = |manifest: Vec<u8>| {
         let message = Message::new(&manifest);
-        match signatures.iter().map(|(s, armour)| judge(s, armour, &message, trust)).fold(None, better) {
-            Some(Ok((armour, signer))) => trusted.push(Signed { bytes: manifest, armour, signer }),
-            Some(Err(why)) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
-            _ => {}
+        let mut pairs: Vec<(Vec<u8>, Signer)> = Vec::new();
+        for (signature, armour) in &signatures {
+            match judge(signature, &message, trust) {
+                Ok(signer) if pairs.iter().all(|(_, other)| other.key != signer.key) => {
+                    pairs.push((armour.clone(), signer));
+                }
+                Err(why) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
+                _ => {}
+            }
+        }
+        if !pairs.is_empty() {
+            trusted.push(Vouched { bytes: manifest, pairs });
         }
     };
     let any = each_copy(&found.dirs, names::MANIFEST, manifest::LONGEST, &mut look)?;
@@ -75,11 +127,11 @@ pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
         ));
     }
     // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.
-    if trusted.len() > 1 && trusted.iter().any(|signed| names_directory(&signed.bytes, &found.name)) {
-        trusted.retain(|signed| names_directory(&signed.bytes, &found.name));
+    if trusted.len() > 1 && trusted.iter().any(|vouched| names_directory(&vouched.bytes, &found.name)) {
+        trusted.retain(|vouched| names_directory(&vouched.bytes, &found.name));
     }
     match (trusted.len(), trusted.pop()) {
-        (1, Some(signed)) => Ok(signed),
+        (1, Some(vouched)) => vouched.by_one(&found.name),
         (0, _) => Err(trust.refuse(refusal.unwrap_or(TrustError::Invalid))),
         _ => Err(Error::untrusted(
             format!("{} holds different manifests, each signed by a trusted signer", printable(found.name.as_bytes())),
@@ -103,20 +155,13 @@ fn names_directory(manifest: &[u8], name: &str) -> bool {
     Manifest::parse(manifest).is_ok_and(|m| set_dir_name(m.label.as_deref(), &m.set, m.part) == name)
 }
 
-/// A signature that is trusted, and who made it; or why it is not.
-type Judged = Result<(Vec<u8>, Signer), TrustError>;
-
-fn judge(signature: &Result<Signature, TrustError>, armour: &[u8], manifest: &Message, trust: &Trust) -> Judged {
-    let signature = signature.as_ref().map_err(TrustError::clone)?;
-    Ok((armour.to_vec(), trust.judge_over(signature, manifest)?))
-}
-
-fn better(best: Option<Judged>, next: Judged) -> Option<Judged> {
-    match (best, next) {
-        (Some(Ok(pair)), _) | (_, Ok(pair)) => Some(Ok(pair)),
-        (Some(Err(old)), Err(new)) => Some(Err(if rank(&new) > rank(&old) { new } else { old })),
-        (None, Err(why)) => Some(Err(why)),
-    }
+/// Who made a signature, if that is somebody trusted; else why not.
+fn judge(
+    signature: &Result<Signature, TrustError>,
+    manifest: &Message,
+    trust: &Trust,
+) -> std::result::Result<Signer, TrustError> {
+    trust.judge_over(signature.as_ref().map_err(TrustError::clone)?, manifest)
 }
 
 /// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.

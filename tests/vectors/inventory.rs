@@ -23,7 +23,7 @@ fn packed(edit: impl Fn(&mut Vec<u8>) + 'static) -> Recipe {
 }
 
 pub fn all() -> Vec<Vector> {
-    [heads(), lines(), json_rules(), layout(), extents(), spelling(), limits(), sealed()]
+    [heads(), lines(), kinds_of_lines(), json_rules(), layout(), extents(), spelling(), limits(), sealed()]
         .into_iter()
         .flatten()
         .collect()
@@ -72,6 +72,23 @@ fn lines() -> Vec<Vector> {
     ]
 }
 
+/// Rule 67: the fields by which a line is known stand in no other.
+fn kinds_of_lines() -> Vec<Vector> {
+    let other = |name: &str, fault: &str, line: usize, field: &'static str, value: Value| {
+        one(&format!("another-line-{name}"), &[67], fault, small().field(line, field, value))
+    };
+    vec![
+        other("head-kind", "the head has a field kind", 0, "kind", "file".into()),
+        other("head-path", "the head has a field path", 0, "path", "a".into()),
+        other("head-segment", "the head has a field segment", 0, "segment", 0.into()),
+        other("entry-inventory", "an entry has a field inventory", 2, "inventory", "1".into()),
+        other("entry-segment", "an entry has a field segment, which is null", 2, "segment", Value::Null),
+        other("segment-inventory", "a segment has a field inventory", 3, "inventory", "1".into()),
+        other("segment-kind", "a segment has a field kind", 3, "kind", "file".into()),
+        other("segment-path", "a segment has a field path, which is null", 3, "path", Value::Null),
+    ]
+}
+
 /// Rules 3, 58 and 60 to 63.
 fn json_rules() -> Vec<Vector> {
     let bytes = |more: &'static [u8]| {
@@ -112,6 +129,19 @@ fn json_rules() -> Vec<Vector> {
         one("fraction", &[61], "the size has a fraction", small().text(2, "\"size\":5", "\"size\":5.0")),
         one("exponent", &[61], "a number that is ignored has an exponent", later("1e2")),
         one("minus-zero", &[61], "a number that is ignored is -0", later("-0")),
+        one("digits-21", &[61], "a number that is ignored has 21 digits", later("-100000000000000000000")),
+        vector(
+            "inventory/digits-20",
+            &[61],
+            "none: numbers that are ignored have 20 digits, one of them a sign before",
+            later("[99999999999999999999,-99999999999999999999]"),
+        )
+        .taken(),
+        vector("inventory/null-ignored", &[62, 8], "none: a field that is ignored is null", later("null")).taken(),
+        vector("inventory/array-ignored", &[62, 58], "none: an array that is ignored has 100000 elements", {
+            later(format!("[{}0]", "null,".repeat(99_999)))
+        })
+        .taken(),
         one(
             "array-for-the-head",
             &[62],

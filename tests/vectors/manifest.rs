@@ -150,6 +150,19 @@ fn json_rules() -> Vec<Vector> {
         one("exponent", &[61], "a number has an exponent", small().signed("\"drives\":1", "\"drives\":1e0")),
         one("minus-zero", &[61], "a number that is ignored is -0", later("-0")),
         one("fraction-ignored", &[61, 8], "a number that is ignored has a fraction", later("[0.5]")),
+        one("digits-21", &[61], "a number that is ignored has 21 digits", later("100000000000000000000")),
+        vector(
+            "manifest/digits-20",
+            &[61],
+            "none: numbers that are ignored have 20 digits, one of them a sign before",
+            later("[99999999999999999999,-99999999999999999999]"),
+        )
+        .taken(),
+        vector("manifest/null-ignored", &[62, 8], "none: a field that is ignored is null", later("null")).taken(),
+        vector("manifest/array-ignored", &[62, 58], "none: an array that is ignored has 100000 elements", {
+            later(format!("[{}0]", "null,".repeat(99_999)))
+        })
+        .taken(),
         one("leading-zero", &[3, 61], "a number has a zero in front", small().signed("\"drives\":1", "\"drives\":01")),
         one(
             "array-for-the-whole",

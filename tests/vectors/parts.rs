@@ -6,6 +6,7 @@ use crate::edits::with;
 use crate::sshsig::{HONEST, Sshsig};
 use crate::ustar::{Item, Kind, dir, file, item};
 use crate::vector::{Vector, vector};
+use crate::whole::in_planes;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::fs;
@@ -100,6 +101,18 @@ fn also_lines(mut recipe: Recipe, edit: impl Fn(&mut Vec<Vec<u8>>) + 'static) ->
     })
 }
 
+/// The segments of the part packed in another way.
+fn also_segments(mut recipe: Recipe, pack: impl Fn(&[u8]) -> Vec<u8> + 'static) -> Recipe {
+    let before = std::mem::replace(&mut recipe.edit_segments, Box::new(|_| ()));
+    recipe.segments(move |all| {
+        before(all);
+        for segment in all {
+            let Segment::Plain(plain) = segment else { panic!("packed already") };
+            *segment = Segment::Packed(pack(plain));
+        }
+    })
+}
+
 pub fn all() -> Vec<Vector> {
     let same = |recipe: Recipe| recipe;
     let honest = |name: &str, fault: &str| two(name, &[36, 50, 51], fault, same, same);
@@ -133,6 +146,19 @@ pub fn all() -> Vec<Vector> {
         no_longer("previous", "the second part names another manifest before it", |m| {
             m["previous"] = "0".repeat(64).into()
         }),
+        two(
+            "filter",
+            &[50, 54, 55],
+            "none: the filter of part 1 is zstd, with a frame like a filter header, and that of part 2 is planes",
+            |r| {
+                also_segments(r, |plain| {
+                    let nothing = b"\x5f\x2a\x4d\x18\x08\0\0\0whatever";
+                    [&nothing[..], &zstd::bulk::compress(plain, 1).unwrap()].concat()
+                })
+            },
+            |r| also_segments(r, in_planes).also_manifest(|m| m["filter"] = "planes".into()),
+        )
+        .taken(),
         two("shape", &[50], "the second part has another M", same, |r| r.shape(1, 2)).untrusted("manifest"),
         two("slot", &[50], "the second part has another key slot", same, |r| {
             r.with_edit(|r| &mut r.edit_listed, |_| ())

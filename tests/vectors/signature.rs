@@ -3,7 +3,7 @@
 use crate::compose::{Keys, Recipe};
 use crate::edits::small;
 use crate::keys::{NAME, file};
-use crate::sshsig::{HONEST, Sshsig, armour};
+use crate::sshsig::{HONEST, Sshsig, armour, not_reduced};
 use crate::vector::{Vector, vector};
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ fn public() -> String {
 }
 
 pub fn all() -> Vec<Vector> {
-    [forms(), lists(), pairs()].into_iter().flatten().collect()
+    [forms(), lists(), pairs(), signers()].into_iter().flatten().collect()
 }
 
 fn forms() -> Vec<Vector> {
@@ -115,6 +115,35 @@ fn forms() -> Vec<Vector> {
         vector("signature/after-its-end", &[15, 18], "bytes behind the signature, in the base64", {
             small().signed_by(|message| armour(&[HONEST.blob(message), vec![0; 3]].concat(), 70))
         })
+        .untrusted("signature"),
+        vector(
+            "signature/not-reduced",
+            &[18],
+            "the second half of the signature is greater by the order of the group",
+            {
+                small().signed_by(|message| {
+                    let mut blob = HONEST.blob(message);
+                    let end = blob.len();
+                    not_reduced(&mut blob[end - 32..]);
+                    armour(&blob, 70)
+                })
+            },
+        )
+        .untrusted("signature"),
+        vector(
+            "signature/security-key-not-reduced",
+            &[18],
+            "the same of a security key, whose flags and counter stand behind",
+            {
+                small().signed_by(move |message| {
+                    let mut blob = sk(1).blob(message);
+                    let end = blob.len() - 5;
+                    not_reduced(&mut blob[end - 32..end]);
+                    armour(&blob, 70)
+                })
+            },
+        )
+        .allow(key())
         .untrusted("signature"),
         vector("signature/lines-of-76", &[18], "lines of base64 of 76 characters", {
             small().signed_by(|message| armour(&HONEST.blob(message), 76))
@@ -337,5 +366,103 @@ fn pairs() -> Vec<Vector> {
             put(&dirs[0].join("copy"), &manifest_of(&small().manifest(|m| m["tool"] = "another".into()), keys));
         })
         .untrusted("signature"),
+    ]
+}
+
+/// Another who signs, and is trusted too.
+const OTHER: Sshsig = Sshsig { seed: 43, ..HONEST };
+
+/// In place of some copies of the signature lies that of another, over the same manifest.
+fn also_signed(paths: &[PathBuf], by: &Sshsig) {
+    for path in paths {
+        fs::write(path, by.sign(&fs::read(path.with_extension("")).unwrap())).unwrap();
+    }
+}
+
+/// Rule 20: whose signatures there are over one manifest.
+fn signers() -> Vec<Vector> {
+    let own = || format!("{NAME} {}", public());
+    let two = |name: &str, fault: &str, by: Sshsig, copy: usize| {
+        vector(format!("signature/{name}"), &[20], fault, small()).then(move |dirs| {
+            also_signed(&copies(dirs, "manifest.json.sig")[copy..=copy], &by);
+        })
+    };
+    let all_of_the_second = |dirs: &[PathBuf]| also_signed(&copies(&dirs[1..], "manifest.json.sig"), &OTHER);
+    let trusted = |v: Vector| v.allow(own()).allow(format!("other@site {}", OTHER.public()));
+    vec![
+        trusted(two("two-signers", "the first copy of the signature is that of another who is trusted", OTHER, 0))
+            .untrusted("signature"),
+        trusted(two(
+            "two-signers-in-third",
+            "the third copy of the signature is that of another who is trusted",
+            OTHER,
+            2,
+        ))
+        .untrusted("signature"),
+        trusted(vector(
+            "signature/two-signers-on-two-drives",
+            &[20],
+            "all copies on the second drive are signed by another who is trusted",
+            small(),
+        ))
+        .on(2)
+        .then(all_of_the_second)
+        .untrusted("signature"),
+        trusted(vector(
+            "signature/two-signers-in-two-directories",
+            &[20],
+            "the same, and the directory on the second drive was renamed",
+            small(),
+        ))
+        .on(2)
+        .then(move |dirs| {
+            all_of_the_second(dirs);
+            fs::rename(&dirs[1], dirs[1].with_file_name("renamed-686f7374.ckvault")).unwrap();
+        })
+        .with("set", "686f7374")
+        .untrusted("signature"),
+        trusted(two(
+            "two-signers-one-asked-for",
+            "damage: the first copy of the signature is that of another, and who is asked for has signed the others",
+            OTHER,
+            0,
+        ))
+        .with("signer", NAME)
+        .damaged("signature"),
+        two("two-keys-of-one-name", "two keys that are trusted under the name that is asked for have signed", OTHER, 0)
+            .allow(own())
+            .allow(format!("{NAME} {}", OTHER.public()))
+            .with("signer", NAME)
+            .untrusted("signature"),
+        two("second-signer-unknown", "damage: the first copy of the signature is that of a stranger", OTHER, 0)
+            .damaged("signature"),
+        trusted(two(
+            "second-signer-revoked",
+            "damage: the key of the first copy of the signature is revoked",
+            OTHER,
+            0,
+        ))
+        .with("revoke", OTHER.public())
+        .damaged("signature"),
+        two(
+            "two-signatures-of-a-key",
+            "none: two different signatures, both by the key that is trusted",
+            Sshsig { hash: "sha256", ..HONEST },
+            0,
+        )
+        .taken(),
+        vector(
+            "signature/not-reduced-copy",
+            &[18, 20],
+            "damage: one copy of the signature is greater by the order",
+            small(),
+        )
+        .then(|dirs| {
+            let mut blob = HONEST.blob(&fs::read(dirs[0].join("manifest.json")).unwrap());
+            let end = blob.len();
+            not_reduced(&mut blob[end - 32..]);
+            fs::write(dirs[0].join("manifest.json.sig"), armour(&blob, 70)).unwrap();
+        })
+        .damaged("signature"),
     ]
 }

@@ -197,6 +197,10 @@ pub fn all() -> Vec<Vector> {
             slot(|s| *s = format!("AGE-SECRET-KEY-PQ-1QQQQ\n{s}# public key: age1pq1qqqq\nAGE-LATER-1QQQQ\n"))
         })
         .taken(),
+        one("crlf", &[31], "none: the lines of the opened slot end with CR and LF", {
+            slot(|s| *s = s.replace('\n', "\r\n"))
+        })
+        .taken(),
         one("two-identities", &[31], "none: the first identity of the known type is used", {
             slot(|s| *s += age::x25519::Identity::generate().to_string().expose_secret())
         })

@@ -69,6 +69,23 @@ impl Sshsig {
     }
 }
 
+/// The order of the group of Ed25519, little endian (RFC 8032, 5.1.7): 2^252 and 27742317777372353535851937790883648493.
+const ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+/// Adds the order of the group to a number, which says the same to who does not look.
+pub fn not_reduced(half: &mut [u8]) {
+    let mut carry = 0;
+    for (byte, more) in half.iter_mut().zip(ORDER) {
+        carry += u16::from(*byte) + u16::from(more);
+        *byte = carry as u8;
+        carry >>= 8;
+    }
+    assert!(half.len() == 32 && carry == 0);
+}
+
 /// The armour, in lines of so many characters.
 pub fn armour(blob: &[u8], width: usize) -> Vec<u8> {
     let base64 = STANDARD.encode(blob);

@@ -196,7 +196,8 @@ pub fn escaped(name: &[u8]) -> String {
 /// The lines that say what must be restored of an entry.
 fn described(item: &Item) -> Vec<String> {
     let path = escaped(&item.path);
-    let (mode, time) = (item.mode & !0o6000, format!("{}+{}", item.mtime.0, item.mtime.1));
+    let never = if matches!(item.kind, Kind::Dir) { 0o4000 } else { 0o6000 };
+    let (mode, time) = (item.mode & !never, format!("{}+{}", item.mtime.0, item.mtime.1));
     let file = |bytes: &[u8]| format!("file {mode:04o} {time} {} {} {path}", bytes.len(), blake3::hash(bytes));
     let mut lines = vec![match &item.kind {
         Kind::Dir => format!("dir {mode:04o} {time} {path}"),

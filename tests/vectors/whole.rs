@@ -155,6 +155,16 @@ fn entries() -> Vec<Vector> {
             moded(0o6755),
         ),
         vector(
+            "whole/set-group-id-of-a-directory",
+            &[49],
+            "none: of a directory the set-group-id bit is restored, and the set-user-id bit is not",
+            {
+                let mut special = dir("d");
+                special.mode = 0o6755;
+                with([special, file("d/a", "hello")])
+            },
+        ),
+        vector(
             "whole/link-to-nowhere",
             &[43],
             "none: a link to what the set does not have",
@@ -197,21 +207,25 @@ fn rearranged(bytes: &[u8], width: usize, rotated: bool) -> Vec<u8> {
     out
 }
 
+/// A segment as filter planes leaves it, compressed, with ranges of each shape.
+pub fn in_planes(plain: &[u8]) -> Vec<u8> {
+    let shapes: [(usize, bool); 7] = [(1, false), (2, false), (4, false), (8, false), (2, true), (4, true), (8, true)];
+    let (mut ranges, mut bytes, mut rest) = (Vec::new(), Vec::new(), plain);
+    for (i, (width, rotated)) in shapes.into_iter().enumerate() {
+        let length = if i + 1 < shapes.len() { 601 } else { rest.len() };
+        ranges.extend((length as u32).to_le_bytes());
+        ranges.push(width as u8 | if rotated { 0x80 } else { 0 });
+        bytes.extend(rearranged(&rest[..length], width, rotated));
+        rest = &rest[length..];
+    }
+    let header = [&b"\x5f\x2a\x4d\x18"[..], &(ranges.len() as u32).to_le_bytes(), &ranges].concat();
+    [header, zstd::bulk::compress(&bytes, 1).unwrap()].concat()
+}
+
 fn planes() -> Recipe {
     let recipe = with([file("a", noise(3, 4000))]).manifest(|m| m["filter"] = "planes".into());
     recipe.segments(|all| {
         let [Segment::Plain(plain)] = &all[..] else { panic!("one segment") };
-        let shapes: [(usize, bool); 7] =
-            [(1, false), (2, false), (4, false), (8, false), (2, true), (4, true), (8, true)];
-        let (mut ranges, mut bytes, mut rest) = (Vec::new(), Vec::new(), &plain[..]);
-        for (i, (width, rotated)) in shapes.into_iter().enumerate() {
-            let length = if i + 1 < shapes.len() { 601 } else { rest.len() };
-            ranges.extend((length as u32).to_le_bytes());
-            ranges.push(width as u8 | if rotated { 0x80 } else { 0 });
-            bytes.extend(rearranged(&rest[..length], width, rotated));
-            rest = &rest[length..];
-        }
-        let header = [&b"\x5f\x2a\x4d\x18"[..], &(ranges.len() as u32).to_le_bytes(), &ranges].concat();
-        all[0] = Segment::Packed([header, zstd::bulk::compress(&bytes, 1).unwrap()].concat());
+        all[0] = Segment::Packed(in_planes(plain));
     })
 }
