@@ -24,7 +24,6 @@ pub(crate) mod removal;
 pub(crate) mod sets;
 pub(crate) mod staging;
 pub(crate) mod statefile;
-pub(crate) mod time_zone;
 pub(crate) mod tree;
 pub(crate) mod underway;
 pub mod unfinished;

@@ -104,8 +104,8 @@ pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
                 Ok(signer) if pairs.iter().all(|(_, other)| other.key != signer.key) => {
                     pairs.push((armour.clone(), signer));
                 }
-                Err(why) if refusal.as_ref().is_none_or(|old| rank(&why) > rank(old)) => refusal = Some(why),
-                _ => {}
+                Ok(_) => {}
+                Err(why) => refusal = more_telling(refusal.take(), why),
             }
         }
         if !pairs.is_empty() {
@@ -164,6 +164,14 @@ fn judge(
     trust.judge_over(signature.as_ref().map_err(TrustError::clone)?, manifest)
 }
 
+/// Of two refusals the one that says more; the first of equals.
+fn more_telling(known: Option<TrustError>, why: TrustError) -> Option<TrustError> {
+    match known {
+        Some(known) if rank(&known) >= rank(&why) => Some(known),
+        _ => Some(why),
+    }
+}
+
 /// Which refusal says most: a signature that holds, by somebody who is not trusted, before one that does not fit.
 fn rank(why: &TrustError) -> u8 {
     match why {
@@ -179,8 +187,8 @@ fn rank(why: &TrustError) -> u8 {
 mod tests {
     use super::*;
 
-    fn of_all(refusals: &[&TrustError]) -> Option<Judged> {
-        refusals.iter().map(|why| Err((*why).clone())).fold(None, better)
+    fn of_all(refusals: &[&TrustError]) -> Option<TrustError> {
+        refusals.iter().map(|why| (*why).clone()).fold(None, more_telling)
     }
 
     #[test]
@@ -194,23 +202,13 @@ mod tests {
         ];
         for (i, less) in ranked.iter().enumerate() {
             for more in &ranked[i + 1..] {
-                assert_eq!(of_all(&[less, more]), Some(Err(more.clone())));
-                assert_eq!(of_all(&[more, less]), Some(Err(more.clone())));
+                assert_eq!(of_all(&[less, more]), Some(more.clone()));
+                assert_eq!(of_all(&[more, less]), Some(more.clone()));
             }
         }
         assert_eq!(ranked.each_ref().map(rank), [0, 1, 2, 3, 4]);
         let (first, second) = (TrustError::Unknown("a".into()), TrustError::Unknown("b".into()));
-        assert_eq!(of_all(&[&first, &second]), Some(Err(first)));
+        assert_eq!(of_all(&[&first, &second]), Some(first));
         assert_eq!(of_all(&[]), None);
-    }
-
-    #[test]
-    fn one_trusted_signature_is_enough() {
-        let signer = Signer { name: "a".into(), key: "b".into(), fingerprint: "c".into() };
-        let good = || Ok((b"armour".to_vec(), signer.clone()));
-        let other = || Err(TrustError::Expired("a".into()));
-        for judged in [[good(), other()], [other(), good()]] {
-            assert_eq!(judged.into_iter().fold(None, better), Some(good()));
-        }
     }
 }
