@@ -55,7 +55,7 @@ fn recover_py_takes_and_refuses_what_the_vectors_say() {
     let asked = |path: &PathBuf| {
         let name = path.strip_prefix(place()).unwrap().with_extension("");
         let also = |begin: &&str| name.to_str().is_some_and(|name| name.starts_with(begin));
-        (TOPICS.iter().any(|topic| name.starts_with(topic)) || ALSO.iter().any(|b| also(b)))
+        (TOPICS.iter().any(|topic| name.starts_with(topic)) || ALSO.iter().any(also))
             && OTHERWISE.iter().all(|other| !name.ends_with(other))
     };
     let all: Vec<PathBuf> = all_vectors(&place()).into_iter().filter(asked).collect();
