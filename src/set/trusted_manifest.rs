@@ -8,7 +8,7 @@ use crate::media::dir::Dir;
 use crate::media::lock::is_being_written;
 use crate::media::sets::FoundPart;
 use crate::set::trust::{Signer, Trust};
-use crate::text::{listing, printable};
+use crate::text::printable;
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 
@@ -73,12 +73,14 @@ pub fn same_signer(name: &str, one: &Signer, other: &Signer) -> Result<()> {
 /// Of several who are trusted only the user can say whose set it is: whoever has a drive in hand may have put their own signature
 /// in the place of another's.
 fn several_signers(name: &str, signers: &[&Signer]) -> Error {
-    let each: Vec<String> = signers.iter().map(|s| format!("{} ({})", s.name, s.fingerprint)).collect();
     let names: BTreeSet<&str> = signers.iter().map(|s| s.name.as_str()).collect();
+    let each: BTreeSet<String> =
+        signers.iter().map(|s| format!("{} ({})", printable(s.name.as_bytes()), s.fingerprint)).collect();
     let what = format!(
-        "{} is signed with several keys, and all of them are trusted:{}",
+        "{} is signed with {} keys, which are all trusted: {}",
         printable(name.as_bytes()),
-        listing(each.iter().map(String::as_bytes))
+        each.len(),
+        each.into_iter().collect::<Vec<_>>().join(" and ")
     );
     match names.len() == signers.len() {
         true => Error::untrusted(what, "say who packed the set, with --signer NAME; else ask the sender"),

@@ -161,10 +161,43 @@ fn names_that_exclude_are_nobodys_and_signers_can_be_pinned_and_revoked() {
     site.recover(&format!("{SIGNERS} --signer exporter@site")).ends(0);
 }
 
+/// Who is trusted too may not take over a set by one copy of the signature, and who is asked for says whose it is.
+#[test]
+fn a_set_that_two_have_signed_is_of_whom_the_user_names() {
+    let Some(site) = composed(&small()) else { return };
+    let (own, other) = (site.keys.public(), strange_keys());
+    site.trusts(&format!("exporter@site {own}\nbob@site {}\n", other.public()));
+    let dir = site.set_dirs().remove(0);
+    let manifest = fs::read(dir.join("manifest.json")).unwrap();
+    fs::write(dir.join("manifest.json.sig"), other.sign("ckvault", &manifest)).unwrap();
+    let before = site.everything();
+    for verb in ["verify", "list", "import", "repair"] {
+        let ran = site.run(verb).ends(5);
+        let all = ["signed with 2 keys", "bob@site (SHA256:", "exporter@site (SHA256:", "--signer NAME"];
+        assert!(all.iter().all(|said| ran.stderr.contains(said)), "{ran}");
+    }
+    assert!(site.run("inspect").ends(0).stdout.contains("NOT VERIFIED"));
+    refused(&site, SIGNERS, 5, "those of bob@site, exporter@site");
+    assert!(site.everything() == before, "something changed");
+    // Whom the user names, vouches; but the inventory names who has packed the set.
+    let ran = site.run("import --signer bob@site").ends(5);
+    assert!(ran.stderr.contains("another signer"), "{ran}");
+    refused(&site, &format!("{SIGNERS} --signer bob@site"), 1, "the inventory names another signer");
+    site.recover(&format!("{SIGNERS} --signer exporter@site")).ends(0);
+    site.run("verify --signer exporter@site").ends(3);
+    site.run("repair --signer exporter@site").ends(0);
+    assert_eq!(fs::read(dir.join("manifest.json.sig")).unwrap(), site.keys.sign("ckvault", &manifest));
+    site.run("verify").ends(0);
+}
+
 fn stranger() -> String {
+    strange_keys().public()
+}
+
+fn strange_keys() -> Keys {
     let mut keys = Keys::new();
     keys.signing = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]));
-    keys.public()
+    keys
 }
 
 /// A directory with these programs, the shell that begins and the program that cleans up, and no others.
