@@ -151,3 +151,51 @@ fn sorted(pending: &[Pending]) -> Vec<u64> {
     segments.sort_unstable();
     segments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::format::inventory::Name;
+    use crate::media::disk::Disk;
+    use crate::media::modes::Modes;
+    use crate::media::staging::claim::Claim;
+    use crate::stages::seal::SetIdentity;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn who_is_stopped_says_what_is_durable_and_waits_for_no_more() {
+        let (temp, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let header = Header::new(("00", "1"), &[], &[], "refuse", &Name::new(b"there"));
+        let claim = Claim::on(&disk, &temp.path().join("there"), "00000000").unwrap();
+        let staging = claim.begin(false, &header.line().unwrap(), Modes::masked()).unwrap();
+        let (tables, identity) = (BTreeMap::new(), SetIdentity::generate());
+        let contents = Contents { entries: vec![], tar_bytes: 9 << 20, segment_bytes: 1 << 20, identity, tables };
+        let tally = Tally::begin(&staging, &header, &Said::default(), &contents).unwrap();
+        let at = staging.journal();
+        let journal = || String::from_utf8(at.dir.read(&at.name, 1 << 16).unwrap()).unwrap();
+
+        // So much that it is made durable on the way.
+        let file = tempfile::tempfile_in(temp.path()).unwrap();
+        disk.write_all_at(&file, &vec![1; 4 << 20], 0).unwrap();
+        disk.settle(&file).unwrap();
+        let durable = staging.reach().durable;
+        assert!(durable > 0);
+        let wait = |segment, written| lock(&tally.state).pending.push(Pending { segment, written });
+        wait(7, durable);
+        wait(3, durable);
+        disk.write_all_at(&file, &[1; 1000], 0).unwrap();
+        wait(5, staging.reach().written);
+
+        disk.stop();
+        assert!(matches!(tally.record(), Err(Error::Interrupted)));
+        assert!(!tally.is_resumable() && !journal().contains("placed"));
+        // What is written from now on counts as written, and nothing makes it durable.
+        disk.write_all_at(&file, &vec![1; 4 << 20], 0).unwrap();
+        wait(6, staging.reach().written);
+        tally.record_durable().unwrap();
+        assert!(tally.is_resumable() && journal().contains("placed 3,7 "), "{}", journal());
+        tally.record_durable().unwrap();
+        assert_eq!(journal().matches("placed").count(), 1);
+    }
+}

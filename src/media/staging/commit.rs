@@ -20,11 +20,11 @@ impl Staging {
     /// long, and nobody can end it.
     pub fn sync(&self) -> Result<()> {
         let path = self.own.path();
-        let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
         let settled = self.disk.settle(&self.own);
         if self.disk.is_stopped() {
             return Err(Error::Interrupted);
         }
+        let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
         allowed.and_then(|()| self.disk.sync_all_of(&self.own)).and(settled).map_err(Error::io("sync", path))
     }
 
