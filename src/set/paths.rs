@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn limits_are_those_of_the_page() {
         assert_eq!(of_page::of("component of a path"), [1, LONGEST_COMPONENT as u64]);
-        assert_eq!(of_page::of("links on the way of a link")[1], MOST_HOPS as u64);
+        let rule = format!("fewer than {MOST_HOPS} links have been followed");
+        assert!(include_str!("../../man/ckvault-format.5").contains(&rule));
         assert_eq!(of_page::of("steps on the way of a link")[1], MOST_STEPS as u64);
         assert_eq!(of_page::of("following all links")[1], MOST_WORK);
     }
