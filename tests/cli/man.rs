@@ -172,7 +172,7 @@ fn every_field_of_the_reports_is_documented() {
     std::fs::write(&volume, "damaged").unwrap();
     std::fs::remove_file(volume.with_file_name("B3SUMS")).unwrap();
     let verifies = [json("receiver", "verify usb1 usb2"), json("stranger", "verify usb1 usb2")];
-    every_field("verify", &verifies, &["why", "path_bytes", "directory_bytes"]);
+    every_field("verify", &verifies, &["why", "newer", "path_bytes", "directory_bytes"]);
     every_field(
         "import",
         &[json("receiver", "import usb1 usb2 --to out")],
