@@ -10,6 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// Bytes of a header page that mean something, its hash among them.
+const USED: usize = 96;
+
 fn main() {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(golden), Some(corpus)) = (arguments.next(), arguments.next()) else {
@@ -22,7 +25,7 @@ fn main() {
     };
     let read = |name: &str| fs::read(golden.join(name)).unwrap_or_default();
     let volume = read("g00000-d000.ckv");
-    write("header", "golden", &volume[..volume.len().min(64)]);
+    write("header", "golden", &volume[..volume.len().min(USED)]);
     write("frame", "golden", &frames(&volume, 2));
     write("manifest", "golden", &read("manifest.json"));
     composed(&write);
@@ -90,7 +93,7 @@ fn composed(write: &dyn Fn(&str, &str, &[u8])) {
 
 fn first_bytes(path: &Path) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
-    bytes.truncate(64);
+    bytes.truncate(USED);
     bytes
 }
 
