@@ -6,7 +6,7 @@ use crate::format::hex;
 use crate::format::manifest::Manifest;
 use crate::format::sealed::Confidentiality;
 use crate::media::dir::Dir;
-use crate::pack::survives_as_placed;
+use crate::pack::{Places, survives_as_placed};
 use crate::progress::Progress;
 use crate::set::{self, Where};
 use serde::Serialize;
@@ -126,7 +126,7 @@ impl Report {
             volume_bytes: manifest.volume_bytes,
             block_bytes: manifest.block_bytes,
             drives,
-            survives: survives_as_placed(&[manifest], false),
+            survives: survives_as_placed(&[manifest], Places::Unknown),
             program: ReportedProgram::of(manifest),
             directories: Vec::new(),
             directories_bytes: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::commands::reported::{About, ReportedDrive};
 use crate::error::{Error, Result};
 use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
-use crate::pack::survives_as_placed;
+use crate::pack::{Places, survives_as_placed};
 use crate::progress::Progress;
 use crate::set::{self, Part, Set, Where};
 use crate::text::printable;
@@ -189,7 +189,10 @@ fn report(set: &Set, found: &[Audit], this_drive: bool) -> Report {
         volumes: set.parts.iter().zip(found).flat_map(|(part, found)| volumes(part, found)).collect(),
         files: set.links.iter().map(|link| linked(link)).chain(found.iter().flat_map(files)).collect(),
         not_judged: &NOT_JUDGED,
-        survives: Some(survives_as_placed(&set.parts.iter().map(|part| &part.manifest).collect::<Vec<_>>(), false)),
+        survives: Some(survives_as_placed(
+            &set.parts.iter().map(|part| &part.manifest).collect::<Vec<_>>(),
+            Places::Unknown,
+        )),
         read_errors: set.read_errors(),
         bytes: set.parts.iter().zip(found).map(|(part, found)| bytes_read(part, found)).sum(),
         untrusted: None,

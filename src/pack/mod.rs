@@ -30,6 +30,7 @@ mod walk;
 mod writers;
 
 pub use noticed::{LeftOut, Noted};
+pub use one_place::Places;
 pub use plan::{Request, survives_as_placed};
 pub use source::Source;
 pub use walk::{Links, Walk, walk};
@@ -111,5 +112,5 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     export.at = Position { part, first: packed.end, previous: Some(hash), page, ..Position::default() };
     let origin = read.zip(origin).map(|(a, b)| a.and(b));
     let dirs = dirs.dirs.iter().map(|dir| dir.path().to_owned()).collect();
-    Ok(WrittenPart { manifest, drives, dirs, origin, signature, apart: !export.near, is_released: false })
+    Ok(WrittenPart { manifest, drives, dirs, origin, signature, places: export.places(), is_released: false })
 }

@@ -9,29 +9,42 @@ pub const LEAST_APART: u64 = 2 << 20;
 const LONGEST: u64 = 1 << 20;
 const SHORTEST: u64 = 8 << 10;
 
+/// What is known of the places that a drive gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// Nothing: copies of metadata may lie side by side.
+    Unknown,
+    /// Copies have the volumes between them, and all lies in the order in which it was written.
+    InOrder,
+    /// Copies have the volumes between them; these were written where files had been removed, as after an interruption, and a file system
+    /// gives such room in pieces and in another order.
+    InPieces,
+}
+
 /// The longest damage, in bytes, that a whole set survives in whichever place of one drive it is, but in the tables of the file system.
-/// `apart` if copies on one drive have their places with the volumes between.
-pub fn survived(manifest: &Manifest, apart: bool) -> Option<u64> {
+pub fn survived(manifest: &Manifest, places: Places) -> Option<u64> {
     let between = || manifest.volumes().map(|(_, _, _, v)| v.bytes).sum::<u64>();
     // On other drives there are other copies.
-    let apart = manifest.drives > 1 || apart && between() >= LEAST_APART;
+    let apart = manifest.drives > 1 || places != Places::Unknown && between() >= LEAST_APART;
+    // One piece of a volume may have come to lie beside another volume.
+    let strayed = u64::from(places == Places::InPieces);
     let on_drives = |damage: u64| {
         let groups = manifest.groups.iter();
         groups
             .flat_map(|group| (1..=manifest.drives).map(move |drive| (group, drive)))
-            .all(|(group, drive)| hit(group, drive, damage, manifest) <= u64::from(group.m))
+            .all(|(group, drive)| hit(group, drive, damage, manifest, strayed) <= u64::from(group.m))
     };
     let mut lengths = std::iter::successors(Some(LONGEST), |length| Some(length / 2).filter(|half| *half >= SHORTEST));
     lengths.find(|length| apart && on_drives(*length))
 }
 
-/// How many blocks of one row such damage to a drive reaches at most.
-fn hit(group: &Group, drive: u16, damage: u64, manifest: &Manifest) -> u64 {
+/// How many blocks of one row such damage to a drive reaches at most, if so many volumes have strayed.
+fn hit(group: &Group, drive: u16, damage: u64, manifest: &Manifest, strayed: u64) -> u64 {
     let (run, block) = (run_bytes(group.volumes.len(), manifest.segment_bytes), u64::from(manifest.block_bytes));
     let own = group.volumes.iter().filter(|volume| volume.drive == drive);
     // A run of each volume lies behind a run of the one before it; the last of a group are what is left.
     let last = own.clone().map(|volume| (volume.bytes.max(1) - 1) % run + 1).min().unwrap_or(run);
-    ((damage + block - 1) / last + 1).min(own.count() as u64)
+    ((damage + block - 1) / last + 1 + strayed).min(own.count() as u64)
 }
 
 #[cfg(test)]
@@ -45,8 +58,20 @@ mod tests {
             (volume.bytes, volume.drive) = (bytes, 1 + i as u16 % drives);
         }
         // Of copies that lie side by side on the only drive nothing is promised.
-        assert!(drives > 1 || survived(&manifest, false).is_none());
-        survived(&manifest, true)
+        assert!(drives > 1 || survived(&manifest, Places::Unknown).is_none());
+        let in_order = survived(&manifest, Places::InOrder);
+        assert!(survived(&manifest, Places::InPieces) <= in_order);
+        in_order
+    }
+
+    #[test]
+    fn after_an_interruption_one_more_volume_may_be_hit() {
+        let of = |m: u16| {
+            let mut manifest = Manifest { drives: 1, ..sample(4, m, 1) };
+            manifest.groups[0].volumes.iter_mut().for_each(|volume| (volume.bytes, volume.drive) = (4 << 20, 1));
+            survived(&manifest, Places::InPieces)
+        };
+        assert_eq!((of(1), of(2)), (None, Some(1 << 20)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::media::program::Program;
 use crate::pack::capacity::{self, Room};
 use crate::pack::directories::{self, SetDirs};
 use crate::pack::metadata::{self, Drafts};
+use crate::pack::one_place::Places;
 use crate::pack::packing::Packing;
 use crate::pack::read_back;
 use crate::pack::reserved::Sizes;
@@ -50,6 +51,8 @@ pub struct Export {
     pub(super) at: Position,
     /// Whether copies of metadata of a part that is done may lie near each other.
     pub(super) near: bool,
+    /// Whether an interruption left files that were removed.
+    pub(super) goes_on: bool,
     /// Its drives by position, those that have been opened.
     pub(super) held: Vec<Option<Dir>>,
 }
@@ -83,8 +86,8 @@ pub struct WrittenPart {
     pub origin: Option<Origin>,
     /// Bytes of the signature.
     pub signature: u64,
-    /// Copies of metadata lie apart on each drive, in it and in the parts before it.
-    pub apart: bool,
+    /// What places it was given, and the parts before it.
+    pub places: Places,
     /// Everything on its drives is durable, and none is held any more.
     pub is_released: bool,
 }
@@ -107,7 +110,20 @@ impl Export {
         let slot = begun.slot().ok_or_else(|| Error::Internal("the state of the export has no key slot".into()))?;
         let at = Position { part: 1, ..Position::default() };
         held.resize(begun.drives.len(), None);
-        Ok(Export { disk: disk.clone(), begun, source, key, state, slot, program, metadata, at, near: false, held })
+        Ok(Export {
+            disk: disk.clone(),
+            begun,
+            source,
+            key,
+            state,
+            slot,
+            program,
+            metadata,
+            at,
+            near: false,
+            goes_on: false,
+            held,
+        })
     }
 
     /// Where an interruption left it.
@@ -115,6 +131,7 @@ impl Export {
         self.source.note(unfinished.page.finished.iter().copied());
         let last = unfinished.wrote.last();
         self.near = unfinished.wrote.iter().any(|w| w.near);
+        self.goes_on = true;
         self.at = Position {
             part: unfinished.part(),
             first: last.map_or(0, |w| w.end),
@@ -216,6 +233,15 @@ impl Export {
     /// What is not as it should be is remembered, before it looks as if it were.
     fn note_places(&self, dirs: &SetDirs) -> Result<()> {
         if dirs.lack_places() { self.state.near() } else { Ok(()) }
+    }
+
+    /// What is known of the places that drives gave so far.
+    pub(super) fn places(&self) -> Places {
+        match (self.near, self.goes_on) {
+            (true, _) => Places::Unknown,
+            (false, true) => Places::InPieces,
+            (false, false) => Places::InOrder,
+        }
     }
 
     /// Whether copies of metadata of this part may lie near each other.

@@ -6,7 +6,8 @@ use crate::format::hashes::BlockSize;
 use crate::format::manifest::{Group, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
 use crate::format::names;
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::{one_place, sizes};
+use crate::pack::one_place::{self, Places};
+use crate::pack::sizes;
 use crate::stages::compress::Compression;
 use crate::text::human_bytes;
 use serde::{Deserialize, Serialize};
@@ -324,9 +325,9 @@ pub fn survives(k: u16, m: u16, groups: &[Vec<usize>], in_one_place: Option<u64>
     }
 }
 
-/// The same sentence for a set as its manifests say it was placed, one of each part; that copies lie `apart` on each drive is known to who
-/// wrote them. Of parts it says what each of them survives.
-pub fn survives_as_placed(parts: &[&Manifest], apart: bool) -> String {
+/// The same sentence for a set as its manifests say it was placed, one of each part; what places the drives gave is known to
+/// who wrote them. Of parts it says what each of them survives.
+pub fn survives_as_placed(parts: &[&Manifest], places: Places) -> String {
     let count = |manifest: &Manifest, group: &Group| {
         let mut counts = vec![0; manifest.drives.into()];
         group.volumes.iter().for_each(|v| counts[usize::from(v.drive) - 1] += 1);
@@ -336,7 +337,7 @@ pub fn survives_as_placed(parts: &[&Manifest], apart: bool) -> String {
     let (k, m) = parts.iter().flat_map(|m| &m.groups).next().map_or((1, 1), |g| (g.k, g.m));
     // What is said of each part must be known of all.
     let are_all = parts.iter().zip(1..).all(|(m, part)| m.part == part) && parts.last().is_some_and(|m| m.last);
-    let in_one_place = || parts.iter().map(|m| one_place::survived(m, apart)).min().flatten();
+    let in_one_place = || parts.iter().map(|m| one_place::survived(m, places)).min().flatten();
     let sentence = survives(k, m, &groups, if are_all { in_one_place() } else { None });
     match are_all && parts.len() == 1 {
         true => sentence,
@@ -452,7 +453,7 @@ pub(crate) mod tests {
             manifest.groups[0].volumes.iter_mut().for_each(|volume| (volume.bytes, volume.drive) = (bytes, 1));
             manifest
         };
-        let of = |parts: &[&Manifest]| survives_as_placed(parts, true);
+        let of = |parts: &[&Manifest]| survives_as_placed(parts, Places::InOrder);
         let (long, short) = (part(1, false, 2 << 20), part(2, true, 1 << 20));
         assert!(of(&[&long, &short]).contains("up to 512 KiB in one place"));
         assert!(of(&[&part(1, false, 1 << 20), &part(2, true, 2 << 20)]).contains("up to 512 KiB in one place"));

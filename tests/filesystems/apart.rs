@@ -185,7 +185,8 @@ impl Trial {
             Made::ByRepair => vault.export("source --to usb"),
         };
         let says = text(&set.report["survives"]);
-        assert!(says.contains("damage of up to 1 MiB in one place"), "{says}");
+        // With one parity volume a piece that strayed is one too many.
+        assert_eq!(says.contains("damage of up to 1 MiB in one place"), made != Made::InTwoGoes, "{says}");
         if made == Made::ByRepair {
             harm::remove([set.volume("g00000-d003.ckv")]);
             vault.receiver("repair usb --to stick").ok();
@@ -235,7 +236,7 @@ impl Trial {
         for n in 0..windows {
             let from = (first + dice.below(last - first)).saturating_sub(MIB / 2);
             // What an interruption left was removed, and ext4 gives room that was in use in pieces, and in another order: volumes of
-            // one group may then lie beside each other, which export's page does not promise otherwise. Copies have kept their places.
+            // one group may then lie beside each other, and export promises nothing else. Copies have kept their places.
             if self.made != Made::InTwoGoes || !self.reaches_a_group_twice(from, from + MIB) {
                 self.window(from, MIB, n % 16 == 0);
             }

@@ -191,7 +191,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         bytes_out: parts.iter().map(bytes_out).sum(),
         survives: survives_as_placed(
             &parts.iter().map(|part| &part.manifest).collect::<Vec<_>>(),
-            parts[parts.len() - 1].apart,
+            parts[parts.len() - 1].places,
         ),
         read_back: match origin {
             None => "off",
