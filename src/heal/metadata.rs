@@ -106,13 +106,25 @@ fn copy(set: &Part, from: &Location, take: Take) -> Result<()> {
 
 /// `hashes.b3` page by page, each from wherever it can be proven.
 fn put_together(blocks: &Blocks, take: Take) -> Result<()> {
-    for (group, index, name, _) in blocks.set.manifest.volumes() {
+    let manifest = &blocks.set.manifest;
+    let mut hasher = blake3::Hasher::new();
+    for (group, index, name, _) in manifest.volumes() {
         for values in blocks.values(At { group, index }) {
             let values = values.ok_or_else(|| without_hashes(blocks.set, &name))?;
+            hasher.update(values.as_flattened());
             take(values.as_flattened())?;
         }
     }
-    Ok(())
+    let signed = manifest.files.get(names::HASHES).is_some_and(|listed| listed.blake3 == *hasher.finalize().as_bytes());
+    if signed { Ok(()) } else { Err(another_hashes()) }
+}
+
+/// Whoever wrote the set did not keep rule 74.
+fn another_hashes() -> Error {
+    Error::refused(
+        format!("no copy of {} is whole, and what was signed is not the hashes of the volumes", names::HASHES),
+        "the volumes are whole without it: import the set, and ask the sender for one that another version wrote",
+    )
 }
 
 fn without_hashes(set: &Part, volume: &str) -> Error {

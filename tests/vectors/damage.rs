@@ -37,6 +37,11 @@ fn wide() -> Recipe {
     with([file("a", noise(5, 150_000))]).shape(2, 1)
 }
 
+/// No copy of a file is left.
+pub fn all_gone(name: &'static str) -> impl Fn(&[PathBuf]) {
+    move |dirs| copies(dirs, name).iter().for_each(|p| fs::remove_file(p).unwrap())
+}
+
 pub fn volume(dirs: &[PathBuf], name: &str) -> PathBuf {
     dirs.iter().map(|dir| dir.join(format!("g00000-{name}.ckv"))).find(|path| path.exists()).unwrap()
 }
@@ -70,9 +75,6 @@ fn metadata() -> Vec<Vector> {
             .damaged("files"),
         );
     }
-    let all_gone = |name: &'static str| {
-        move |dirs: &[PathBuf]| copies(dirs, name).iter().for_each(|p| fs::remove_file(p).unwrap())
-    };
     all.extend([
         vector("damage/second-copy", &[9, 22], "damage: the second copy of inventory.age has other bytes", small())
             .then(|dirs| flip(&dirs[0].join("copy/inventory.age"), 300))

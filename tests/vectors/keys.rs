@@ -41,8 +41,11 @@ pub fn make() {
     let public = shared().public();
     fs::write(file("signer.pub"), format!("{public} exporter\n")).unwrap();
     fs::write(file("allowed_signers"), format!("{NAME} {public}\n")).unwrap();
-    if missing("revoked.krl") {
-        run(Command::new("ssh-keygen").args(["-q", "-k", "-f"]).args([file("revoked.krl"), file("signer.pub")]));
+    // The exporter's key, and one that signs nothing here.
+    for (list, of) in [("revoked.krl", "signer.pub"), ("another.krl", "ecdsa.pub")] {
+        if missing(list) {
+            run(Command::new("ssh-keygen").args(["-q", "-k", "-f"]).args([file(list), file(of)]));
+        }
     }
 }
 

@@ -258,6 +258,12 @@ fn texts() -> Vec<Vector> {
         text("set-upper-case", "the id is in upper case", "/set", "686F7374696C65206578706F72746572"),
         text("set-short", "the id has 31 digits", "/set", "686f7374696c65206578706f7274657"),
         text("hash-upper-case", "a hash is in upper case", "/files/hashes.b3/blake3", &"AB".repeat(32)),
+        text(
+            "hash-not-hexadecimal",
+            "a hash begins with two letters that are no digits",
+            "/files/hashes.b3/blake3",
+            &format!("gg{}", "a".repeat(62)),
+        ),
         text("hash-short", "a hash has 63 digits", "/groups/0/volumes/0/blake3", &"a".repeat(63)),
         text("tool-empty", "tool is empty", "/tool", ""),
         text("tool-129", "tool has 129 bytes", "/tool", &"t".repeat(129)),

@@ -34,11 +34,13 @@ fn names() -> Vec<Vector> {
         |name: &str, fault: &str, path: &[u8]| one(name, 39, fault, with([file("a", "x"), dir("d"), file(path, "x")]));
     vec![
         path("absolute", "a path is absolute", b"/tmp/x"),
+        path("absolute-short", "a path is absolute, and has one component", b"/x"),
         path("up", "a path leads up", b"../x"),
         path("up-inside", "a path leads up from below", b"d/../../x"),
         path("dot", "a component is a dot", b"d/./x"),
         path("dot-first", "a path begins with a dot", b"./x"),
         path("slash-at-the-end", "a path ends with a slash", b"x/"),
+        path("slash-behind-a-directory", "the path of a file is that of a directory and a slash", b"d/"),
         path("two-slashes", "a component is empty", b"d//x"),
         path("nul", "a path has a NUL", b"x\0y"),
         path("component-256", "a component has 256 bytes", &[b'n'; 256]),

@@ -265,6 +265,9 @@ fn lists() -> Vec<Vector> {
         vector("signers/revoked-by-a-krl", &[59], "the key is revoked by a KRL of OpenSSH", small())
             .with("revoked", "keys/revoked.krl")
             .untrusted(bad),
+        vector("signers/another-is-revoked-by-a-krl", &[59], "none: a KRL of OpenSSH has another key", small())
+            .with("revoked", "keys/another.krl")
+            .taken(),
     ]
 }
 

@@ -123,6 +123,16 @@ pub fn all() -> Vec<Vector> {
         )
         .taken(),
         vector(
+            "volumes/signed-hashes-missing",
+            &[74, 29],
+            "damage: all copies of hashes.b3 are missing, and the one that is signed has zeros for values",
+            small().with_edit(|r| &mut r.edit_hashes, |h| h.fill(0)),
+        )
+        .then(crate::damage::all_gone("hashes.b3"))
+        .damaged("files")
+        .says("repair", "refused 1")
+        .says("repaired", "repairable 3"),
+        vector(
             "volumes/signed-page-wrong",
             &[23],
             "none that matters: a header page is signed and names another group",

@@ -3,6 +3,7 @@
 #![no_main]
 
 use ckvault::format::manifest::Manifest;
+use ckvault::pack::{Places, survives_as_placed};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,5 +16,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = manifest.header(group, index);
     }
     let _ = manifest.b3sums(1);
-    let _ = ckvault::pack::survives_as_placed(&[&manifest], true);
+    for places in [Places::Unknown, Places::InOrder, Places::InPieces] {
+        let _ = survives_as_placed(&[&manifest], places);
+    }
 });
