@@ -107,8 +107,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     // What tells the umask is out of reach later.
     let modes = if options.exact_modes { Modes::Exact } else { Modes::masked() };
     let needs = needs(options, ask.can_change_drives());
-    let (set, identity) = set::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
-    let slot = key_slot(&set);
+    let (set, identity, slot) = set::unlock(&options.place, &options.identities, ask.clone(), &needs, progress)?;
     let contents = set::read_contents(&set, &identity, progress)?;
     let request = Request {
         place: &options.place,
@@ -123,7 +122,7 @@ pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) 
     };
     let restored = restore::restore(&request, set, contents, &*ask, progress);
     let restored = restored.map_err(|error| set::exhausted().unwrap_or(error))?;
-    Ok(report(options, slot, restored))
+    Ok(report(options, key_slot(slot), restored))
 }
 
 /// What is needed until the staging directory is there. The last drive is the one that may be changed.

@@ -66,10 +66,10 @@ pub struct ReportedEntry {
 /// Opens the inventory.
 pub fn run(options: &Options, ask: impl Ask + 'static, progress: &dyn Progress) -> Result<Report> {
     let needs = options.place.needs();
-    let (set, identity) = set::unlock(&options.place, &options.identities, ask, &needs, progress)?;
+    let (set, identity, slot) = set::unlock(&options.place, &options.identities, ask, &needs, progress)?;
     let contents = set::read_contents(&set, &identity, progress)?;
     check(&set, &contents.entries, progress)?;
-    Ok(Report { about: About::of(&set), key_slot: key_slot(&set), entries: contents.entries })
+    Ok(Report { about: About::of(&set), key_slot: key_slot(slot), entries: contents.entries })
 }
 
 /// What import refuses whatever it is told, nobody should plan with; what it may be told to take is only told.

@@ -5,7 +5,7 @@ use crate::format::inventory::Name;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::device::Device;
 use crate::media::dir::Dir;
-use crate::set::Set;
+use crate::set::{Set, Slot};
 use base64::Engine as _;
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -101,8 +101,11 @@ impl About {
 }
 
 /// Which key slot opened a set: the one that was signed with it, or one that was written anew.
-pub(super) fn key_slot(set: &Set) -> &'static str {
-    if set.has_rewritten_slot() { "written-anew" } else { "signed" }
+pub(super) fn key_slot(slot: Slot) -> &'static str {
+    match slot {
+        Slot::Signed => "signed",
+        Slot::WrittenAnew => "written-anew",
+    }
 }
 
 /// A drive of a set.

@@ -17,6 +17,8 @@ pub const LONGEST_SLOT: u64 = 16 << 20;
 /// The most bytes that a program that travels with a set may have.
 pub const LONGEST_PROGRAM: u64 = 256 << 20;
 const LONGEST_FILE: u64 = 1 << 50;
+/// The longest age file of an inventory: what it may say, and room for what says nothing.
+const LONGEST_INVENTORY: u64 = 4 << 30;
 /// Rule 58: the most bytes of a text in it, as it is spelt.
 const LONGEST_TEXT: u64 = 4 << 10;
 
@@ -384,7 +386,12 @@ impl Manifest {
         if parity.iter().any(|v| v.bytes != longest) {
             return Err(FormatError::Contradiction("a parity volume is not as long as the longest data volume".into()));
         }
-        group.volumes.iter().try_for_each(|v| self.validate_volume(v))
+        group.volumes.iter().try_for_each(|v| self.validate_volume(v))?;
+        // Of rule 25 that is all that the manifest alone tells.
+        match longest > self.block().bytes() {
+            true => Ok(()),
+            false => Err(FormatError::Contradiction("a group has no frame".into())),
+        }
     }
 
     fn validate_volume(&self, volume: &Volume) -> Result<(), FormatError> {
@@ -411,7 +418,11 @@ impl Manifest {
             let Some(file) = self.files.get(name) else {
                 return Err(FormatError::Contradiction(format!("{name} is not listed")));
             };
-            let longest = if name == names::KEYS { LONGEST_SLOT } else { LONGEST_FILE };
+            let longest = match name {
+                names::KEYS => LONGEST_SLOT,
+                names::INVENTORY => LONGEST_INVENTORY,
+                _ => LONGEST_FILE,
+            };
             within("length of a metadata file", file.bytes, 1, longest)?;
         }
         if let Some(program) = self.program() {
@@ -466,6 +477,7 @@ pub(crate) mod tests {
         assert_eq!(of_page::of("key slot"), [1, LONGEST_SLOT]);
         assert_eq!(of_page::of("length of ckvault"), [1, LONGEST_PROGRAM]);
         assert_eq!(of_page::of("length of a listed file"), [1, LONGEST_FILE]);
+        assert_eq!(of_page::of("length of inventory.age"), [1, LONGEST_INVENTORY]);
         assert_eq!(of_page::of("text in the manifest"), [0, LONGEST_TEXT]);
     }
 
@@ -552,6 +564,8 @@ pub(crate) mod tests {
         assert!(matches!(refused(|m| m.block_bytes = 99_999), E::Contradiction(_)));
         // Volumes of three blocks of 64 KiB are none of larger blocks.
         assert!(matches!(refused(|m| m.block_bytes = 1 << 18), E::Limit { what: "length of a volume", .. }));
+        let empty = |m: &mut Manifest| m.groups[1].volumes.iter_mut().for_each(|v| v.bytes = m.block_bytes.into());
+        assert!(matches!(refused(empty), E::Contradiction(what) if what == "a group has no frame"));
         let wide = Manifest { block_bytes: 1 << 20, ..sample(30, 3, 1) };
         assert!(matches!(Manifest::parse(&wide.encode()), Err(E::Limit { what: "bytes of a row", .. })));
         for bad in [String::new(), "x".repeat(129), "ckvault\n".into(), "ckvault ü".into(), "\u{7f}".into()] {
@@ -666,7 +680,7 @@ pub(crate) mod tests {
             Manifest::parse(&manifest.encode())
         };
         let long = "x".repeat(64);
-        for good in ["NOTES.txt", "ckvault.exe", ".well-known", "a", "-", "keys.age.2", &long] {
+        for good in ["NOTES.txt", "ckvault.exe", ".well-known", "a", "-", "keys.agent", "manifest.json5", &long] {
             let parsed = with(&[good, "ckvault-arm"]);
             assert!(parsed.is_ok_and(|m| m.metadata().count() == names::METADATA.len() + 2), "{good}");
         }
@@ -686,9 +700,17 @@ pub(crate) mod tests {
         ] {
             assert!(matches!(with(&[bad]), Err(FormatError::Text { what: "metadata file", .. })), "{bad}");
         }
-        for taken in
-            ["manifest.json", "Manifest.json.sig", "b3sums", "copy", "CUSTODY", "keys.age.sig", "Keys.age", "CKVAULT"]
-        {
+        for taken in [
+            "manifest.json",
+            "Manifest.json.sig",
+            "b3sums",
+            "copy",
+            "CUSTODY",
+            "keys.age.sig",
+            "Keys.age",
+            "KEYS.age.2",
+            "CKVAULT",
+        ] {
             assert!(with(&[taken]).is_err(), "{taken}");
         }
         assert!(with(&["notes", "NOTES"]).is_err());

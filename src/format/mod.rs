@@ -96,9 +96,12 @@ pub mod names {
         let lower = name.to_ascii_lowercase();
         let taken = METADATA.into_iter().chain([PROGRAM, COPY, THIRD, CUSTODY, KEYS_SIGNATURE]);
         let endings = [".", VOLUME_SUFFIX, ".partial"];
+        // Room for more signatures: what signs the manifest cannot stand in it.
+        let beginnings = ["manifest.json.", "keys.age."];
         (1..=64).contains(&name.len())
             && name.bytes().all(of_name)
             && !endings.iter().any(|end| lower.ends_with(end))
+            && !beginnings.iter().any(|begin| lower.starts_with(begin))
             && taken.into_iter().all(|other| !other.eq_ignore_ascii_case(name))
     }
 }

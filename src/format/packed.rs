@@ -59,13 +59,15 @@ impl Rest<'_> {
     fn frame(&mut self) -> Result<(), FormatError> {
         let descriptor = self.number(1)?;
         let (single, checksum) = (descriptor & 0x20 != 0, descriptor & 4 != 0);
-        if descriptor & 3 != 0 {
-            return Err(FormatError::Bytes { offset: self.at as u64 - 1, what: "a zstd frame without a dictionary" });
-        }
         if !single {
             let window = self.number(1)?;
             let base = 1 << (10 + (window >> 3));
             within("window of a zstd frame", base + base / 8 * (window & 7), 1, LARGEST_WINDOW)?;
+        }
+        // 0 is no dictionary (RFC 8878, 3.1.1.1.3).
+        let at = self.at as u64;
+        if self.number([0, 1, 2, 4][(descriptor & 3) as usize])? != 0 {
+            return Err(FormatError::Bytes { offset: at, what: "a zstd frame without a dictionary" });
         }
         self.skip([u64::from(single), 2, 4, 8][(descriptor >> 6) as usize])?;
         loop {
@@ -132,10 +134,19 @@ mod tests {
     fn a_dictionary_is_refused() {
         let mut frame = packed(1, b"abc");
         check(&frame, Filter::Zstd).unwrap();
-        // The flag, and the one byte that it stands for.
+        // The flag, and the one byte that it stands for: in a frame that is a single segment it is the first after the descriptor.
+        assert_eq!(frame[4] & 0x20, 0x20);
         frame[4] |= 1;
         frame.insert(5, 7);
-        assert!(matches!(check(&frame, Filter::Zstd), Err(FormatError::Bytes { offset: 4, .. })));
+        assert!(matches!(check(&frame, Filter::Zstd), Err(FormatError::Bytes { offset: 5, .. })));
+        frame[5] = 0;
+        assert_eq!(check(&frame, Filter::Zstd), Ok(()));
+        // In four bytes, of which the last says something.
+        frame[4] |= 3;
+        frame.splice(6..6, [0, 0, 1]);
+        assert!(matches!(check(&frame, Filter::Zstd), Err(FormatError::Bytes { offset: 5, .. })));
+        frame[8] = 0;
+        assert_eq!(check(&frame, Filter::Zstd), Ok(()));
     }
 
     #[test]

@@ -241,14 +241,13 @@ def listed(part, name, most):
 
 
 def key_slots(parts):
-    """The key slot as it was signed; else those that were written anew: age files with a signature beside them (rule 81)."""
+    """The key slot as it was signed, then those that were written anew: age files with a signature beside them (rule 81)."""
     signed, places = parts[0].manifest["files"]["keys.age"], [place for part in parts for place in part.places]
     slot = copies(places, "keys.age", number(signed["bytes"], 1, 16 * MIB)).get(signed["blake3"])
-    if slot:
-        return [slot], False
-    anew = copies(filter(has_signature, places), "keys.age", 16 * MIB).values()
-    anew = [slot for slot in anew if is_age_file(slot)][:8]
-    return anew or die(7, "no copy of keys.age is as it was signed", DAMAGED), True
+    anew = copies(filter(has_signature, places), "keys.age", 16 * MIB).items()
+    anew = [copy for hash, copy in anew if hash != signed["blake3"] and is_age_file(copy)][:8]
+    slots = [(slot, False)] * (slot is not None) + [(copy, True) for copy in anew]
+    return slots or die(7, "no copy of keys.age is as it was signed", DAMAGED)
 
 
 def has_signature(place):
@@ -419,8 +418,8 @@ def read_parts(args):
 
 def open_slot(parts, args):
     """The set's own identity, out of the first key slot that holds it."""
-    (slots, anew), holds_another = key_slots(parts), False
-    for slot in slots:
+    slots, holds_another = key_slots(parts), False
+    for slot, anew in slots:
         opened = run(["age", "-d", "-i", args.identity], slot, 64 * KIB)
         secret = opened is not None and own_identity(opened, parts[0].manifest["recipient_blake3"])
         if secret:
@@ -428,6 +427,8 @@ def open_slot(parts, args):
                 say("keys.age is not the one that was signed with the set: it was written anew, and holds the key of the set")
             return secret
         holds_another = holds_another or opened is not None
+        if holds_another and not anew:
+            break
     if holds_another:
         die(5, "keys.age holds the key of another set", DAMAGED)
     die(6, "age cannot open keys.age with this identity", "give the identity of a recipient" + (" for whom it was written anew" if anew else ""))
@@ -509,7 +510,7 @@ def read_entry(line):
 
 def read_inventory(part, secret, first):
     """The head; the entries, which in the last part have all hashes; of each frame of the part its group, volume, offset, length."""
-    m, packed = part.manifest, decrypt(secret, listed(part, "inventory.age", 2 << 30))
+    m, packed = part.manifest, decrypt(secret, listed(part, "inventory.age", 4 << 30))
     need(packed, "the inventory cannot be opened with the set's own identity")
     check_frames(packed, 128 * MIB, False)
     lines = run(["zstd", "-dc"], packed, 2 << 30)
@@ -720,11 +721,11 @@ def check_frames(packed, window, planes):
             continue
         need(magic == 0xFD2FB528, "what is compressed is no zstd frame (rule 73)")
         descriptor = little(1)
-        need(descriptor & 3 == 0, "a zstd frame needs a dictionary (rule 73)")
         single = descriptor >> 5 & 1
         if not single:
             size = little(1)
             need((8 + (size & 7)) << (7 + (size >> 3)) <= window, "a zstd frame needs too large a window (rule 73)")
+        need(little((0, 1, 2, 4)[descriptor & 3]) == 0, "a zstd frame needs a dictionary (rule 73)")
         skip((single, 2, 4, 8)[descriptor >> 6])
         last = 0
         while not last:

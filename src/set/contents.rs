@@ -10,7 +10,7 @@ use crate::media::disk::Opened;
 use crate::progress::{Phase, Progress};
 use crate::set::opened::Set;
 use crate::set::part::Part;
-use crate::set::rewritten_slot::open_rewritten;
+use crate::set::rewritten_slot::{Slot, open_rewritten};
 use crate::stages::compress;
 use crate::stages::refusal::breaks;
 use crate::stages::seal::SetIdentity;
@@ -68,11 +68,21 @@ pub fn read_contents(set: &Set, identity: &SetIdentity, progress: &dyn Progress)
     contents.ok_or_else(|| Error::Internal("a set without parts".into()))
 }
 
-/// Opens the key slot with one of these identities.
-pub fn open_slot(set: &Set, identities: &Identities, progress: &dyn Progress) -> Result<SetIdentity> {
-    match set.parts.iter().find_map(|part| part.proven(names::KEYS)) {
-        Some(slot) => SetIdentity::from_slot(&slot, identities, &set.manifest().recipient_blake3),
-        None => open_rewritten(set, identities, progress)?.ok_or_else(|| set.parts[0].without(names::KEYS)),
+/// Opens the key slot with one of these identities: that which was signed with the set, or else one that was written anew.
+pub fn open_slot(set: &Set, identities: &Identities, progress: &dyn Progress) -> Result<(SetIdentity, Slot)> {
+    let Some(signed) = set.parts.iter().find_map(|part| part.proven(names::KEYS)) else {
+        let opened = open_rewritten(set, identities, progress)?;
+        return opened.map(|it| (it, Slot::WrittenAnew)).ok_or_else(|| set.parts[0].without(names::KEYS));
+    };
+    match SetIdentity::from_slot(&signed, identities, &set.manifest().recipient_blake3) {
+        Ok(identity) => Ok((identity, Slot::Signed)),
+        // It was written anew for others, and not on every drive yet.
+        Err(not_for_us @ Error::Identity { .. }) => match open_rewritten(set, identities, progress) {
+            Ok(Some(identity)) => Ok((identity, Slot::WrittenAnew)),
+            Ok(None) | Err(Error::Identity { .. }) => Err(not_for_us),
+            Err(other) => Err(other),
+        },
+        Err(other) => Err(other),
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) use patterns::Patterns;
 pub(crate) use program::{own_program, pass_on_program, program_to_travel};
 pub(crate) use readback::{Expected, Origin, compare, compare_in_turn};
 pub(crate) use reading::{Source, exhausted};
+pub(crate) use rewritten_slot::Slot;
 pub(crate) use rows::could_help;
 pub(crate) use trust::Signer;
 pub(crate) use trusted_manifest::being_written;
@@ -131,7 +132,7 @@ pub(crate) fn unlock(
     ask: impl Ask + 'static,
     needs: &Needs,
     progress: &dyn Progress,
-) -> Result<(Set, SetIdentity)> {
+) -> Result<(Set, SetIdentity, Slot)> {
     let identities = Identities::read(files, ask, progress);
     let later = identities.as_ref().is_ok_and(Identities::need_help);
     if !later {
@@ -141,11 +142,11 @@ pub(crate) fn unlock(
     // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
     set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     progress.stage(Phase::Unlock);
-    let identity = open_slot(&set, &identities?, progress)?;
+    let (identity, slot) = open_slot(&set, &identities?, progress)?;
     if later {
         place.disk.confine(needs);
     }
-    Ok((set, identity))
+    Ok((set, identity, slot))
 }
 
 /// What anyone can see of a part, trusted or not.

@@ -80,25 +80,22 @@ impl Set {
         (1..=last.part * drives + after).filter(|d| !present.contains(d)).collect()
     }
 
-    /// All parts have the same key slot: one that has no good copy of it any more takes that of another; and where none has, one
-    /// that was written anew is that of all.
+    /// All parts have the same key slot: one that has no good copy of it any more takes that of another; and one that was written
+    /// anew is that of all.
     pub fn share_slot(&self) {
         if self.parts.len() == 1 {
             return;
         }
-        match self.parts.iter().find_map(|part| part.proven(names::KEYS)) {
-            Some(slot) => self.parts.iter().for_each(|part| drop(part.slot.set(slot.clone()))),
-            None => {
-                let rewritten = self.has_rewritten_slot();
-                self.parts.iter().for_each(|part| _ = part.rewritten.set(rewritten));
-            }
+        let rewritten = self.has_rewritten_slot();
+        self.parts.iter().for_each(|part| _ = part.rewritten.set(rewritten));
+        if let Some(slot) = self.parts.iter().find_map(|part| part.proven(names::KEYS)) {
+            self.parts.iter().for_each(|part| drop(part.slot.set(slot.clone())));
         }
     }
 
-    /// Whether no key slot here is the signed one, and one that was written anew lies in its place.
+    /// Whether a key slot here was written anew.
     pub fn has_rewritten_slot(&self) -> bool {
-        let here = |part: &Part| part.places(names::KEYS).iter().any(|at| part.holds_rewritten_slot(at));
-        self.parts.iter().all(|part| part.proven(names::KEYS).is_none()) && self.parts.iter().any(here)
+        self.parts.iter().any(Part::has_rewritten_slot)
     }
 
     /// Holds no drive any more, so that all can be unmounted.

@@ -16,28 +16,35 @@ use std::collections::HashSet;
 /// Different slots that are tried: nobody signed them, and nobody bounds how many there are.
 const MOST_TRIED: usize = 8;
 /// What a person is told who could open the set all the same.
-const WRITTEN_ANEW: &str = "the key slot here is not the one that was signed with the set: it was written anew, by keys.age.sig for other recipients; it holds the key of the set";
+const WRITTEN_ANEW: &str = "the key slot that was opened is not the one that was signed with the set: it was written anew, by keys.age.sig for other recipients; it holds the key of the set";
+
+/// Which key slot opened a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The one that was signed with it.
+    Signed,
+    /// One that was written anew.
+    WrittenAnew,
+}
 
 impl Part {
-    /// Whether no key slot here is the signed one, and one that was written anew lies in its place.
+    /// Whether a key slot here was written anew, be there one as it was signed or not.
     pub fn has_rewritten_slot(&self) -> bool {
-        *self.rewritten.get_or_init(|| {
-            self.proven(names::KEYS).is_none()
-                && self.places(names::KEYS).iter().any(|at| self.holds_rewritten_slot(at))
-        })
+        *self.rewritten.get_or_init(|| self.places(names::KEYS).iter().any(|at| self.holds_rewritten_slot(at)))
     }
 
-    /// Whether a copy of the key slot is an age file, and has a signature beside it. Nobody can say of whom that is.
+    /// Whether a copy of the key slot is not the signed one, is an age file, and has a signature beside it. Nobody can say of whom
+    /// that is.
     pub fn holds_rewritten_slot(&self, at: &Location) -> bool {
         let signature = at.name.replace(names::KEYS, names::KEYS_SIGNATURE);
+        let begins = |begin: &[u8]| Header::scan(begin, SLOT).is_ok();
         at.dir.has_file(signature)
-            && self
-                .beginning_of_slot(at)
-                .is_some_and(|(len, begin)| len <= LONGEST_SLOT && Header::scan(&begin, SLOT).is_ok())
+            && self.beginning_of_slot(at).is_some_and(|(len, begin)| len <= LONGEST_SLOT && begins(&begin))
+            && self.manifest.files.get(names::KEYS).is_some_and(|l| self.hash_of(at, l.bytes) != Some(l.blake3))
     }
 }
 
-/// Opens one of the key slots that were written anew, where no other is here; `None` if there is none.
+/// Opens one of the key slots that were written anew; `None` if there is none.
 pub fn open_rewritten(set: &Set, identities: &Identities, progress: &dyn Progress) -> Result<Option<SetIdentity>> {
     let (mut seen, mut refused) = (HashSet::new(), None);
     for (part, at) in set.parts.iter().flat_map(|p| p.places(names::KEYS).into_iter().map(move |at| (p, at))) {

@@ -1,6 +1,6 @@
 //! What a signed manifest may not say.
 
-use crate::compose::Recipe;
+use crate::compose::{BLOCK, Recipe};
 use crate::edits::small;
 use crate::vector::{Vector, vector};
 use serde_json::{Value, json};
@@ -232,7 +232,8 @@ fn numbers() -> Vec<Vector> {
         limit("segment-bytes-least", "segment_bytes is 32 KiB", "/segment_bytes", 32 << 10).by(&[88]),
         limit("segment-bytes-most", "segment_bytes is 16 MiB", "/segment_bytes", 16 << 20).by(&[88]),
         limit("file-0", "the length of a listed file is 0", "/files/recover.py/bytes", 0),
-        limit("file-most", "the length of a listed file is 2^50 and 1", "/files/inventory.age/bytes", (1 << 50) + 1),
+        limit("file-most", "the length of a listed file is 2^50 and 1", "/files/RECOVER.txt/bytes", (1 << 50) + 1),
+        limit("inventory", "the length of inventory.age is 4 GiB and 1", "/files/inventory.age/bytes", (4 << 30) + 1),
         limit("slot", "the length of the key slot is 16 MiB and 1", "/files/keys.age/bytes", (16 << 20) + 1),
         shape("k-0", "K is 0", 0, 1),
         shape("m-0", "M is 0", 1, 0),
@@ -319,6 +320,9 @@ fn agreement() -> Vec<Vector> {
                 m["groups"].as_array_mut().unwrap().push(group);
             })
         }),
+        one("group-without-frames", &[25], "no volume of the group has a frame", {
+            small().volumes(|v| v.iter_mut().for_each(|volume| volume.truncate(BLOCK)))
+        }),
         one("a-volume-less", &[21], "volumes has fewer elements than K and M", {
             small().manifest(|m| drop(m["groups"][0]["volumes"].as_array_mut().unwrap().pop()))
         }),
@@ -388,8 +392,12 @@ fn files() -> Vec<Vector> {
         ("copy", "Copy", "a name differs from copy in upper and lower case only"),
         ("third", "third", "third is listed, which is a directory"),
         ("set-aside", "keys.age.sig", "keys.age.sig is listed, which is set aside"),
+        ("set-aside-later", "Keys.age.sig2", "a name begins with keys.age. in upper and lower case"),
+        ("second-signature", "manifest.json.sig2", "a name begins with manifest.json."),
         ("volume", "g00000-d000.ckv", "a volume is listed among the files"),
+        ("volume-upper-case", "G00000-D000.CKV", "a name is that of a volume in upper case"),
         ("partial", "x.partial", "a name ends with .partial"),
+        ("partial-upper-case", "x.Partial", "a name ends with .partial in upper and lower case"),
         ("dot", "a.", "a name ends with a dot"),
         ("blank", "a b", "a name has a blank"),
         ("up", "..", "a name is that of the directory above"),

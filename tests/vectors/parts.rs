@@ -129,6 +129,18 @@ pub fn all() -> Vec<Vector> {
         honest("two", "none: two parts, of which the second ends the file b").taken(),
         missing(honest("second-missing", "the second part is missing"), "2"),
         missing(honest("first-missing", "the first part is missing"), "1"),
+        honest(
+            "manifest-of-the-other-in-third",
+            "damage: in the directory third of the first part lie the manifest and the signature of the second",
+        )
+        .by(&[20])
+        .acts_also(|place| {
+            let set = |drive: &str| fs::read_dir(place.join(drive)).unwrap().next().unwrap().unwrap().path();
+            for name in ["manifest.json", "manifest.json.sig"] {
+                fs::copy(set("2").join(name), set("1").join("third").join(name)).unwrap();
+            }
+        })
+        .damaged("manifest"),
         no_longer("label", "the second part has another label", |m| m["label"] = "other".into()),
         no_longer("created", "the second part was created at another time", |m| {
             m["created"] = "2026-11-23T06:00:01Z".into()

@@ -150,6 +150,12 @@ fn windowed(plain: &[u8], log: u32) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn checked(plain: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
+    compressor.include_checksum(true).unwrap();
+    compressor.compress(plain).unwrap()
+}
+
 /// Rule 73.
 fn formats() -> Vec<Vector> {
     let instead = |name: &str, fault: &str, edit: fn(&[u8]) -> Vec<u8>| {
@@ -169,6 +175,27 @@ fn formats() -> Vec<Vector> {
             let mut frame = packed(p);
             frame[4] |= 1;
             frame.insert(if frame[4] & 0x20 == 0 { 6 } else { 5 }, 7);
+            frame
+        }),
+        taken(instead("dictionary-0", "none: the number of the dictionary of a frame is 0, which is none", |p| {
+            let mut frame = packed(p);
+            frame[4] |= 2;
+            let at = if frame[4] & 0x20 == 0 { 6 } else { 5 };
+            frame.splice(at..at, [0, 0]);
+            frame
+        })),
+        taken(instead("checksum", "none: the frame has a checksum", checked)),
+        instead("checksum-wrong", "the checksum of a frame is that of other bytes", |p| {
+            let mut frame = checked(p);
+            *frame.last_mut().unwrap() ^= 1;
+            frame
+        }),
+        instead("content-size-wrong", "a frame has one byte less than it says", |p| {
+            let mut frame = packed(p);
+            // A single segment, whose size stands behind the descriptor in two bytes, less 256.
+            assert_eq!(frame[4] >> 5, 3);
+            let size = u16::from_le_bytes([frame[5], frame[6]]) + 1;
+            frame[5..7].copy_from_slice(&size.to_le_bytes());
             frame
         }),
         instead("window-16-mib", "the window of a frame is 16 MiB", |p| windowed(p, 24)),

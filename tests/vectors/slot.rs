@@ -91,6 +91,23 @@ fn all_anew() -> Vec<Vector> {
         let text = identity_file(&recipe.own);
         vector(format!("slot/anew-{name}"), &[81], fault, recipe).acts(move |keys, _, dirs| act(&text, keys, dirs))
     };
+    // The slot that was signed is whole on the second drive.
+    let for_strangers_as_signed = |name: &str, fault: &str, act: fn(&[u8], &Keys, &[PathBuf])| {
+        let recipe = small();
+        let text = identity_file(&recipe.own);
+        let stranger = age::x25519::Identity::generate().to_public();
+        let recipe = recipe.with_edit(|r| &mut r.edit_listed, {
+            let text = text.clone();
+            move |files: &mut Vec<(&str, Vec<u8>)>| files[0].1 = seal(&text, &stranger)
+        });
+        vector(format!("slot/anew-{name}"), &[81], fault, recipe)
+            .acts(move |keys, _, dirs| act(&text, keys, dirs))
+            .on(2)
+            .inside("slot", "ok 0")
+            .says("verify", "newer 1")
+            .says("repair", "newer 1")
+            .says("repaired", "newer 1")
+    };
     let refused = |vector: Vector, answer: &str| vector.says("list", answer).says("import", answer);
     vec![
         written_anew("", "none for who has an identity: all copies of the key slot were written anew", None, false),
@@ -143,13 +160,37 @@ fn all_anew() -> Vec<Vector> {
         .says("repaired", "newer 1"),
         with(
             "signed-on-another-drive",
-            "damage: on one drive the key slot was written anew, on the other it is as signed",
-            |text, keys, dirs| {
-                anew(&copies(&dirs[..1], "keys.age"), &seal(text, &keys.receiver.to_public()));
+            "none for who has an identity: on one drive the key slot was written anew, on the other it is as signed",
+            |text, _, dirs| {
+                let stranger = age::x25519::Identity::generate().to_public();
+                anew(&copies(&dirs[..1], "keys.age"), &seal(text, &stranger));
+                fs::remove_file(dirs[1].join("third/keys.age")).unwrap();
             },
         )
         .on(2)
-        .damaged("slot"),
+        .inside("slot", "ok 0")
+        .says("verify", "newer 1")
+        .says("repair", "newer 1")
+        .says("repaired", "newer 1"),
+        for_strangers_as_signed(
+            "signed-for-others",
+            "as signed it is for strangers, and written anew for the reader",
+            |text, keys, dirs| {
+                anew(&copies(&dirs[..1], "keys.age"), &seal(text, &keys.receiver.to_public()));
+            },
+        ),
+        refused(
+            for_strangers_as_signed(
+                "signed-for-others-and-another-identity",
+                "as signed it is for strangers, and written anew it holds another identity",
+                |_, keys, dirs| {
+                    let another = identity_file(&age::x25519::Identity::generate());
+                    anew(&copies(&dirs[..1], "keys.age"), &seal(&another, &keys.receiver.to_public()));
+                },
+            ),
+            "untrusted 5",
+        )
+        .by(&[81, 31]),
         with(
             "without-its-signature",
             "the key slot was written anew, and keys.age.sig lies beside none of the copies",

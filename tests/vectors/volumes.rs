@@ -130,7 +130,7 @@ pub fn all() -> Vec<Vector> {
         )
         .then(crate::damage::all_gone("hashes.b3"))
         .damaged("files")
-        .says("repair", "refused 1")
+        .says("repair", "repairable 1")
         .says("repaired", "repairable 3"),
         vector(
             "volumes/signed-page-wrong",

@@ -80,7 +80,7 @@ fn shapes() -> Vec<Vector> {
         vector("whole/created-on-a-leap-day", &[5], "none: created on a 29th of February", {
             small().manifest(|m| m["created"] = "2000-02-29T23:59:59Z".into())
         }),
-        vector("whole/blanks-in-the-manifest", &[3], "none: blanks between the words of the manifest", {
+        vector("whole/blanks-in-the-manifest", &[3, 84], "none: blanks between the words of the manifest", {
             small().signed("\"critical\":[]", " \"critical\"\t:\r\n[ ]")
         }),
         vector("whole/escapes-in-the-manifest", &[60, 64], "none: a name of a field and a value with escapes", {
