@@ -286,19 +286,32 @@ fn a_key_slot_that_was_written_anew_is_used_and_never_repaired_away() {
     assert_eq!(fs::read_dir(site.path("new")).unwrap().count(), 0);
 }
 
-/// Where one drive has the key slot that was signed, a copy that was written anew is damage, whatever lies beside it.
+/// Rule 81: whoever writes the slots of a set anew does it on one drive after the other. Who cannot judge that puts neither the signed slot
+/// in the place of the new one, nor the new one in that of the signed, and each opens for whom it is.
 #[test]
-fn a_signed_key_slot_wins_over_one_that_was_written_anew() {
+fn a_key_slot_that_was_written_anew_on_one_drive_only_stays_where_it_is() {
     let (site, recipe) = (Site::new(), small());
     let dirs = site.compose(&recipe, 2);
-    let signed = fs::read(dirs[1].join("keys.age")).unwrap();
-    write_slot_anew(&site, &dirs[..1], &recipe.own);
-    site.run("verify").ends(3).shows("damaged");
-    let told: Value = serde_json::from_str(&site.run("list --json").ends(0).stdout).unwrap();
-    assert_eq!(told["key_slot"], "signed");
-    site.run("repair").ends(0).shows("intact");
-    for place in ["", "copy", "third"] {
-        assert!(fs::read(dirs[0].join(place).join("keys.age")).unwrap() == signed, "{place}");
-        assert!(dirs[0].join(place).join("keys.age.sig").exists(), "what the manifest does not name is left alone");
+    let anew = write_slot_anew(&site, &dirs[..1], &recipe.own);
+    let signed = ["", "copy", "third"].map(|place| dirs[1].join(place).join("keys.age"));
+    fs::remove_file(&signed[2]).unwrap();
+    fs::remove_file(dirs[1].join("RECOVER.txt")).unwrap();
+    let state = || anew.iter().chain(&signed).map(|path| fs::read(path).ok()).collect::<Vec<_>>();
+    let before = state();
+    for verb in ["verify", "repair", "verify"] {
+        let ran = site.run(verb).ends(1).shows("newer");
+        assert!(ran.stderr.contains("feature \"keys.age.sig\", which is newer than this ckvault"), "{ran}");
     }
+    assert!(state() == before, "a key slot was changed");
+    assert!(dirs[1].join("RECOVER.txt").exists(), "all else is repaired");
+    for verb in ["list --json", "import --json"] {
+        let told: Value = serde_json::from_str(&site.run(verb).ends(0).stdout).unwrap();
+        assert_eq!(told["key_slot"], "signed", "who is a recipient of the signed slot needs no other");
+    }
+    // With what the manifest says in its place, what lies beside it is nobody's business.
+    ["", "copy", "third"]
+        .iter()
+        .for_each(|place| drop(fs::copy(&signed[0], dirs[0].join(place).join("keys.age")).unwrap()));
+    site.run("repair").ends(0).shows("intact");
+    assert!(dirs[0].join("keys.age.sig").exists());
 }
