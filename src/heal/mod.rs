@@ -80,10 +80,6 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
     {
         return Err(refusal);
     }
-    // A new drive would be without a key slot.
-    if !to.is_empty() && found.iter().any(|found| found.rewritten) {
-        return Err(rewritten_slot());
-    }
     // What is in need, and where it goes.
     progress.stage(Phase::Prepare);
     let (given, unused) = assign(set, &found, disk, to)?;

@@ -260,7 +260,9 @@ impl Remedy {
     /// Those of which the place in a directory is `wanted`.
     fn make_new_files(&mut self, blocks: &Blocks, names: &[&str], wanted: &dyn Fn(&str) -> bool) {
         let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
-        for name in names {
+        // Rule 81: which key slot a new drive is to have, only a later version can say.
+        let undecided = |name: &&&str| **name == names::KEYS && blocks.set().has_rewritten_slot();
+        for name in names.iter().filter(|name| !undecided(name)) {
             for (dir, drive) in &new {
                 for name in blocks.set().manifest.places(name).rev().filter(|place| wanted(place)) {
                     self.renew(blocks, &dir.at(name), Some(*drive));

@@ -278,12 +278,17 @@ fn a_key_slot_that_was_written_anew_is_used_and_never_repaired_away() {
         let ran = site.recover(SIGNERS).ends(0);
         assert!(ran.stderr.contains("it was written anew"), "{ran}");
     }
-    // A new drive would have no key slot.
+    // A new drive has no key slot, and all else.
     fs::create_dir(site.path("new")).unwrap();
     fs::remove_dir_all(&dirs[1]).unwrap();
-    let ran = site.run("repair --to new").ends(1);
+    let ran = site.run("repair --to new").ends(1).shows("newer");
     assert!(ran.stderr.contains("keys.age.sig"), "{ran}");
-    assert_eq!(fs::read_dir(site.path("new")).unwrap().count(), 0);
+    let new = site.path("new").join(dirs[1].file_name().unwrap());
+    for (name, there) in
+        [("manifest.json", true), ("third/manifest.json.sig", true), ("keys.age", false), ("keys.age.sig", false)]
+    {
+        assert_eq!(new.join(name).exists(), there, "{name}");
+    }
 }
 
 /// Rule 81: whoever writes the slots of a set anew does it on one drive after the other. Who cannot judge that puts neither the signed slot
@@ -311,7 +316,7 @@ fn a_key_slot_that_was_written_anew_on_one_drive_only_stays_where_it_is() {
     // With what the manifest says in its place, what lies beside it is nobody's business.
     ["", "copy", "third"]
         .iter()
-        .for_each(|place| drop(fs::copy(&signed[0], dirs[0].join(place).join("keys.age")).unwrap()));
+        .for_each(|place| assert!(fs::copy(&signed[0], dirs[0].join(place).join("keys.age")).unwrap() > 0));
     site.run("repair").ends(0).shows("intact");
     assert!(dirs[0].join("keys.age.sig").exists());
 }
