@@ -19,8 +19,8 @@ pub mod signature;
 pub mod signers;
 pub(crate) mod version;
 
-/// The format that this version writes and reads.
-pub const FORMAT: &str = "draft-6";
+/// The format that this version writes and reads. It does not change; a version that writes another one reads this one all the same.
+pub const FORMAT: &str = "1";
 
 /// Names of the files in a set's directory.
 pub mod names {

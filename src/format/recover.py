@@ -24,7 +24,7 @@ sys.path[:] = [p for p in sys.path if p.startswith((sys.base_prefix + "/", sys.b
 
 import argparse, array, base64, collections, io, itertools, json, os, re, shutil, signal, stat, subprocess, tempfile, threading
 
-FORMAT = "draft-6"
+FORMAT = "1"
 KIB, MIB = 1 << 10, 1 << 20
 FRAME = 16  # magic, length, segment number
 FILTER = (0x184D2A5F).to_bytes(4, "little")

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The version of the format that is spoken here.
-pub const FORMAT: &str = "draft-6";
+pub const FORMAT: &str = "1";
 
 /// Bytes in a block, but for who says otherwise.
 pub const BLOCK: usize = 64 << 10;
