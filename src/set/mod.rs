@@ -221,3 +221,24 @@ pub(crate) fn peek<T>(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::manifest::tests::sample;
+
+    /// The directories are named by whoever copied them.
+    #[test]
+    fn a_set_that_was_chosen_must_be_the_one_that_was_signed() {
+        let (manifest, nameless) = (sample(1, 1, 1), Manifest { label: None, ..sample(1, 1, 1) });
+        for wanted in [None, Some("llama"), Some("0011"), Some(&manifest.set[..])] {
+            assert!(confirm(&manifest, wanted).is_ok(), "{wanted:?}");
+        }
+        for wanted in ["llam", "llama2", "1122", "eeff", "ffff"] {
+            let refused = confirm(&manifest, Some(wanted)).unwrap_err();
+            assert!(matches!(refused, Error::Drive { .. }), "{refused}");
+        }
+        assert!(confirm(&nameless, Some("0011")).is_ok());
+        assert!(confirm(&nameless, Some("llama")).is_err());
+    }
+}
