@@ -251,4 +251,19 @@ mod tests {
             assert_eq!(said.contains("g00000-d000.ckv belongs to another set (abababab…)"), is_foreign, "{said}");
         }
     }
+
+    /// The page of a set with longer blocks is longer than a block of ours, and counts if all of it is there.
+    #[test]
+    fn a_page_that_is_cut_off_names_nothing() {
+        let (manifest, _) = manifest(5, 1);
+        let longer = Header { block: BlockSize::new(2 * BLOCK.bytes()).unwrap(), ..manifest.header(0, 0) };
+        let page = longer.encode();
+        let read = |file: &[u8]| {
+            let (_temp, part) = part(&manifest, file, None);
+            header_of(&part, &source(&part))
+        };
+        assert_eq!(read(&page), Some(longer));
+        assert_eq!(read(&page[..page.len() - 1]), None);
+        assert_eq!(read(&page[..BLOCK.size()]), None);
+    }
 }

@@ -156,6 +156,13 @@ pub(crate) mod tests {
             Signer { name: self.name.to_owned(), key: public_line(&key), fingerprint: fingerprint(&key) }
         }
 
+        /// Puts a manifest and its signature into a directory, as they lie on a drive.
+        pub(crate) fn put(&self, manifest: &Manifest, dir: &Path) {
+            let bytes = manifest.encode();
+            std::fs::write(dir.join(names::SIGNATURE), self.sign(&bytes)).unwrap();
+            std::fs::write(dir.join(names::MANIFEST), bytes).unwrap();
+        }
+
         /// A part with this manifest, in these directories, as who trusts nobody else sees it.
         pub(crate) fn part(&self, manifest: &Manifest, dirs: Vec<Dir>) -> Part {
             let bytes = manifest.encode();
@@ -164,13 +171,23 @@ pub(crate) mod tests {
         }
     }
 
+    /// A list that trusts each of these.
+    pub(crate) fn list(exporters: &[&Exporter]) -> String {
+        exporters.iter().map(|one| format!("{} {}\n", one.name, one.signer().key)).collect()
+    }
+
     /// Trust in each of these.
     pub(crate) fn trust(exporters: &[&Exporter]) -> Trust {
-        let line = |one: &&Exporter| format!("{} {}\n", one.name, public_line(&one.key.public()));
-        let list: String = exporters.iter().map(line).collect();
-        let signers = Signers::parse(list.as_bytes(), &TimeZone::UTC);
+        let signers = Signers::parse(list(exporters).as_bytes(), &TimeZone::UTC);
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         Trust::new(Path::new("who.txt"), signers, Conditions::default(), now).unwrap()
+    }
+
+    /// A file that only its owner writes.
+    pub(crate) fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
     }
 
     /// An empty directory, as a drive has one.

@@ -118,6 +118,7 @@ mod tests {
     use crate::format::signature::SigningKey;
     use crate::media::disk::Media;
     use crate::progress::Silent;
+    use crate::set::part::tests::file;
     use std::sync::Arc;
 
     /// An `ssh-keygen` that reads any KRL and answers so, or is not there; and what it was asked.
@@ -150,8 +151,7 @@ mod tests {
 
     /// What comes of a file with these bytes.
     fn read(bytes: &[u8], keygen: &Keygen) -> Result<Revoked> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
+        let file = file(bytes);
         Revoked::read(&Disk::new(keygen.clone()), file.path(), &Silent::default())
     }
 
