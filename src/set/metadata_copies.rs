@@ -232,6 +232,10 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::Span;
+    use crate::format::manifest::tests::sample;
+    use crate::format::pieces;
+    use crate::set::part::tests::{Exporter, drive};
     use std::cell::Cell;
 
     const TRUE: [u8; 16] = [7; 16];
@@ -284,5 +288,125 @@ mod tests {
         assert_eq!(with_answers(&[flipped(&[12])], &answers, fits), None);
         assert_eq!(with_answers(&[vec![7; 2]], &answers, fits), None);
         assert_eq!(tries.get(), 2);
+    }
+
+    /// A part that lists these bytes under this name, with these files on its drive.
+    fn part(name: &str, listed: Listed, files: &[(&str, &[u8])]) -> (tempfile::TempDir, Part) {
+        let (temp, dir) = drive();
+        for (place, bytes) in files {
+            let path = temp.path().join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let mut manifest = sample(1, 1, 1);
+        manifest.files.insert(name.to_owned(), listed);
+        (temp, Exporter::named("alice").part(&manifest, vec![dir]))
+    }
+
+    #[test]
+    fn any_good_copy_will_do_and_no_other() {
+        let (good, bad) = (b"as signed".as_slice(), b"as singed".as_slice());
+        let places = ["keys.age", "copy/keys.age", "third/keys.age"];
+        for at in 0..3 {
+            let files: Vec<(&str, &[u8])> = (0..3).map(|i| (places[i], if i == at { good } else { bad })).collect();
+            let (temp, part) = part(names::KEYS, Listed::of(good), &files);
+            assert_eq!(part.proven(names::KEYS).as_deref(), Some(good));
+            let copies: Vec<_> = part.good_copies(names::KEYS).map(|at| at.path()).collect();
+            assert_eq!(copies, [temp.path().join(places[at])]);
+        }
+        let (_temp, none) =
+            part(names::KEYS, Listed::of(good), &[(places[0], b"as"), (places[1], b"as signed, and more")]);
+        assert_eq!((none.proven(names::KEYS), none.good_copies(names::KEYS).count()), (None, 0));
+        assert_eq!((none.proven("no such file"), none.good_copies("no such file").count()), (None, 0));
+    }
+
+    /// Rule 33: each piece is proven alone, so it may come from another copy than the one before it.
+    #[test]
+    fn pieces_of_several_copies_make_a_whole_and_are_read_as_one() {
+        let whole: Vec<u8> = (0..pieces::LEAST * 2 + 100).map(|i| (i % 251) as u8).collect();
+        let mut hasher = pieces::Hasher::default();
+        hasher.update(&whole);
+        let (bytes, blake3, values) = hasher.finish();
+        let listed = Listed { bytes, blake3, pieces: values.into_iter().map(Span).collect() };
+        assert_eq!(listed.count(), 3);
+        let damaged = |which: &[u64]| {
+            let mut copy = whole.clone();
+            // More places than are ever guessed.
+            which.iter().for_each(|piece| copy[(piece * pieces::LEAST) as usize..][..100].fill(0xff));
+            copy
+        };
+        let (one, two) = (damaged(&[0, 2]), damaged(&[1]));
+        let (_temp, good) =
+            part(names::INVENTORY, listed.clone(), &[("inventory.age", &one), ("copy/inventory.age", &two)]);
+        assert_eq!(good.proven(names::INVENTORY).as_ref(), Some(&whole));
+        let mut read = Vec::new();
+        good.combined(names::INVENTORY).unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == whole);
+        let (_temp, lost) =
+            part(names::INVENTORY, listed, &[("inventory.age", &one), ("copy/inventory.age", &damaged(&[1, 2]))]);
+        assert!(lost.combined(names::INVENTORY).is_none() && lost.proven(names::INVENTORY).is_none());
+    }
+
+    /// Another part of the set has it: it is proven again, and only in the place of a key slot.
+    #[test]
+    fn a_slot_of_another_part_is_taken_if_it_is_the_signed_one() {
+        let slot = b"slot".as_slice();
+        let (_temp, part) = part(names::KEYS, Listed::of(slot), &[]);
+        part.slot.set(slot.to_vec()).unwrap();
+        assert_eq!(part.proven(names::KEYS).as_deref(), Some(slot));
+        assert_eq!(part.proven(names::INVENTORY), None);
+        let (_temp, other) = self::part(names::KEYS, Listed::of(b"tols"), &[]);
+        other.slot.set(slot.to_vec()).unwrap();
+        assert_eq!(other.proven(names::KEYS), None);
+    }
+
+    /// The header of an age file to recipients of these kinds.
+    fn slot(kinds: &[&str]) -> Vec<u8> {
+        let body = "A".repeat(43);
+        let stanzas: String = kinds.iter().map(|kind| format!("-> {kind} {body}\n{body}\n")).collect();
+        format!("age-encryption.org/v1\n{stanzas}--- {body}\nsealed").into_bytes()
+    }
+
+    #[test]
+    fn only_the_listed_slot_shows_who_can_open_it() {
+        let classical = slot(&["X25519"]);
+        let shown = |listed: &[u8], here: &[u8]| {
+            let (_temp, part) = part(names::KEYS, Listed::of(listed), &[("keys.age", here)]);
+            confidentiality(&part.manifest, &part.dirs)
+        };
+        assert_eq!(shown(&classical, &classical), Confidentiality::Classical);
+        assert_eq!(shown(b"another", &classical), Confidentiality::Unknown);
+        assert_eq!(shown(&classical, &classical[1..]), Confidentiality::Unknown);
+    }
+
+    /// Whether what cannot be had was exchanged, written anew, or is gone: that asks for different things of a person.
+    #[test]
+    fn a_slot_that_is_missing_and_one_that_was_exchanged_are_told_apart() {
+        let other = slot(&["X25519"]);
+        let said = |files: &[(&str, &[u8])]| {
+            let (_temp, part) = part(names::KEYS, Listed::of(b"signed"), files);
+            (part.refusal().is_some(), part.without(names::KEYS).to_string())
+        };
+        assert_eq!(said(&[("keys.age", &other)]), (true, said(&[("copy/keys.age", &other)]).1));
+        assert!(said(&[("keys.age", b"x"), ("third/keys.age", &other)]).0);
+        let missing = (false, "every copy of keys.age that is here is damaged or missing".to_owned());
+        assert_eq!(said(&[]), missing);
+        assert_eq!(said(&[("keys.age", b"no age file")]), missing);
+        assert_eq!(said(&[("keys.age", &other[..50])]), missing, "cut off in its header");
+        assert!(!said(&[("keys.age", &other), ("copy/keys.age", b"signed")]).0);
+        assert!(!said(&[("keys.age", &other), ("keys.age.sig", b"")]).0);
+        // Longer than any that is read.
+        assert!(said(&[("keys.age", &slot(&vec!["X25519"; 2 * SLOT.stanzas])[..])]).0);
+    }
+
+    #[test]
+    fn drives_that_are_not_here_may_have_what_is_missing() {
+        let (temp, here) = part(names::KEYS, Listed::of(b"signed"), &[]);
+        std::fs::write(temp.path().join(names::B3SUMS), here.manifest.b3sums(1)).unwrap();
+        assert!(matches!(here.without(names::KEYS), Error::Drive { hint, .. } if hint == "bring drive 2 of the set"));
+        let (other, dir) = drive();
+        std::fs::write(other.path().join(names::B3SUMS), here.manifest.b3sums(2)).unwrap();
+        let all = Exporter::named("alice").part(&here.manifest, [here.dirs, vec![dir]].concat());
+        assert!(matches!(all.without(names::KEYS), Error::Lost { .. }));
     }
 }

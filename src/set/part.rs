@@ -122,3 +122,141 @@ pub fn name_drives(drives: &[u32]) -> String {
     let list = drives.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     format!("drive{} {list}", if drives.len() == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::format::manifest::tests::sample;
+    use crate::format::names;
+    use crate::format::signature::{SigningKey, fingerprint, public_line};
+    use crate::format::signers::Signers;
+    use crate::set::trust::Conditions;
+    use jiff::tz::TimeZone;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    /// Somebody who packs sets.
+    pub(crate) struct Exporter {
+        name: &'static str,
+        key: SigningKey,
+    }
+
+    impl Exporter {
+        /// With a key of their own.
+        pub(crate) fn named(name: &'static str) -> Exporter {
+            Exporter { name, key: SigningKey::generate("").unwrap() }
+        }
+
+        pub(crate) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+            self.key.sign(bytes).unwrap()
+        }
+
+        pub(crate) fn signer(&self) -> Signer {
+            let key = self.key.public();
+            Signer { name: self.name.to_owned(), key: public_line(&key), fingerprint: fingerprint(&key) }
+        }
+
+        /// Puts a manifest and its signature into a directory, as they lie on a drive.
+        pub(crate) fn put(&self, manifest: &Manifest, dir: &Path) {
+            let bytes = manifest.encode();
+            std::fs::write(dir.join(names::SIGNATURE), self.sign(&bytes)).unwrap();
+            std::fs::write(dir.join(names::MANIFEST), bytes).unwrap();
+        }
+
+        /// A part with this manifest, in these directories, as who trusts nobody else sees it.
+        pub(crate) fn part(&self, manifest: &Manifest, dirs: Vec<Dir>) -> Part {
+            let bytes = manifest.encode();
+            let signed = Signed { armour: self.sign(&bytes), signer: self.signer(), bytes };
+            Part::new(&Disk::default(), manifest.clone(), signed, dirs, &trust(&[self]))
+        }
+    }
+
+    /// A list that trusts each of these.
+    pub(crate) fn list(exporters: &[&Exporter]) -> String {
+        exporters.iter().map(|one| format!("{} {}\n", one.name, one.signer().key)).collect()
+    }
+
+    /// Trust in each of these.
+    pub(crate) fn trust(exporters: &[&Exporter]) -> Trust {
+        let signers = Signers::parse(list(exporters).as_bytes(), &TimeZone::UTC);
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        Trust::new(Path::new("who.txt"), signers, Conditions::default(), now).unwrap()
+    }
+
+    /// A file that only its owner writes.
+    pub(crate) fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    /// An empty directory, as a drive has one.
+    pub(crate) fn drive() -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::given(&Disk::default(), temp.path()).unwrap();
+        (temp, dir)
+    }
+
+    /// Rule 20: a signature beside the manifest may be somebody else's, or over something else.
+    #[test]
+    fn only_who_signed_a_part_vouches_for_it() {
+        let (alice, bob) = (Exporter::named("alice"), Exporter::named("bob"));
+        let manifest = sample(1, 1, 1);
+        let part = Part { trust: trust(&[&alice, &bob]), ..alice.part(&manifest, vec![]) };
+        assert!(part.is_vouched_for_by(&alice.sign(&part.bytes)));
+        assert!(!part.is_vouched_for_by(&bob.sign(&part.bytes)), "trusted, but not who packed it");
+        assert!(!part.is_vouched_for_by(&alice.sign(b"something else")));
+        assert!(!part.is_vouched_for_by(b"no signature"));
+    }
+
+    #[test]
+    fn what_has_the_name_of_a_volume_counts_if_it_is_a_file_on_a_drive_that_answers() {
+        let [(a, one), (b, two), (c, link), (d, gone)] = [(); 4].map(|()| drive());
+        let name = manifest::volume_name(0, 1, 1);
+        std::fs::write(a.path().join(&name), "any").unwrap();
+        std::fs::create_dir(b.path().join(&name)).unwrap();
+        symlink(a.path().join(&name), c.path().join(&name)).unwrap();
+        std::fs::write(d.path().join(&name), "any").unwrap();
+        let part = Exporter::named("alice").part(&sample(1, 1, 1), vec![one, two, link, gone.clone()]);
+        part.failing.note_gone(&gone);
+        let paths = |group, index| part.volume_files(group, index).iter().map(Location::path).collect::<Vec<_>>();
+        assert_eq!(paths(0, 1), [a.path().join(&name)]);
+        assert!(paths(0, 0).is_empty() && paths(1, 0).is_empty());
+    }
+
+    /// Between letting go and taking back a person may have exchanged what lies there.
+    #[test]
+    fn drives_that_were_let_go_are_taken_back_if_they_are_the_same() {
+        let (kept, one) = drive();
+        let other = tempfile::tempdir().unwrap();
+        let place = other.path().join("usb");
+        std::fs::create_dir(&place).unwrap();
+        let mut part =
+            Exporter::named("alice").part(&sample(1, 1, 1), vec![one, Dir::given(&Disk::default(), &place).unwrap()]);
+        part.holdings();
+        part.let_go();
+        assert!(part.dirs.is_empty() && part.holdings().is_empty(), "nothing is held, and nothing is said to be");
+        std::fs::rename(&place, other.path().join("was")).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        part.take_back(&Disk::default());
+        assert_eq!(part.dirs.iter().map(Dir::path).collect::<Vec<_>>(), [kept.path()]);
+    }
+
+    #[test]
+    fn drives_that_left_are_not_taken_back() {
+        let (kept, one) = drive();
+        std::fs::write(kept.path().join(names::B3SUMS), sample(1, 1, 1).b3sums(2)).unwrap();
+        let mut part = Exporter::named("alice").part(&sample(1, 1, 1), vec![one]);
+        assert_eq!(part.present().into_iter().collect::<Vec<_>>(), [2]);
+        part.let_go();
+        part.leave();
+        part.take_back(&Disk::default());
+        assert!(part.dirs.is_empty() && part.present().is_empty());
+    }
+
+    #[test]
+    fn drives_are_named_in_words() {
+        assert_eq!(name_drives(&[2]), "drive 2");
+        assert_eq!(name_drives(&[1, 3]), "drives 1, 3");
+    }
+}

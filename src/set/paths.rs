@@ -366,4 +366,24 @@ mod tests {
         assert!(error.to_string().contains("Model.bin and model.bin"));
         assert!(check_folded(&[file("a"), file("b")]).is_ok());
     }
+
+    #[test]
+    fn a_link_to_what_has_a_nul_is_refused_even_if_links_are_kept() {
+        assert!(check(&[link("l", "x\0y")], true).is_err());
+    }
+
+    /// What an importer may have to allow, and what has to be placed for a link to lead somewhere.
+    #[test]
+    fn the_way_of_a_link_is_known_to_its_end() {
+        let entries =
+            [dir("d"), file("d/x"), link("one", "./two"), link("two", "d/../d/x"), link("out", "one/../../../y")];
+        assert_eq!(leaving(&entries).iter().map(|name| &name.0[..]).collect::<Vec<_>>(), [b"out"]);
+        let mut ways = Ways::new(&entries);
+        let mut follow =
+            |path: &str| ways.follow(path.as_bytes()).into_iter().map(String::from_utf8).collect::<Vec<_>>();
+        let names = |names: &[&str]| names.iter().map(|name| Ok(name.to_string())).collect::<Vec<_>>();
+        assert_eq!(follow("one"), names(&["one", "two", "d/x"]));
+        assert_eq!(follow("d/x"), names(&["d/x"]));
+        assert_eq!(follow("out"), names(&[]));
+    }
 }

@@ -173,3 +173,110 @@ fn load_signers(path: &Path, zone: Option<TimeZone>, progress: &dyn Progress) ->
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::manifest::tests::sample;
+    use crate::progress::{Lane, Phase};
+    use crate::set::part::tests::{Exporter, drive, file, list};
+    use std::sync::Mutex;
+
+    /// Hears warnings.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Progress for Heard {
+        fn begin(&self, _: Phase, _: u64, _: &[Lane]) {}
+        fn warn(&self, message: &str) {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+    }
+
+    fn warnings(list: &str, zone: Option<TimeZone>) -> (Result<Signers>, Vec<String>) {
+        let (file, heard) = (file(list.as_bytes()), Heard::default());
+        (load_signers(file.path(), zone, &heard), heard.0.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_list_that_trusts_nobody_is_refused_with_the_reason() {
+        let utc = || Some(TimeZone::UTC);
+        let why = |list: &str| match warnings(list, utc()).0 {
+            Err(Error::Untrusted { message, .. }) => message,
+            other => panic!("{:?}", other.is_ok()),
+        };
+        assert!(why("# nobody\n").contains("names no signer"));
+        assert!(why("me\n").contains("line 1"));
+        let alice = list(&[&Exporter::named("alice")]);
+        assert!(warnings(&format!("me\n{alice}"), utc()).0.is_ok());
+        let temp = tempfile::tempdir().unwrap();
+        let load = |path: &Path| load_signers(path, utc(), &Silent::default()).map(drop).unwrap_err();
+        assert!(load(&temp.path().join("none")).to_string().contains("there is no list of trusted signers"));
+        assert!(!load(temp.path()).to_string().contains("there is no list of trusted signers"), "it is a directory");
+    }
+
+    #[test]
+    fn what_makes_a_list_mean_something_else_than_it_seems_is_warned_of() {
+        let alice = list(&[&Exporter::named("alice")]);
+        assert!(warnings(&alice, Some(TimeZone::UTC)).1.is_empty());
+        assert!(matches!(&warnings(&alice, None).1[..], [one] if one.contains("are taken for UTC")));
+        let marked = format!("\u{feff}# a list\n{alice}");
+        assert!(matches!(&warnings(&marked, Some(TimeZone::UTC)).1[..], [one] if one.contains("byte order mark")));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_told_to_who_opens_a_set() {
+        let signers = file(format!("me\n{}", list(&[&Exporter::named("alice")])).as_bytes());
+        let place = Where { signers: Some(signers.path().to_owned()), zone: Some(TimeZone::UTC), ..Where::default() };
+        let heard = Heard::default();
+        place.trust(&heard).unwrap();
+        assert!(matches!(&heard.0.into_inner().unwrap()[..], [one] if one.contains("line 1")));
+        assert!(matches!(Where::default().trust(&Silent::default()), Err(Error::Untrusted { .. })));
+    }
+
+    /// What is not among these cannot be read any more once the fence stands.
+    #[test]
+    fn all_that_looking_takes_is_needed() {
+        let paths = |place: &Where| place.needs().read;
+        let (usb, copy) = (PathBuf::from("/mnt/usb"), PathBuf::from("/mnt/usb/x.ckvault/copy"));
+        let all = Where {
+            drives: vec![usb.clone(), copy.clone()],
+            signers: Some("/etc/signers".into()),
+            revoked: Some("/etc/revoked".into()),
+            ..Where::default()
+        };
+        let above = PathBuf::from("/mnt/usb/x.ckvault");
+        assert_eq!(paths(&all), [usb.clone(), copy, "/etc/signers".into(), "/etc/revoked".into(), above]);
+        assert_eq!(all.needs().errands, revoked::errands(Path::new("/etc/revoked")));
+        let few = Where { drives: vec![usb.clone()], ..Where::default() };
+        assert_eq!((paths(&few), few.needs().errands.len()), (vec![usb], 0));
+    }
+
+    /// Who has to choose among several sets sees who signed each, if that can be trusted.
+    #[test]
+    fn a_set_is_described_by_what_is_trusted_or_else_said_not_to_be_verified() {
+        let (alice, bob) = (Exporter::named("alice"), Exporter::named("bob"));
+        let (temp, dir) = drive();
+        let manifest = sample(1, 1, 1);
+        alice.put(&manifest, temp.path());
+        let place = Where { drives: vec![temp.path().to_owned()], ..Where::default() };
+        let found = place.find().unwrap();
+        let trusted = |by: &Exporter| describe(&found, Some(&crate::set::part::tests::trust(&[by])));
+        let set = set_dir_name(Some("llama"), &manifest.set, 1);
+        let rest = "384.00 KiB, 2 drives, 1 here";
+        let said = |by: &str| format!("{set}: label llama, created {}, {by}, {rest}", manifest.created);
+        assert_eq!(trusted(&alice), said("signed by alice"));
+        assert_eq!(trusted(&bob), said("NOT VERIFIED"));
+        assert_eq!(describe(&found, None), said("NOT VERIFIED"));
+        // Each different manifest that lies there says something, and the same once.
+        assert_eq!(what_it_says(&dir).len(), 1);
+        std::fs::create_dir(temp.path().join(names::COPY)).unwrap();
+        alice.put(&manifest, &temp.path().join(names::COPY));
+        assert_eq!(what_it_says(&dir).len(), 1);
+        alice.put(&Manifest { label: None, ..manifest }, &temp.path().join(names::COPY));
+        assert_eq!(
+            what_it_says(&dir).iter().map(|said| said.label.as_deref()).collect::<Vec<_>>(),
+            [Some("llama"), None]
+        );
+    }
+}

@@ -111,3 +111,106 @@ fn errand(path: &Path, of_a_key: bool) -> Errand {
 fn said(done: &Done) -> String {
     format!("ssh-keygen could not read it ({})", done.status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::signature::SigningKey;
+    use crate::media::disk::Media;
+    use crate::progress::Silent;
+    use crate::set::part::tests::file;
+    use std::sync::Arc;
+
+    /// An `ssh-keygen` that reads any KRL and answers so, or is not there; and what it was asked.
+    #[derive(Clone)]
+    struct Keygen {
+        reads: Result<bool, io::ErrorKind>,
+        answer: Result<(bool, &'static str), io::ErrorKind>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Media for Keygen {
+        fn run(&self, errand: &Errand) -> io::Result<Done> {
+            let mut words: Vec<&str> = errand.arguments.iter().map(|word| word.to_str().unwrap()).collect();
+            assert_eq!((errand.program.to_str(), errand.answers), (Some("ssh-keygen"), true));
+            assert_eq!((words.remove(0), words.remove(0), words.remove(1)), ("-Q", "-f", "--"));
+            let input = String::from_utf8(errand.input.clone()).unwrap();
+            let (success, output) = match words[..] {
+                [_] => (self.reads?, ""),
+                [_, "/dev/stdin"] => self.answer?,
+                _ => panic!("{words:?}"),
+            };
+            self.asked.lock().unwrap().push(input);
+            Ok(Done { success, status: "exit status: 7".into(), output: output.into() })
+        }
+    }
+
+    fn keygen(answer: Result<(bool, &'static str), io::ErrorKind>) -> Keygen {
+        Keygen { reads: Ok(true), answer, asked: Arc::default() }
+    }
+
+    /// What comes of a file with these bytes.
+    fn read(bytes: &[u8], keygen: &Keygen) -> Result<Revoked> {
+        let file = file(bytes);
+        Revoked::read(&Disk::new(keygen.clone()), file.path(), &Silent::default())
+    }
+
+    const KRL: &[u8] = b"SSHKRL\n\0rest";
+
+    fn key() -> KeyData {
+        SigningKey::generate("").unwrap().public()
+    }
+
+    #[test]
+    fn keys_of_a_list_are_revoked_and_no_others_and_nobody_is_asked() {
+        let (bad, good, keygen) = (key(), key(), keygen(Err(io::ErrorKind::NotFound)));
+        let list = read(format!("{}\n", public_line(&bad)).as_bytes(), &keygen).unwrap();
+        assert_eq!((list.contains(&bad), list.contains(&good)), (Ok(true), Ok(false)));
+        assert!(keygen.asked.lock().unwrap().is_empty());
+        assert!(matches!(read(b"no key\n", &keygen), Err(Error::Usage { .. })));
+    }
+
+    /// What fails in any way is no answer: it must not make a revoked key good.
+    #[test]
+    fn only_a_plain_answer_about_a_krl_is_one() {
+        let key = key();
+        let says = |answer| read(KRL, &keygen(answer)).unwrap().contains(&key);
+        assert_eq!(says(Ok((true, "/dev/stdin (me): ok\n"))), Ok(false));
+        assert_eq!(says(Ok((false, "/dev/stdin (me): REVOKED\n"))), Ok(true));
+        for unclear in [(true, ": REVOKED\n"), (false, ": ok\n"), (true, ""), (false, ""), (true, ": ok, or not\n")] {
+            assert!(says(Ok(unclear)).is_err_and(|why| why.contains("exit status: 7")), "{unclear:?}");
+        }
+        assert!(says(Err(io::ErrorKind::PermissionDenied)).is_err_and(|why| why.starts_with("ssh-keygen: ")));
+    }
+
+    #[test]
+    fn a_krl_is_asked_once_for_each_key_and_for_no_other() {
+        let (one, other, keygen) = (key(), key(), keygen(Ok((false, ": REVOKED"))));
+        let krl = read(KRL, &keygen).unwrap();
+        for key in [&one, &one, &other] {
+            assert_eq!(krl.contains(key), Ok(true));
+        }
+        let asked = [String::new(), format!("{}\n", public_line(&one)), format!("{}\n", public_line(&other))];
+        assert_eq!(*keygen.asked.lock().unwrap(), asked);
+    }
+
+    /// Before anything is looked at: who gives a KRL must not learn at the end that nobody could read it.
+    #[test]
+    fn a_krl_that_cannot_be_read_is_refused_with_the_help_that_fits() {
+        let hint = |reads| match read(KRL, &Keygen { reads, ..keygen(Ok((true, ": ok"))) }) {
+            Err(Error::Usage { hint, .. }) => hint,
+            other => panic!("{other:?}"),
+        };
+        assert!(hint(Ok(false)).contains("make the KRL anew"));
+        assert!(hint(Err(io::ErrorKind::NotFound)).contains("install openssh-client"));
+        assert!(hint(Err(io::ErrorKind::PermissionDenied)).contains("see that ssh-keygen runs"));
+    }
+
+    /// The helper outside of the fence runs nothing else.
+    #[test]
+    fn what_is_asked_is_what_was_said_before() {
+        let [whole, of_a_key] = errands(Path::new("krl"));
+        assert_eq!(whole.arguments, ["-Q", "-f", "krl", "--"]);
+        assert_eq!(of_a_key.arguments, ["-Q", "-f", "krl", "--", "/dev/stdin"]);
+    }
+}

@@ -84,3 +84,97 @@ fn holds_another() -> Error {
         "bring another drive of the set, or ask the sender for a new export",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::manifest::Listed;
+    use crate::format::manifest::tests::sample;
+    use crate::progress::{Nobody, Silent};
+    use crate::set::part::tests::{Exporter, drive, file};
+    use crate::stages::seal::recipients::Recipients;
+
+    /// A key slot with the key of a set, for one who can open it.
+    fn slot(key: &SetIdentity, me: &SetIdentity) -> Vec<u8> {
+        let to = Recipients::parse_all(&[me.recipient().text().to_string()], &[], Nobody, &Silent::default()).unwrap();
+        key.slot(&to).unwrap()
+    }
+
+    /// A set with that key, of whose signed slot no copy is here, but these files are.
+    fn set(key: &SetIdentity, files: &[(&str, &[u8])]) -> (tempfile::TempDir, Set) {
+        let (temp, dir) = drive();
+        for (place, bytes) in files {
+            let path = temp.path().join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let mut manifest = sample(1, 1, 1);
+        manifest.recipient_blake3 = key.recipient().blake3();
+        manifest.files.insert(names::KEYS.to_owned(), Listed::of(b"the signed one"));
+        (temp, Set { parts: vec![Exporter::named("alice").part(&manifest, vec![dir])], links: Vec::new() })
+    }
+
+    /// What comes of it with my identity.
+    fn opened(key: &SetIdentity, me: &SetIdentity, files: &[(&str, &[u8])]) -> Result<Option<SetIdentity>> {
+        let (identity, (_temp, set)) = (file(me.file().as_bytes()), set(key, files));
+        let identities = Identities::read(&[identity.path().to_owned()], Nobody, &Silent::default())?;
+        open_rewritten(&set, &identities, &Silent::default())
+    }
+
+    const SIGNATURES: [(&str, &[u8]); 3] =
+        [("keys.age.sig", b""), ("copy/keys.age.sig", b""), ("third/keys.age.sig", b"")];
+
+    #[test]
+    fn a_slot_that_was_written_anew_opens_for_whom_it_was_written() {
+        let (key, other, me, you) =
+            (SetIdentity::generate(), SetIdentity::generate(), SetIdentity::generate(), SetIdentity::generate());
+        let (mine, yours, anothers) = (slot(&key, &me), slot(&key, &you), slot(&other, &me));
+        let tries = |slots: &[&[u8]]| {
+            let places = ["keys.age", "copy/keys.age", "third/keys.age"];
+            let files: Vec<(&str, &[u8])> = places.into_iter().zip(slots.iter().copied()).chain(SIGNATURES).collect();
+            opened(&key, &me, &files)
+        };
+        let opens = |slots: &[&[u8]]| {
+            let held = tries(slots).unwrap().unwrap();
+            assert_eq!(held.recipient().blake3(), key.recipient().blake3());
+        };
+        opens(&[&mine]);
+        // Whoever put others beside it hides nothing.
+        opens(&[&yours, &anothers, &mine]);
+        opens(&[b"no slot", &mine]);
+        assert!(tries(&[]).unwrap().is_none() && tries(&[b"no slot"]).unwrap().is_none());
+        assert!(opened(&key, &me, &[("keys.age", &mine)]).unwrap().is_none(), "nothing says that it was written anew");
+        assert!(matches!(tries(&[&yours]), Err(Error::Identity { .. })));
+        // Who opens one with another key has been told more than who opens none, in whichever order.
+        for both in [[&anothers[..], &yours], [&yours, &anothers]] {
+            assert!(matches!(tries(&both), Err(Error::Untrusted { .. })));
+        }
+    }
+
+    /// Nobody bounds how many there are: eight different ones are tried, each once.
+    #[test]
+    fn no_more_than_some_slots_are_tried_and_each_once() {
+        let (key, me, you) = (SetIdentity::generate(), SetIdentity::generate(), SetIdentity::generate());
+        let identity = file(me.file().as_bytes());
+        let identities = Identities::read(&[identity.path().to_owned()], Nobody, &Silent::default()).unwrap();
+        let mine = slot(&key, &me);
+        let opens = |different: usize, times: usize| {
+            let yours: Vec<Vec<u8>> = (0..different).map(|_| slot(&key, &you)).collect();
+            let before = yours.iter().flat_map(|slot| std::iter::repeat_n(slot, times));
+            let drives: Vec<_> = before
+                .chain([&mine])
+                .map(|slot| {
+                    let (temp, dir) = drive();
+                    std::fs::write(temp.path().join(names::KEYS), slot).unwrap();
+                    std::fs::write(temp.path().join(names::KEYS_SIGNATURE), "").unwrap();
+                    (temp, dir)
+                })
+                .collect();
+            let (_temp, mut set) = set(&key, &[]);
+            set.parts[0].dirs = drives.iter().map(|(_, dir)| dir.clone()).collect();
+            open_rewritten(&set, &identities, &Silent::default()).is_ok_and(|opened| opened.is_some())
+        };
+        assert!(opens(7, 1) && !opens(8, 1));
+        assert!(opens(7, 2), "the same slot on two drives counts once");
+    }
+}

@@ -129,6 +129,8 @@ pub fn bad_lines(path: &Path, signers: &Signers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+    use crate::set::part::tests::{Exporter, file, list, trust as trust_in};
     use jiff::tz::TimeZone;
 
     fn trust(list: &str) -> Trust {
@@ -168,5 +170,39 @@ mod tests {
         assert!(
             matches!(&trust("me\nyou").warnings()[..], [all] if all.contains("line 1: ") && all.contains("line 2: "))
         );
+    }
+
+    #[test]
+    fn nobody_can_be_asked_for_who_has_no_name() {
+        let disk = Disk::default();
+        let conditions = |name: &str| Conditions::read(&disk, Some(OsStr::new(name)), None, &Silent::default());
+        assert!(matches!(conditions(""), Err(Error::Usage { .. })));
+        let alice = Exporter::named("alice");
+        let trusts = |list: &str, conditions: Conditions| {
+            let signers = Signers::parse(list.as_bytes(), &TimeZone::UTC);
+            Trust::new(Path::new("who.txt"), signers, conditions, jiff::Timestamp::UNIX_EPOCH)
+        };
+        let (lone, named) = (alice.signer().key, list(&[&alice]));
+        assert!(matches!(trusts(&lone, conditions("alice").unwrap()), Err(Error::Usage { .. })));
+        assert!(trusts(&lone, Conditions::default()).is_ok());
+        assert!(trusts(&named, conditions("alice").unwrap()).is_ok());
+        assert!(trusts(&named, Conditions::default()).is_ok());
+    }
+
+    #[test]
+    fn a_signer_is_trusted_who_stands_in_the_list_was_asked_for_and_is_not_revoked() {
+        let (alice, bob) = (Exporter::named("alice"), Exporter::named("bob"));
+        let judged = |asked: Option<&str>, revoked: Option<&[u8]>| {
+            let revoked = revoked.map(file);
+            let path = revoked.as_ref().map(|file| file.path());
+            let conditions =
+                Conditions::read(&Disk::default(), asked.map(OsStr::new), path, &Silent::default()).unwrap();
+            let trust = Trust { conditions, ..trust_in(&[&alice, &bob]) };
+            trust.judge(&alice.sign(b"manifest"), b"manifest")
+        };
+        assert_eq!(judged(None, None), Ok(alice.signer()));
+        assert_eq!(judged(Some("alice"), Some(bob.signer().key.as_bytes())), Ok(alice.signer()));
+        assert!(matches!(judged(Some("bob"), None), Err(TrustError::OtherSigner { .. })));
+        assert_eq!(judged(None, Some(alice.signer().key.as_bytes())), Err(TrustError::Revoked("alice".into())));
     }
 }

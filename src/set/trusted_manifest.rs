@@ -188,6 +188,7 @@ fn rank(why: &TrustError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::set::part::tests::Exporter;
 
     fn of_all(refusals: &[&TrustError]) -> Option<TrustError> {
         refusals.iter().map(|why| (*why).clone()).fold(None, more_telling)
@@ -212,5 +213,23 @@ mod tests {
         let (first, second) = (TrustError::Unknown("a".into()), TrustError::Unknown("b".into()));
         assert_eq!(of_all(&[&first, &second]), Some(first));
         assert_eq!(of_all(&[]), None);
+    }
+
+    /// Rule 20.
+    #[test]
+    fn one_manifest_in_two_places_has_one_signer() {
+        let (alice, bob) = (Exporter::named("alice").signer(), Exporter::named("bob").signer());
+        let renamed = Signer { name: "also alice".into(), ..alice.clone() };
+        assert!(
+            same_signer("llama.ckvault", &alice, &renamed).is_ok(),
+            "a key is who it is, whatever the list calls it"
+        );
+        let several = same_signer("llama.ckvault", &alice, &bob).unwrap_err();
+        assert!(matches!(&several, Error::Untrusted { hint, .. } if hint.contains("--signer NAME")), "{several}");
+        assert!(several.to_string().contains("llama.ckvault is signed with 2 keys"), "{several}");
+        // Whom a name does not tell apart cannot be asked for by it.
+        let namesake = Signer { name: "alice".into(), ..bob };
+        let several = same_signer("llama.ckvault", &alice, &namesake).unwrap_err();
+        assert!(matches!(&several, Error::Untrusted { hint, .. } if hint.contains("--signers FILE")), "{several}");
     }
 }

@@ -1,5 +1,6 @@
 //! `import --links copy`: sets with links, where there can be none.
 
+use crate::both::with_both_blocks;
 use crate::harm;
 use crate::support::*;
 use crate::tree;
@@ -8,8 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// A checkpoint with links of every kind that stay inside.
-fn prepared() -> Vault {
-    let vault = Vault::new();
+fn prepared(block: u64) -> Vault {
+    let vault = Vault::with_blocks(block);
     let dir = vault.checkpoint("source", 400_000);
     symlink("config.json", dir.join("alias")).unwrap();
     symlink("step-100", dir.join("latest")).unwrap();
@@ -37,7 +38,7 @@ fn same_contents(left: &Path, right: &Path) {
 
 #[test]
 fn links_become_copies_of_what_they_lead_to() {
-    let vault = prepared();
+    let vault = prepared(harm::BLOCK);
     let report = vault.receiver("import usb --to there --links copy --json").ok().json();
     same_contents(&vault.path("source"), &vault.path("there"));
     assert_eq!(number(&report["files"]), 10, "{report}");
@@ -49,7 +50,7 @@ fn links_become_copies_of_what_they_lead_to() {
 
 #[test]
 fn only_a_link_brings_what_it_leads_to() {
-    let vault = prepared();
+    let vault = prepared(harm::BLOCK);
     vault.receiver("import usb --to there --links copy --only latest").ok();
     assert_eq!(names_in(&vault.path("there")), [b"latest"]);
     same_contents(&vault.path("source/step-100"), &vault.path("there/latest"));
@@ -68,12 +69,11 @@ fn links_that_lead_nowhere_are_listed() {
     ran.says("\n  dangling").says("\n  outside").says("\n  round");
 }
 
-#[test]
-fn copies_of_what_is_incomplete_are_incomplete_too() {
-    let vault = prepared();
+fn copies_of_what_is_incomplete_are_incomplete_too(block: u64) {
+    let vault = prepared(block);
     let set = fs::read_dir(vault.path("usb")).unwrap().next().unwrap().unwrap().path();
     for name in names_in(&set).iter().filter(|n| n.ends_with(b".ckv")) {
-        harm::zero(&set.join(std::str::from_utf8(name).unwrap()), 2 * harm::BLOCK, harm::BLOCK);
+        harm::zero(&set.join(std::str::from_utf8(name).unwrap()), 2 * block, block);
     }
     let report = vault.receiver("import usb --to there --links copy --salvage --json").ends(4).json();
     let names: Vec<&str> = list(&report["incomplete"]).iter().map(|f| text(&f["path"])).collect();
@@ -83,3 +83,5 @@ fn copies_of_what_is_incomplete_are_incomplete_too() {
     let read = |name: &str| tree::hash(&vault.path("there").join(name));
     assert_eq!(read("latest/weights.incomplete"), read("model.safetensors.incomplete"));
 }
+
+with_both_blocks!(copies_of_what_is_incomplete_are_incomplete_too);

@@ -347,9 +347,8 @@ fn only_what_is_asked_for_needs_to_be_readable(block: u64) {
     );
 }
 
-#[test]
-fn links_devices_and_directories_in_place_of_files_are_damage() {
-    let vault = Vault::new();
+fn links_devices_and_directories_in_place_of_files_are_damage(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "2+1");
     let path = set.volume("g00000-d000.ckv");
     fs::rename(&path, vault.path("elsewhere.ckv")).unwrap();
@@ -377,4 +376,5 @@ with_both_blocks!(
     swapped_blocks_are_called_so
     all_copies_of_the_hashes_may_be_lost_with_a_volume_besides
     only_what_is_asked_for_needs_to_be_readable
+    links_devices_and_directories_in_place_of_files_are_damage
 );

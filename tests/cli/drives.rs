@@ -1,5 +1,6 @@
 //! Several drives: which may be lost, in what order they come, what is on them, and whether there is room.
 
+use crate::both::with_both_blocks;
 use crate::harm;
 use crate::support::*;
 use crate::tree;
@@ -14,9 +15,8 @@ fn three(vault: &Vault) -> Set {
     vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok")
 }
 
-#[test]
-fn any_drive_may_be_lost_and_one_more_volume() {
-    let vault = Vault::new();
+fn any_drive_may_be_lost_and_one_more_volume(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = three(&vault);
     assert!(text(&set.report["survives"]).contains("any 1 of 3 drives"), "{}", set.report);
     assert_eq!(vault.verdict("usb1 usb2 usb3")["verdict"], "intact");
@@ -37,10 +37,9 @@ fn any_drive_may_be_lost_and_one_more_volume() {
     }
 }
 
-#[test]
-fn what_no_drive_could_give_is_lost_also_where_something_else_has_the_name_of_a_volume() {
+fn what_no_drive_could_give_is_lost_also_where_something_else_has_the_name_of_a_volume(block: u64) {
     for link in [false, true] {
-        let vault = Vault::new();
+        let vault = Vault::with_blocks(block);
         vault.checkpoint("checkpoint", 900_000);
         vault.make(&["usb1", "usb2", "usb3"]);
         let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --same-device-ok --parity 4+2");
@@ -59,9 +58,8 @@ fn what_no_drive_could_give_is_lost_also_where_something_else_has_the_name_of_a_
     }
 }
 
-#[test]
-fn with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which() {
-    let vault = Vault::new();
+fn with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which(block: u64) {
+    let vault = Vault::with_blocks(block);
     three(&vault);
     for here in 1..=3u16 {
         let absent: Vec<u16> = (1..=3).filter(|d| *d != here).collect();
@@ -83,12 +81,11 @@ fn with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which() {
     }
 }
 
-#[test]
-fn this_drive_still_sees_damage_and_loss_on_it() {
-    let vault = Vault::new();
+fn this_drive_still_sees_damage_and_loss_on_it(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = three(&vault);
     let own: Vec<PathBuf> = set.volumes().into_iter().filter(|p| p.starts_with(&set.dirs[1])).collect();
-    harm::flip(&own[0], 70_000, 2);
+    harm::flip(&own[0], block + 4464, 2);
     assert_eq!(vault.verdict("usb2 --this-drive")["verdict"], "repairable");
     harm::remove([&own[1]]);
     let verdict = vault.verdict("usb2 --this-drive");
@@ -186,9 +183,8 @@ fn what_no_parity_can_survive_is_a_mistake_of_usage() {
     ["usb1", "usb2", "usb3"].iter().for_each(|usb| assert!(names_in(&vault.path(usb)).is_empty()));
 }
 
-#[test]
-fn parity_beside_survive_drives_is_honoured() {
-    let vault = Vault::new();
+fn parity_beside_survive_drives_is_honoured(block: u64) {
+    let vault = Vault::with_blocks(block);
     vault.checkpoint("checkpoint", 500_000);
     vault.make(&["usb1", "usb2", "usb3"]);
     let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --parity 5+4");
@@ -234,13 +230,12 @@ fn drives_of_two_sets_are_told_apart() {
     vault.restores(&format!("a1 b1 b2 a2 --set {}", first.id()), "checkpoint");
 }
 
-#[test]
-fn a_damaged_drive_does_not_hide_its_whole_copy() {
-    let vault = Vault::new();
+fn a_damaged_drive_does_not_hide_its_whole_copy(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(500_000, "2+1");
     harm::copy_tree(&set.dirs[0], &vault.path("backup").join(set.dirs[0].file_name().unwrap()));
     harm::remove([set.volume("g00000-d001.ckv")]);
-    harm::flip(&set.volume("g00000-d000.ckv"), 100_000, 0);
+    harm::flip(&set.volume("g00000-d000.ckv"), block + 34_464, 0);
     assert_eq!(vault.verdict("usb")["verdict"], "lost");
     for both in ["usb backup", "backup usb"] {
         assert!(["repairable", "intact"].contains(&text(&vault.verdict(both)["verdict"])), "{both}");
@@ -325,9 +320,8 @@ fn a_mount_point_is_a_target_and_stays_one() {
     tree::assert_same_inside(&vault.path("checkpoint"), &mount.0);
 }
 
-#[test]
-fn of_drives_without_volumes_as_many_are_here_as_are_given() {
-    let vault = Vault::new();
+fn of_drives_without_volumes_as_many_are_here_as_are_given(block: u64) {
+    let vault = Vault::with_blocks(block);
     vault.checkpoint("checkpoint", 30_000);
     let drives: Vec<String> = (1..=5).map(|d| format!("usb{d}")).collect();
     vault.make(&drives.iter().map(String::as_str).collect::<Vec<_>>());
@@ -339,3 +333,13 @@ fn of_drives_without_volumes_as_many_are_here_as_are_given() {
         assert_eq!(verdict["verdict"], if here == 5 { "intact" } else { "repairable" });
     }
 }
+
+with_both_blocks!(
+    any_drive_may_be_lost_and_one_more_volume
+    what_no_drive_could_give_is_lost_also_where_something_else_has_the_name_of_a_volume
+    with_two_of_three_drives_absent_the_set_is_incomplete_and_says_which
+    this_drive_still_sees_damage_and_loss_on_it
+    parity_beside_survive_drives_is_honoured
+    a_damaged_drive_does_not_hide_its_whole_copy
+    of_drives_without_volumes_as_many_are_here_as_are_given
+);

@@ -1,5 +1,7 @@
 //! Drives that fail as drives do: sectors that cannot be read, and drives that vanish while they are read.
 
+use crate::both::with_both_blocks;
+use crate::harm::BLOCK;
 use crate::support::*;
 use ckvault::commands::{import, repair, verify};
 use ckvault::error::Error;
@@ -14,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-const BLOCK: u64 = 64 << 10;
 const EIO: i32 = 5;
 
 /// What fails, and what was asked.
 #[derive(Default)]
 struct Faults {
+    /// Bytes of a block of the set that is read.
+    block: u64,
     /// Byte ranges of files, by the end of their paths, that cannot be read.
     bad: Vec<(String, std::ops::Range<u64>)>,
     /// Below this directory nothing can be read from the n-th read on.
@@ -64,7 +67,8 @@ impl Media for Faulty {
         };
         if self.0.bad.iter().any(|b| hit(&b)) || self.has_vanished(&path) {
             let mut asked = self.0.asked.lock().unwrap();
-            (offset / BLOCK..end.div_ceil(BLOCK)).for_each(|b| *asked.entry((path.clone(), b)).or_default() += 1);
+            let blocks = offset / self.0.block..end.div_ceil(self.0.block);
+            blocks.for_each(|b| *asked.entry((path.clone(), b)).or_default() += 1);
             return Err(io::Error::from_raw_os_error(EIO));
         }
         file.read_at(buffer, offset)
@@ -97,9 +101,13 @@ fn imported(vault: &Vault, drives: &[&str], disk: Disk, to: &str) -> Result<impo
     import::run(&options, Nobody, &Silent::default())
 }
 
-fn three() -> (Vault, Set) {
-    let vault = Vault::new();
-    vault.checkpoint("checkpoint", 6_000_000);
+fn three(block: u64) -> (Vault, Set) {
+    three_of(block, if block == BLOCK { 6_000_000 } else { 3_000_000 })
+}
+
+fn three_of(block: u64, bytes: usize) -> (Vault, Set) {
+    let vault = Vault::with_blocks(block);
+    vault.checkpoint("checkpoint", bytes);
     vault.make(&["usb1", "usb2", "usb3"]);
     let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --parity 4+2");
     (vault, set)
@@ -108,9 +116,10 @@ fn three() -> (Vault, Set) {
 const ALL: [&str; 3] = ["usb1", "usb2", "usb3"];
 
 /// One bad sector in each of some files.
-fn sectors() -> Faults {
-    let sector = |name: &str, block: u64| (name.to_owned(), block * BLOCK + 512..block * BLOCK + 1024);
+fn sectors(block: u64) -> Faults {
+    let sector = |name: &str, row: u64| (name.to_owned(), row * block + 512..row * block + 1024);
     Faults {
+        block,
         bad: vec![
             sector("g00000-d000.ckv", 3),
             sector("g00000-d001.ckv", 3),
@@ -130,10 +139,9 @@ fn on_drive(faults: &mut Faults, set: &Set) {
     }
 }
 
-#[test]
-fn a_sector_that_cannot_be_read_costs_its_block_and_is_counted() {
-    let (vault, set) = three();
-    let mut faults = sectors();
+fn a_sector_that_cannot_be_read_costs_its_block_and_is_counted(block: u64) {
+    let (vault, set) = three(block);
+    let mut faults = sectors(block);
     on_drive(&mut faults, &set);
     let (disk, faults) = Faulty::disk(faults);
     let report = verified(&vault, &ALL, disk);
@@ -154,10 +162,9 @@ fn a_sector_that_cannot_be_read_costs_its_block_and_is_counted() {
     assert_eq!(most, Some(2), "{asked:?}");
 }
 
-#[test]
-fn import_reads_around_bad_sectors_and_says_which_drives_have_them() {
-    let (vault, set) = three();
-    let mut faults = sectors();
+fn import_reads_around_bad_sectors_and_says_which_drives_have_them(block: u64) {
+    let (vault, set) = three(block);
+    let mut faults = sectors(block);
     on_drive(&mut faults, &set);
     let (disk, faults) = Faulty::disk(faults);
     let report = imported(&vault, &ALL, disk, "restored").unwrap();
@@ -166,10 +173,9 @@ fn import_reads_around_bad_sectors_and_says_which_drives_have_them() {
     assert!(faults.asked.lock().unwrap().values().all(|n| *n <= 2 * 4), "asked again and again");
 }
 
-#[test]
-fn repair_makes_files_anew_that_cannot_be_read_whole() {
-    let (vault, set) = three();
-    let mut faults = sectors();
+fn repair_makes_files_anew_that_cannot_be_read_whole(block: u64) {
+    let (vault, set) = three(block);
+    let mut faults = sectors(block);
     on_drive(&mut faults, &set);
     let before: Vec<Vec<u8>> = set.files().iter().map(|p| std::fs::read(p).unwrap()).collect();
     // A new file is read back under its .partial name, where the faults are not.
@@ -182,24 +188,24 @@ fn repair_makes_files_anew_that_cannot_be_read_whole() {
     assert!(before == after);
 }
 
-#[test]
-fn more_than_parity_that_cannot_be_read_is_lost() {
-    let (vault, _) = three();
-    let bad = (0..3).map(|i| (format!("g00000-d00{i}.ckv"), 3 * BLOCK..3 * BLOCK + 1)).collect();
-    let (disk, _) = Faulty::disk(Faults { bad, ..Faults::default() });
+fn more_than_parity_that_cannot_be_read_is_lost(block: u64) {
+    let (vault, _) = three(block);
+    let bad = (0..3).map(|i| (format!("g00000-d00{i}.ckv"), 3 * block..3 * block + 1)).collect();
+    let (disk, _) = Faulty::disk(Faults { block, bad, ..Faults::default() });
     assert_eq!(verified(&vault, &ALL, disk.clone()).verdict, "lost");
     let error = imported(&vault, &ALL, disk, "restored").unwrap_err();
     assert!(matches!(error, Error::Lost { .. }), "{error:?}");
 }
 
 /// Drive 1 stops to answer at every possible moment; at the first the set is not even found there.
-#[test]
-fn a_drive_that_vanishes_counts_as_absent_whenever_it_does() {
-    let (vault, set) = three();
+fn a_drive_that_vanishes_counts_as_absent_whenever_it_does(block: u64) {
+    // A reading of large blocks takes longer.
+    let (bytes, step) = if block == BLOCK { (6_000_000, 7) } else { (1_500_000, 31) };
+    let (vault, set) = three_of(block, bytes);
     let mut seen = BTreeMap::<&str, u32>::new();
-    for from in (0..400).step_by(7) {
+    for from in (0..400).step_by(step) {
         let vanishing = Some((set.dirs[0].clone(), from));
-        let (disk, faults) = Faulty::disk(Faults { vanishing: vanishing.clone(), ..Faults::default() });
+        let (disk, faults) = Faulty::disk(Faults { block, vanishing: vanishing.clone(), ..Faults::default() });
         let report = verified(&vault, &ALL, disk);
         // It may vanish after the last look at it, while the others are still read.
         let still_there = faults.missed.load(Ordering::Relaxed) == 0;
@@ -210,7 +216,7 @@ fn a_drive_that_vanishes_counts_as_absent_whenever_it_does() {
             "from read {from}: {report:?}"
         );
         *seen.entry(report.verdict).or_default() += 1;
-        let (disk, _) = Faulty::disk(Faults { vanishing, ..Faults::default() });
+        let (disk, _) = Faulty::disk(Faults { block, vanishing, ..Faults::default() });
         let to = format!("restored-{from}");
         imported(&vault, &ALL, disk, &to).unwrap();
         crate::tree::assert_same(&vault.path("checkpoint"), &vault.path(&to));
@@ -219,20 +225,19 @@ fn a_drive_that_vanishes_counts_as_absent_whenever_it_does() {
     assert!(seen["repairable"] > 5, "{seen:?}");
 }
 
-#[test]
-fn without_a_drive_that_vanished_a_set_is_incomplete_and_not_lost() {
-    let vault = Vault::new();
-    vault.checkpoint("checkpoint", 6_000_000);
+fn without_a_drive_that_vanished_a_set_is_incomplete_and_not_lost(block: u64) {
+    let vault = Vault::with_blocks(block);
+    vault.checkpoint("checkpoint", if block == BLOCK { 6_000_000 } else { 2_000_000 });
     vault.make(&["usb1", "usb2"]);
     let set = vault.export("checkpoint --to usb1 --to usb2 --parity 4+2");
     for from in (0..200).step_by(9) {
         let vanishing = Some((set.dirs[1].clone(), from));
-        let (disk, faults) = Faulty::disk(Faults { vanishing: vanishing.clone(), ..Faults::default() });
+        let (disk, faults) = Faulty::disk(Faults { block, vanishing: vanishing.clone(), ..Faults::default() });
         let report = verified(&vault, &["usb1", "usb2"], disk);
         if faults.missed.load(Ordering::Relaxed) > 0 {
             assert_eq!((report.verdict, report.absent.as_slice()), ("incomplete", &[2][..]), "from read {from}");
         }
-        let (disk, faults) = Faulty::disk(Faults { vanishing: vanishing.clone(), ..Faults::default() });
+        let (disk, faults) = Faulty::disk(Faults { block, vanishing: vanishing.clone(), ..Faults::default() });
         let to = format!("restored-{from}");
         let done = imported(&vault, &["usb1", "usb2"], disk, &to);
         match done {
@@ -242,9 +247,18 @@ fn without_a_drive_that_vanished_a_set_is_incomplete_and_not_lost() {
                 assert!(!vault.path(&to).exists());
             }
         }
-        let (disk, _) = Faulty::disk(Faults { vanishing, ..Faults::default() });
+        let (disk, _) = Faulty::disk(Faults { block, vanishing, ..Faults::default() });
         let options = repair::Options { place: place(&vault, &["usb1", "usb2"], disk), to: Vec::new() };
         let report = repair::run(&options, &Silent::default()).unwrap();
         assert!(report.repaired.is_empty() && [0, 7].contains(&report.exit_code()), "{report:?}");
     }
 }
+
+with_both_blocks!(
+    a_sector_that_cannot_be_read_costs_its_block_and_is_counted
+    import_reads_around_bad_sectors_and_says_which_drives_have_them
+    repair_makes_files_anew_that_cannot_be_read_whole
+    more_than_parity_that_cannot_be_read_is_lost
+    a_drive_that_vanishes_counts_as_absent_whenever_it_does
+    without_a_drive_that_vanished_a_set_is_incomplete_and_not_lost
+);

@@ -1,5 +1,6 @@
 //! Stock tools read what ckvault writes: age, zstd, tar, b3sum, ssh-keygen, and recover.py with nothing but those.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm;
 use crate::support::*;
@@ -83,12 +84,11 @@ fn recover_py_restores_a_set_of_many_groups_on_three_drives() {
     alone.check(alone.code != Some(0), "a set with two drives absent was recovered");
 }
 
-#[test]
-fn recover_py_refuses_what_is_damaged_or_not_for_us() {
+fn recover_py_refuses_what_is_damaged_or_not_for_us(block: u64) {
     if !need(&RECOVER) {
         return;
     }
-    let vault = Vault::new();
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(900_000, "2+1");
     let refused = |identity: &str, what: &str| {
         let ran = recover(&vault, &[&set.dirs[0]], identity);
@@ -100,26 +100,26 @@ fn recover_py_refuses_what_is_damaged_or_not_for_us() {
     refused("home/stranger/identity.txt", "a wrong identity");
     let path = set.volume("g00000-d001.ckv");
     let whole = fs::read(&path).unwrap();
-    let second = 65_536 + 16 + u32::from_le_bytes(whole[65_540..65_544].try_into().unwrap()) as usize;
-    let mut missing = whole[..65_536].to_vec();
+    let header = block as usize;
+    let second = header + 16 + u32::from_le_bytes(whole[header + 4..header + 8].try_into().unwrap()) as usize;
+    let mut missing = whole[..header].to_vec();
     missing.extend_from_slice(&whole[second..]);
     fs::write(&path, missing).unwrap();
     harm::remove(set.copies("B3SUMS"));
     refused(IDENTITY, "a missing frame");
     fs::write(&path, &whole).unwrap();
-    harm::flip(&path, 65_536 + 700, 0);
+    harm::flip(&path, block + 700, 0);
     refused(IDENTITY, "a damaged frame");
     fs::write(&path, &whole).unwrap();
     recover(&vault, &[&set.dirs[0]], IDENTITY).ok();
 }
 
 /// Of all that is signed, a volume's header page is what neither age nor zstd nor the tar stream would miss.
-#[test]
-fn recover_py_refuses_volumes_that_are_not_as_signed() {
+fn recover_py_refuses_volumes_that_are_not_as_signed(block: u64) {
     if !need(&RECOVER) {
         return;
     }
-    let vault = Vault::new();
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(100_000, "2+1");
     harm::flip(&set.volume("g00000-d001.ckv"), 30_000, 0);
     let ran = recover(&vault, &[&set.dirs[0]], IDENTITY).ends(7).says("g00000-d001.ckv is not as it was signed");
@@ -218,3 +218,8 @@ fn segments_have_the_filter_that_was_asked_for() {
     }
     assert!(bytes[0] < bytes[1] && bytes[1] < bytes[2], "{bytes:?}");
 }
+
+with_both_blocks!(
+    recover_py_refuses_what_is_damaged_or_not_for_us
+    recover_py_refuses_volumes_that_are_not_as_signed
+);

@@ -53,9 +53,8 @@ fn a_whole_set_needs_no_repair() {
     assert_as_before(&set, &before);
 }
 
-#[test]
-fn every_file_comes_back_byte_for_byte() {
-    let vault = Vault::new();
+fn every_file_comes_back_byte_for_byte(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "3+2");
     let before = contents(&set);
     let volumes = set.volumes();
@@ -63,7 +62,7 @@ fn every_file_comes_back_byte_for_byte() {
         &|p| harm::remove([p]),
         &|p| harm::flip(p, harm::len(p) / 2, 3),
         &|p| harm::resize(p, harm::len(p) / 3),
-        &|p| harm::resize(p, harm::len(p) + 70_000),
+        &|p| harm::resize(p, harm::len(p) + block + 4464),
         &|p| harm::zero(p, 0, u64::MAX),
         &|p| {
             harm::remove([p]);
@@ -72,12 +71,12 @@ fn every_file_comes_back_byte_for_byte() {
     ];
     for (path, bytes) in &before {
         for (i, way) in ways.iter().enumerate() {
-            // Of each metadata file and of some volumes all ways, of the others one.
-            if volumes.contains(path)
-                && i > 0
-                && !path.ends_with("g00000-d001.ckv")
-                && !path.ends_with("g00000-p000.ckv")
-            {
+            // Of some volumes all ways, and of each metadata file, which has no blocks, where these are small; of the others one.
+            let all = match volumes.contains(path) {
+                true => path.ends_with("g00000-d001.ckv") || path.ends_with("g00000-p000.ckv"),
+                false => block == BLOCK,
+            };
+            if i > 0 && !all {
                 continue;
             }
             way(path);
@@ -136,14 +135,13 @@ fn hashes_without_a_good_copy_are_put_together(block: u64) {
     assert_as_before(&set, &before);
 }
 
-#[test]
-fn what_is_lost_is_left_alone_and_everything_else_is_repaired() {
-    let vault = Vault::new();
-    let set = vault.exported(40 << 20, "2+1");
+fn what_is_lost_is_left_alone_and_everything_else_is_repaired(block: u64) {
+    let vault = Vault::with_blocks(block);
+    let set = vault.exported(6 << 20, "2+1");
     let before = contents(&set);
     let lost = ["g00000-d000.ckv", "g00000-p000.ckv"].map(|name| set.volume(name));
     for path in &lost {
-        harm::zero(path, 2 * BLOCK, BLOCK);
+        harm::zero(path, 2 * block, block);
     }
     let others = [set.volume("g00001-d001.ckv"), set.copies("inventory.age")[0].clone()];
     harm::remove(&others);
@@ -159,8 +157,8 @@ fn what_is_lost_is_left_alone_and_everything_else_is_repaired() {
 }
 
 /// A vault with a set on three drives, of which any one may be lost.
-fn three() -> (Vault, Set) {
-    let vault = Vault::new();
+fn three(block: u64) -> (Vault, Set) {
+    let vault = Vault::with_blocks(block);
     vault.checkpoint("checkpoint", SIZE);
     vault.make(&["usb1", "usb2", "usb3", "new", "new2"]);
     let set = vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok");
@@ -177,9 +175,8 @@ fn assert_drive_like(new: &Path, old: &Path, before: &BTreeMap<PathBuf, Vec<u8>>
     wanted.iter().for_each(|(path, bytes)| assert!(made[path] == **bytes, "{} is another", path.display()));
 }
 
-#[test]
-fn an_absent_drive_is_replaced_and_the_others_are_not_touched() {
-    let (vault, set) = three();
+fn an_absent_drive_is_replaced_and_the_others_are_not_touched(block: u64) {
+    let (vault, set) = three(block);
     let before = contents(&set);
     fs::rename(vault.path("usb2"), vault.path("gone")).unwrap();
     vault.receiver("repair usb1 usb3").ok().shows("absent").shows("--to");
@@ -197,14 +194,13 @@ fn an_absent_drive_is_replaced_and_the_others_are_not_touched() {
     vault.receiver("repair usb1 usb3 --to new").fails(2).says("already");
 }
 
-#[test]
-fn a_damaged_drive_is_replaced_from_its_own_good_blocks_too() {
-    let (vault, set) = three();
+fn a_damaged_drive_is_replaced_from_its_own_good_blocks_too(block: u64) {
+    let (vault, set) = three(block);
     let before = contents(&set);
     // More is damaged than the other drives alone could make good.
     harm::remove([set.dirs[0].join("g00000-d000.ckv"), set.dirs[1].join("manifest.json")]);
     for path in set.volumes().iter().filter(|p| p.starts_with(&set.dirs[1])) {
-        harm::flip(path, BLOCK + 9, 3);
+        harm::flip(path, block + 9, 3);
     }
     vault.receiver("repair usb1 usb2 usb3 --to new").fails(2).says("drives 1, 2").says("in place");
     let damaged = contents(&set);
@@ -217,9 +213,8 @@ fn a_damaged_drive_is_replaced_from_its_own_good_blocks_too() {
     assert_eq!(vault.verdict("new new2 usb3")["verdict"], "intact");
 }
 
-#[test]
-fn a_lone_drive_is_replaced_as_a_whole() {
-    let vault = Vault::new();
+fn a_lone_drive_is_replaced_as_a_whole(block: u64) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(SIZE, "4+2");
     let before = contents(&set);
     harm::remove([set.volume("g00000-d000.ckv"), set.copies("keys.age")[0].clone()]);
@@ -228,9 +223,8 @@ fn a_lone_drive_is_replaced_as_a_whole() {
     assert_drive_like(&vault.path("new"), &vault.path("usb"), &before);
 }
 
-#[test]
-fn what_absent_drives_could_still_bring_is_incomplete() {
-    let (vault, set) = three();
+fn what_absent_drives_could_still_bring_is_incomplete(block: u64) {
+    let (vault, set) = three(block);
     let ran = vault.receiver("repair usb2 --json").ends(7).says("drives 1, 3");
     assert_eq!(ran.json()["verdict"], "incomplete");
     harm::remove([set.dirs[1].join("copy/keys.age"), set.dirs[1].join("g00000-d001.ckv")]);
@@ -245,7 +239,7 @@ fn what_absent_drives_could_still_bring_is_incomplete() {
 
 #[test]
 fn leftovers_of_an_interrupted_repair_are_removed() {
-    let (vault, set) = three();
+    let (vault, set) = three(BLOCK);
     let before = contents(&set);
     let volume = set.volume("g00000-d003.ckv");
     harm::remove([&volume]);
@@ -257,7 +251,7 @@ fn leftovers_of_an_interrupted_repair_are_removed() {
 
 #[test]
 fn a_set_that_nobody_vouches_for_is_not_repaired() {
-    let (vault, set) = three();
+    let (vault, set) = three(BLOCK);
     harm::remove([set.volume("g00000-d003.ckv")]);
     vault.call("stranger", "keygen").run().ok();
     vault.call("stranger", "repair usb1 usb2 usb3").run().fails(5).says("not a trusted signer");
@@ -265,9 +259,9 @@ fn a_set_that_nobody_vouches_for_is_not_repaired() {
     vault.receiver("repair usb1 usb2 usb3").fails(5);
 }
 
-/// Kills repairs at moments that are spread over the whole run, until one gets to its end.
+/// Kills repairs at moments that are spread over the whole run, until one gets to its end, which so many rounds see to.
 #[track_caller]
-fn killed_until_done(vault: &Vault, arguments: &str, begin: impl Fn()) {
+fn killed_until_done(vault: &Vault, rounds: u32, arguments: &str, begin: impl Fn()) {
     begin();
     let begun = std::time::Instant::now();
     vault.receiver(&format!("repair {arguments}")).ok();
@@ -277,7 +271,7 @@ fn killed_until_done(vault: &Vault, arguments: &str, begin: impl Fn()) {
     for round in 0.. {
         let mut child = vault.call("receiver", &format!("repair {arguments}")).command().spawn().unwrap();
         // Later each time, so that this ends.
-        let share = (dice.below(1000) as f64 / 1000.0).max(f64::from(round) / 40.0);
+        let share = (dice.below(1000) as f64 / 1000.0).max(f64::from(round) / f64::from(rounds));
         std::thread::sleep(whole.mul_f64(share * 1.2));
         let _ = child.kill();
         match child.wait().unwrap().code() {
@@ -301,23 +295,24 @@ fn killed_until_done(vault: &Vault, arguments: &str, begin: impl Fn()) {
     assert!(kills > 0, "never killed: repair {arguments}");
 }
 
-#[test]
-fn a_repair_may_be_killed_at_any_time_and_run_again() {
-    let vault = Vault::new();
-    vault.checkpoint("checkpoint", 12_000_000);
+fn a_repair_may_be_killed_at_any_time_and_run_again(block: u64) {
+    let vault = Vault::with_blocks(block);
+    // Repairs of large blocks take longer.
+    let (bytes, rounds) = if block == BLOCK { (12_000_000, 40) } else { (5_000_000, 8) };
+    vault.checkpoint("checkpoint", bytes);
     vault.make(&["usb1", "usb2", "usb3", "new"]);
     let set =
         vault.export("checkpoint --to usb1 --to usb2 --to usb3 --survive-drives 1 --same-device-ok --no-read-back");
     let before = contents(&set);
     let own: Vec<PathBuf> = set.volumes().into_iter().filter(|p| p.starts_with(&set.dirs[1])).collect();
     let harm = || {
-        own.iter().step_by(2).filter(|p| p.exists()).for_each(|p| harm::zero(p, 3 * BLOCK, 20 * BLOCK));
+        own.iter().step_by(2).filter(|p| p.exists()).for_each(|p| harm::zero(p, 3 * block, 20 * block));
         harm::remove([&own[1], &set.dirs[1].join("copy/hashes.b3")].into_iter().filter(|p| p.exists()));
     };
-    killed_until_done(&vault, "usb1 usb2 usb3", harm);
+    killed_until_done(&vault, rounds, "usb1 usb2 usb3", harm);
     assert_as_before(&set, &before);
     harm();
-    killed_until_done(&vault, "usb1 usb2 usb3 --to new", || {
+    killed_until_done(&vault, rounds, "usb1 usb2 usb3 --to new", || {
         let _ = fs::remove_dir_all(vault.path("new"));
         vault.make(&["new"]);
     });
@@ -326,7 +321,7 @@ fn a_repair_may_be_killed_at_any_time_and_run_again() {
 
 #[test]
 fn a_new_drive_that_lacks_only_its_last_file_is_one_of_the_set() {
-    let (vault, set) = three();
+    let (vault, set) = three(BLOCK);
     let before = contents(&set);
     vault.make(&["new"]);
     fs::remove_dir_all(&set.dirs[1]).unwrap();
@@ -361,18 +356,19 @@ fn an_interrupted_repair_leaves_no_partial_file() {
     assert_eq!(vault.verdict("usb")["verdict"], "intact");
 }
 
-#[test]
-fn room_for_one_volume_at_a_time_is_enough_and_less_is_told() {
-    let vault = Vault::new();
-    vault.checkpoint("checkpoint", 14_000_000);
+fn room_for_one_volume_at_a_time_is_enough_and_less_is_told(block: u64) {
+    let vault = Vault::with_blocks(block);
+    // Of large blocks there are fewer: all of this lies in memory.
+    let (bytes, room) = if block == BLOCK { (14_000_000, "48M") } else { (3_500_000, "160M") };
+    vault.checkpoint("checkpoint", bytes);
     vault.make(&["usb", "new"]);
-    if !is_root() || vault.tool("mount", "-t tmpfs -o size=48M none usb").run().code != Some(0) {
+    if !is_root() || vault.tool("mount", &format!("-t tmpfs -o size={room} none usb")).run().code != Some(0) {
         return skip("needs root and mount(8) for a tmpfs");
     }
     let set = vault.export("checkpoint --to usb --parity 7+3 --no-read-back");
     let before = contents(&set);
-    // Three volumes of 2 MB are damaged, and there is room for one.
-    let damage = || set.volumes()[..3].iter().for_each(|p| harm::zero(p, BLOCK, BLOCK));
+    // Three volumes are damaged, and there is room for one.
+    let damage = || set.volumes()[..3].iter().for_each(|p| harm::zero(p, block, block));
     let ballast = vault.path("usb/ballast");
     let fill = |leave: u64| {
         let _ = fs::remove_file(&ballast);
@@ -380,7 +376,7 @@ fn room_for_one_volume_at_a_time_is_enough_and_less_is_told() {
         fs::write(&ballast, vec![1; (free.f_bavail * free.f_frsize - leave) as usize]).unwrap();
     };
     damage();
-    fill(harm::len(&set.volumes()[0]) + (1 << 19));
+    fill(set.volumes()[..3].iter().map(|p| harm::len(p)).max().unwrap() + (1 << 19));
     let repaired = vault.receiver("repair usb --json");
     let whole = contents(&set) == before;
     damage();
@@ -437,6 +433,14 @@ with_both_blocks!(
     m_volumes_at_once_and_half_of_the_metadata_come_back
     damage_in_all_volumes_is_repaired_on_all_drives
     hashes_without_a_good_copy_are_put_together
+    every_file_comes_back_byte_for_byte
+    what_is_lost_is_left_alone_and_everything_else_is_repaired
+    an_absent_drive_is_replaced_and_the_others_are_not_touched
+    a_damaged_drive_is_replaced_from_its_own_good_blocks_too
+    a_lone_drive_is_replaced_as_a_whole
+    what_absent_drives_could_still_bring_is_incomplete
+    a_repair_may_be_killed_at_any_time_and_run_again
+    room_for_one_volume_at_a_time_is_enough_and_less_is_told
 );
 
 #[test]

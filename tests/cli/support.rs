@@ -14,7 +14,7 @@ pub struct Vault {
     _temp: TempDir,
     pub root: PathBuf,
     /// Bytes of a block of what is exported here; what is made is as many times longer as blocks are.
-    block: u64,
+    pub block: u64,
 }
 
 impl Vault {

@@ -1,5 +1,6 @@
 //! Random trees, the same every time, come back as they were.
 
+use crate::both::with_both_blocks;
 use crate::dice::Dice;
 use crate::harm;
 use crate::support::*;
@@ -35,9 +36,8 @@ fn grow(dir: &Path, dice: &mut Dice, depth: u32, files: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn random_trees_come_back_as_they_were() {
-    let vault = Vault::new();
+fn random_trees_come_back_as_they_were(block: u64) {
+    let vault = Vault::with_blocks(block);
     for seed in 0..12 {
         let (mut dice, name, drive) = (Dice(seed), format!("tree-{seed}"), format!("usb-{seed}"));
         vault.make(&[&name, &drive]);
@@ -52,3 +52,5 @@ fn random_trees_come_back_as_they_were() {
         vault.restores(&drive, &name);
     }
 }
+
+with_both_blocks!(random_trees_come_back_as_they_were);

@@ -1,5 +1,6 @@
 //! Who is trusted, who can open, and what is refused.
 
+use crate::both::with_both_blocks;
 use crate::harm;
 use crate::support::*;
 use std::fs;
@@ -8,7 +9,11 @@ use std::path::Path;
 
 /// A vault with a small set on `usb`.
 fn prepared() -> (Vault, Set) {
-    let vault = Vault::new();
+    prepared_with(harm::BLOCK)
+}
+
+fn prepared_with(block: u64) -> (Vault, Set) {
+    let vault = Vault::with_blocks(block);
     let set = vault.exported(50_000, "2+1");
     (vault, set)
 }
@@ -361,9 +366,8 @@ fn another_version_of_the_format_is_refused_whoever_signed_it() {
     }
 }
 
-#[test]
-fn a_volume_of_another_set_among_too_many_lost_ones_is_named() {
-    let (vault, set) = prepared();
+fn a_volume_of_another_set_among_too_many_lost_ones_is_named(block: u64) {
+    let (vault, set) = prepared_with(block);
     vault.make(&["usb2"]);
     let other = vault.export("checkpoint --to usb2 --parity 2+1");
     harm::remove([set.volume("g00000-d000.ckv")]);
@@ -420,15 +424,13 @@ fn who_may_only_read_a_drive_cannot_make_a_set_look_as_if_it_were_being_written(
 }
 
 /// That a header page names another set counts only if it fits its own hash, and nothing behind it is ours.
-#[test]
-fn a_header_page_with_flipped_bits_is_of_no_other_set() {
-    const PAGE: usize = harm::BLOCK as usize;
-    let vault = Vault::new();
-    let set = vault.exported(1_000_000, "2+1");
+fn a_header_page_with_flipped_bits_is_of_no_other_set(block: u64) {
+    let vault = Vault::with_blocks(block);
+    let set = vault.exported(500_000, "2+1");
     vault.make(&["other"]);
     let other = vault.export("checkpoint --to other --parity 2+1");
     // Beyond repair, so that it matters what is said of the rest.
-    ["g00000-d000.ckv", "g00000-d001.ckv"].iter().for_each(|name| harm::zero(&set.volume(name), 3 * harm::BLOCK, 5));
+    ["g00000-d000.ckv", "g00000-d001.ckv"].iter().for_each(|name| harm::zero(&set.volume(name), 3 * block, 5));
     let path = set.volume("g00000-p000.ckv");
     let (ours, theirs) = (fs::read(&path).unwrap(), fs::read(other.volume("g00000-p000.ckv")).unwrap());
     let flipped = |of: &[u8], bits: &[usize]| {
@@ -438,7 +440,7 @@ fn a_header_page_with_flipped_bits_is_of_no_other_set() {
     };
     let id: Vec<usize> = (16 * 8..32 * 8).collect();
     let part = 44 * 8 + 1;
-    let page_of = |page: &[u8], behind: &[u8]| [&page[..PAGE], &behind[PAGE..]].concat();
+    let page_of = |page: &[u8], behind: &[u8]| [&page[..block as usize], &behind[block as usize..]].concat();
     let hashed = |mut bytes: Vec<u8>| {
         let hash = blake3::hash(&bytes[..64]);
         bytes[64..96].copy_from_slice(hash.as_bytes());
@@ -452,7 +454,7 @@ fn a_header_page_with_flipped_bits_is_of_no_other_set() {
         ("a bit of the part", flipped(&ours, &[part]), "lost"),
         ("a page of another set before our blocks", page_of(&theirs, &ours), "lost"),
         ("a page that names another set before our blocks", hashed(flipped(&ours, &id)), "lost"),
-        ("a page of another set that is damaged", flipped(&theirs, &[8 * 60_000]), "lost"),
+        ("a page of another set that is damaged", flipped(&theirs, &[8 * (block as usize - 5_536)]), "lost"),
         ("another volume of another set", fs::read(other.volume("g00000-d001.ckv")).unwrap(), "lost"),
         ("another set", theirs.clone(), "untrusted"),
         ("another set, a bit of its id", flipped(&theirs, &id[9..10]), "lost"),
@@ -474,3 +476,8 @@ fn a_header_page_with_flipped_bits_is_of_no_other_set() {
         vault.receiver("repair usb").ends(code);
     }
 }
+
+with_both_blocks!(
+    a_header_page_with_flipped_bits_is_of_no_other_set
+    a_volume_of_another_set_among_too_many_lost_ones_is_named
+);
