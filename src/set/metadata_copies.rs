@@ -339,8 +339,14 @@ mod tests {
         let (_temp, good) =
             part(names::INVENTORY, listed.clone(), &[("inventory.age", &one), ("copy/inventory.age", &two)]);
         assert_eq!(good.proven(names::INVENTORY).as_ref(), Some(&whole));
-        let mut read = Vec::new();
-        good.combined(names::INVENTORY).unwrap().read_to_end(&mut read).unwrap();
+        // Buffers end where no piece does.
+        let (mut read, mut buffer, mut combined) = (Vec::new(), [0; 1000], good.combined(names::INVENTORY).unwrap());
+        loop {
+            match combined.read(&mut buffer).unwrap() {
+                0 => break,
+                n => read.extend_from_slice(&buffer[..n]),
+            }
+        }
         assert!(read == whole);
         let (_temp, lost) =
             part(names::INVENTORY, listed, &[("inventory.age", &one), ("copy/inventory.age", &damaged(&[1, 2]))]);
@@ -375,7 +381,8 @@ mod tests {
             confidentiality(&part.manifest, &part.dirs)
         };
         assert_eq!(shown(&classical, &classical), Confidentiality::Classical);
-        assert_eq!(shown(b"another", &classical), Confidentiality::Unknown);
+        let another = [&classical[..classical.len() - 1], b"D"].concat();
+        assert_eq!(shown(&another, &classical), Confidentiality::Unknown);
         assert_eq!(shown(&classical, &classical[1..]), Confidentiality::Unknown);
     }
 
@@ -387,7 +394,10 @@ mod tests {
             let (_temp, part) = part(names::KEYS, Listed::of(b"signed"), files);
             (part.refusal().is_some(), part.without(names::KEYS).to_string())
         };
-        assert_eq!(said(&[("keys.age", &other)]), (true, said(&[("copy/keys.age", &other)]).1));
+        for place in ["keys.age", "copy/keys.age", "third/keys.age"] {
+            let (refused, why) = said(&[(place, &other)]);
+            assert!(refused && why.starts_with("no keys.age here is the one that the signed manifest names"), "{why}");
+        }
         assert!(said(&[("keys.age", b"x"), ("third/keys.age", &other)]).0);
         let missing = (false, "every copy of keys.age that is here is damaged or missing".to_owned());
         assert_eq!(said(&[]), missing);
@@ -408,5 +418,32 @@ mod tests {
         std::fs::write(other.path().join(names::B3SUMS), here.manifest.b3sums(2)).unwrap();
         let all = Exporter::named("alice").part(&here.manifest, [here.dirs, vec![dir]].concat());
         assert!(matches!(all.without(names::KEYS), Error::Lost { .. }));
+    }
+
+    /// Twelve places with two readings each are guessed, however many copies say the same, and one more is not.
+    #[test]
+    fn few_combinations_are_tried_and_each_reading_counts_once() {
+        let truth: Vec<u8> = (0..16).map(|i| 6 + i % 2).collect();
+        let flipped = |places: std::ops::Range<usize>| {
+            let mut copy = truth.clone();
+            copy[places].iter_mut().for_each(|byte| *byte ^= 1);
+            copy
+        };
+        let guessed = |places: usize| {
+            let copies = [flipped(0..5), flipped(5..places), flipped(5..places)];
+            from_combinations(&copies, &mut u64::MAX.clone(), |bytes| bytes == truth).map(|(bytes, _)| bytes)
+        };
+        assert_eq!((guessed(12).as_ref(), guessed(13)), (Some(&truth), None));
+    }
+
+    #[test]
+    fn copies_that_are_all_damaged_are_put_together_from_those_that_have_their_length() {
+        let good = b"as signed".as_slice();
+        let files: [(&str, &[u8]); 3] =
+            [("keys.age", b"as"), ("copy/keys.age", b"us signed"), ("third/keys.age", b"as signet")];
+        let (_temp, whole) = part(names::KEYS, Listed::of(good), &files);
+        assert_eq!(whole.proven(names::KEYS).as_deref(), Some(good));
+        let (_temp, lost) = part(names::KEYS, Listed::of(good), &files[..2]);
+        assert_eq!(lost.proven(names::KEYS), None);
     }
 }

@@ -390,6 +390,8 @@ mod tests {
         let long = |path: PathBuf, mib: u64| std::fs::File::create(path).unwrap().set_len(mib << 20).unwrap();
         long(dir.join(names::MANIFEST), 33);
         assert_eq!(seen(&place).unwrap(), [(3, false)]);
+        long(copy.join(names::MANIFEST), 31);
+        assert!(matches!(seen(&place), Err(Error::Untrusted { .. })));
         long(copy.join(names::MANIFEST), 32);
         assert!(matches!(seen(&place), Err(Error::Refused { .. })));
     }

@@ -246,12 +246,16 @@ pub(crate) mod tests {
     fn drives_that_left_are_not_taken_back() {
         let (kept, one) = drive();
         std::fs::write(kept.path().join(names::B3SUMS), sample(1, 1, 1).b3sums(2)).unwrap();
-        let mut part = Exporter::named("alice").part(&sample(1, 1, 1), vec![one]);
+        let mut part = Exporter::named("alice").part(&sample(1, 1, 1), vec![one.clone()]);
         assert_eq!(part.present().into_iter().collect::<Vec<_>>(), [2]);
         part.let_go();
         part.leave();
         part.take_back(&Disk::default());
         assert!(part.dirs.is_empty() && part.present().is_empty());
+        let mut part = Exporter::named("alice").part(&sample(1, 1, 1), vec![one]);
+        assert_eq!(part.holdings().len(), 1);
+        part.leave();
+        assert!(part.holdings().is_empty());
     }
 
     #[test]

@@ -386,4 +386,16 @@ mod tests {
         assert_eq!(follow("d/x"), names(&["d/x"]));
         assert_eq!(follow("out"), names(&[]));
     }
+
+    /// Rule 43: a component costs one, and one more for each 64 bytes of the path before it.
+    #[test]
+    fn following_all_links_costs_no_more_than_so_much() {
+        let long = format!("{}/x", "n".repeat(128));
+        let entries = [link("l", &long)];
+        let ways = Ways::new(&entries);
+        let cost = |mut work: u64| follow(b"l", &ways.links, &mut work, &mut Vec::new()).map(|_| work);
+        assert_eq!(cost(0).unwrap(), 1 + 1 + (1 + 2));
+        assert_eq!(cost(MOST_WORK - 5).unwrap(), MOST_WORK);
+        assert!(cost(MOST_WORK - 4).unwrap_err().to_string().contains("take too long to follow"));
+    }
 }

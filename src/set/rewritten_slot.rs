@@ -177,4 +177,22 @@ mod tests {
         assert!(opens(7, 1) && !opens(8, 1));
         assert!(opens(7, 2), "the same slot on two drives counts once");
     }
+
+    /// Rule 81: it is no longer than a slot may be, and there.
+    #[test]
+    fn what_was_written_anew_is_a_key_slot() {
+        let (key, me) = (SetIdentity::generate(), SetIdentity::generate());
+        let holds = |slot: Option<Vec<u8>>| {
+            let (temp, set) = set(&key, &SIGNATURES[..1]);
+            slot.into_iter().for_each(|slot| std::fs::write(temp.path().join(names::KEYS), slot).unwrap());
+            set.parts[0].holds_rewritten_slot(&set.parts[0].places(names::KEYS)[0])
+        };
+        let long = |len: u64| {
+            let mut slot = slot(&key, &me);
+            slot.resize(len as usize, 0);
+            holds(Some(slot))
+        };
+        assert!(long(1000) && long(LONGEST_SLOT) && !long(LONGEST_SLOT + 1));
+        assert!(!holds(None) && !holds(Some(b"no age file".to_vec())));
+    }
 }

@@ -188,7 +188,10 @@ fn rank(why: &TrustError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::set::part::tests::Exporter;
+    use crate::format::manifest::tests::sample;
+    use crate::media::disk::{Disk, Media, Operation};
+    use crate::set::part::tests::{Exporter, drive, trust};
+    use std::path::{Path, PathBuf};
 
     fn of_all(refusals: &[&TrustError]) -> Option<TrustError> {
         refusals.iter().map(|why| (*why).clone()).fold(None, more_telling)
@@ -231,5 +234,97 @@ mod tests {
         let namesake = Signer { name: "alice".into(), ..bob };
         let several = same_signer("llama.ckvault", &alice, &namesake).unwrap_err();
         assert!(matches!(&several, Error::Untrusted { hint, .. } if hint.contains("--signers FILE")), "{several}");
+    }
+
+    /// A drive of which some files cannot be read.
+    struct Failing(Vec<PathBuf>);
+
+    impl Media for Failing {
+        fn allow(&self, operation: Operation, path: &Path) -> std::io::Result<()> {
+            match operation == Operation::Open && self.0.iter().any(|bad| path == bad) {
+                true => Err(std::io::Error::from_raw_os_error(5)),
+                false => Ok(()),
+            }
+        }
+    }
+
+    /// A copy that cannot be read hides none that can; and where none can, that is no reason to say that there is none.
+    #[test]
+    fn each_different_copy_is_taken_once_and_the_first_that_failed_is_told_if_there_is_none() {
+        let temps = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let file = |i: usize| temps[i].path().join(names::HASHES);
+        let read = |bad: &[usize]| {
+            let disk = Disk::new(Failing(bad.iter().map(|i| file(*i)).collect()));
+            let dirs: Vec<Dir> = temps.iter().map(|temp| Dir::given(&disk, temp.path()).unwrap()).collect();
+            let mut taken = Vec::new();
+            let any = each_copy(&dirs, names::HASHES, 100, &mut |bytes| taken.push(bytes));
+            (any.map_err(|e| e.to_string()), taken)
+        };
+        assert_eq!(read(&[]), (Ok(false), vec![]));
+        (0..3).for_each(|i| std::fs::write(file(i), [b"one", b"two", b"one"][i]).unwrap());
+        assert_eq!(read(&[]), (Ok(true), vec![b"one".to_vec(), b"two".to_vec()]));
+        assert_eq!(read(&[0, 1]), (Ok(true), vec![b"one".to_vec()]));
+        let (none, taken) = read(&[0, 1, 2]);
+        assert!(none.is_err_and(|why| why.contains(&*file(0).to_string_lossy())) && taken.is_empty());
+        // What is no file is not one that could be read on another day.
+        (0..2).for_each(|i| std::fs::remove_file(file(i)).unwrap());
+        std::fs::create_dir(file(0)).unwrap();
+        std::fs::remove_file(file(2)).unwrap();
+        assert_eq!(read(&[]), (Ok(false), vec![]));
+    }
+
+    /// Rule 20: whoever has a drive in hand may have put their own signature in the place of another's.
+    #[test]
+    fn a_manifest_that_two_have_signed_is_that_of_neither_unless_one_alone_is_trusted() {
+        let (alice, bob) = (Exporter::named("alice"), Exporter::named("bob"));
+        let ((a, one), (b, two)) = (drive(), drive());
+        alice.put(&sample(1, 1, 1), a.path());
+        bob.put(&sample(1, 1, 1), b.path());
+        let found = FoundPart { name: "llama.ckvault".into(), dirs: vec![one, two], said: None };
+        let refused = trusted_manifest(&found, &trust(&[&alice, &bob])).map(drop).unwrap_err().to_string();
+        for one in [&alice, &bob] {
+            let signer = one.signer();
+            assert!(refused.contains(&format!("{} ({})", signer.name, signer.fingerprint)), "{refused}");
+            assert_eq!(trusted_manifest(&found, &trust(&[one])).unwrap().signer, signer);
+        }
+    }
+
+    /// A manifest of another set may lie on a drive by mistake or by malice.
+    #[test]
+    fn of_several_manifests_that_one_counts_which_is_trusted_or_else_the_one_that_names_the_directory() {
+        let (alice, bob) = (Exporter::named("alice"), Exporter::named("bob"));
+        let ((a, one), (b, two)) = (drive(), drive());
+        let ours = sample(1, 1, 1);
+        let theirs = Manifest { label: Some("other".into()), ..ours.clone() };
+        let found = |name: String| FoundPart { name, dirs: vec![two.clone(), one.clone()], said: None };
+        let name_of = |m: &Manifest| set_dir_name(m.label.as_deref(), &m.set, m.part);
+        let told = |name: &str, trust: &Trust| match trusted_manifest(&found(name.into()), trust) {
+            Ok(signed) => Manifest::parse(&signed.bytes).unwrap().label.unwrap(),
+            Err(refused) => refused.to_string(),
+        };
+        alice.put(&ours, a.path());
+        bob.put(&theirs, b.path());
+        assert_eq!(told("renamed.ckvault", &trust(&[&alice])), "llama");
+        let stranger = told("renamed.ckvault", &trust(&[&Exporter::named("carol")]));
+        assert!(stranger.contains("SHA256:"), "{stranger}");
+        for exporters in [&[&alice, &bob][..], &[&bob, &alice]] {
+            assert_eq!(told(&name_of(&ours), &trust(exporters)), "llama");
+            assert_eq!(told(&name_of(&theirs), &trust(exporters)), "other");
+            assert!(told("renamed.ckvault", &trust(exporters)).contains("different manifests"));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_of_the_pair_is_named() {
+        let alice = Exporter::named("alice");
+        let (temp, dir) = drive();
+        let found = FoundPart { name: "llama.ckvault".into(), dirs: vec![dir], said: None };
+        let told = || trusted_manifest(&found, &trust(&[&alice])).map(drop).unwrap_err().to_string();
+        assert!(told().contains("has no manifest"), "{}", told());
+        std::fs::write(temp.path().join(names::MANIFEST), sample(1, 1, 1).encode()).unwrap();
+        assert!(told().contains("has no signature"), "{}", told());
+        std::fs::remove_file(temp.path().join(names::MANIFEST)).unwrap();
+        std::fs::write(temp.path().join(names::SIGNATURE), alice.sign(b"a manifest")).unwrap();
+        assert!(told().contains("has no manifest"), "{}", told());
     }
 }
