@@ -12,13 +12,11 @@ const SHORTEST: u64 = 8 << 10;
 /// What is known of the places that a drive gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Places {
-    /// Nothing: copies of metadata may lie side by side.
+    /// Nothing: copies of metadata may lie side by side, and a piece of one volume beside another. So it is after an interruption too:
+    /// of what was removed then, a file system gives the room in pieces and in another order.
     Unknown,
     /// Copies have the volumes between them, and all lies in the order in which it was written.
     InOrder,
-    /// Copies have the volumes between them; these were written where files had been removed, as after an interruption, and a file system
-    /// gives such room in pieces and in another order.
-    InPieces,
 }
 
 /// The longest damage, in bytes, that a whole set survives in whichever place of one drive it is, but in the tables of the file system.
@@ -27,7 +25,7 @@ pub fn survived(manifest: &Manifest, places: Places) -> Option<u64> {
     // On other drives there are other copies.
     let apart = manifest.drives > 1 || places != Places::Unknown && between() >= LEAST_APART;
     // One piece of a volume may have come to lie beside another volume.
-    let strayed = u64::from(places == Places::InPieces);
+    let strayed = u64::from(places == Places::Unknown);
     let on_drives = |damage: u64| {
         let groups = manifest.groups.iter();
         groups
@@ -60,18 +58,19 @@ mod tests {
         // Of copies that lie side by side on the only drive nothing is promised.
         assert!(drives > 1 || survived(&manifest, Places::Unknown).is_none());
         let in_order = survived(&manifest, Places::InOrder);
-        assert!(survived(&manifest, Places::InPieces) <= in_order);
+        assert!(survived(&manifest, Places::Unknown) <= in_order);
         in_order
     }
 
     #[test]
-    fn after_an_interruption_one_more_volume_may_be_hit() {
+    fn where_places_are_not_known_one_more_volume_of_a_drive_may_be_hit() {
         let of = |m: u16| {
-            let mut manifest = Manifest { drives: 1, ..sample(4, m, 1) };
-            manifest.groups[0].volumes.iter_mut().for_each(|volume| (volume.bytes, volume.drive) = (4 << 20, 1));
-            survived(&manifest, Places::InPieces)
+            let mut manifest = Manifest { drives: 2, ..sample(4, m, 1) };
+            let volumes = manifest.groups[0].volumes.iter_mut();
+            volumes.zip(0..).for_each(|(volume, i)| (volume.bytes, volume.drive) = (4 << 20, 1 + i % 2));
+            (survived(&manifest, Places::Unknown), survived(&manifest, Places::InOrder))
         };
-        assert_eq!((of(1), of(2)), (None, Some(1 << 20)));
+        assert_eq!((of(1), of(2)), ((None, Some(1 << 20)), (Some(1 << 20), Some(1 << 20))));
     }
 
     #[test]

@@ -237,11 +237,7 @@ impl Export {
 
     /// What is known of the places that drives gave so far.
     pub(super) fn places(&self) -> Places {
-        match (self.near, self.goes_on) {
-            (true, _) => Places::Unknown,
-            (false, true) => Places::InPieces,
-            (false, false) => Places::InOrder,
-        }
+        if self.near || self.goes_on { Places::Unknown } else { Places::InOrder }
     }
 
     /// Whether copies of metadata of this part may lie near each other.
