@@ -157,7 +157,10 @@ impl Site {
     #[track_caller]
     pub fn refuses_what_is_there(&self, code: i32, why: &str) -> Ran {
         let before = self.everything();
-        for verb in ["verify", "verify --json", "inspect", "inspect --json", "list", "list --json"] {
+        // What takes seconds to read is read once by each verb.
+        let long = before.values().any(|(len, ..)| *len > 16 << 20);
+        let verbs = ["verify", "inspect", "list", "verify --json", "inspect --json", "list --json"];
+        for verb in &verbs[..if long { 3 } else { 6 }] {
             self.run(verb);
         }
         let ran = self.run("import").ends(code);
