@@ -7,6 +7,7 @@ use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::durable::{self, LEAST_ROOM, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::{self, WriteLock};
+use crate::pack::apart::copies_lie_near;
 use crate::pack::reserved::{Reserved, Sizes};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
@@ -119,6 +120,11 @@ impl SetDirs {
         self.reserved.keep(kept);
         self.reserved.keep(tidy(&self.thirds[drive], &names::SMALL, &names::SMALL)?);
         tidy(&self.dirs[drive], &[], &own).map(drop)
+    }
+
+    /// Whether all copies of a file have come to lie near each other; with several drives, there are others.
+    pub fn copies_lie_near(&self) -> bool {
+        matches!(&self.dirs[..], [only] if copies_lie_near(only))
     }
 
     /// Whether some copy may lie near another one, since it has no place of its own, or has it in the wrong place.
