@@ -158,8 +158,8 @@ impl SetDirs {
     /// Third copies get their places now, if they have none.
     pub fn reserve_third(&self, drive: usize) -> Result<()> {
         let third = &self.thirds[drive];
-        let lacking: Vec<&str> = names::SMALL.into_iter().filter(|name| !third.has(name)).collect();
-        self.reserve(drive, third, &lacking, u64::MAX)
+        let mut lacking = names::SMALL.into_iter().filter(|name| !third.has(name));
+        lacking.try_for_each(|name| self.reserved.add(third, name, self.sizes.of_third(drive, name)))
     }
 
     /// The copy of `hashes.b3` in the set's directory grows with the volumes, behind them.
