@@ -55,7 +55,7 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
 }
 
 /// The sources as they are, laid out as a stream; and its length.
-pub fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk, progress: &dyn Progress) -> Result<(Walked, u64)> {
+pub(in crate::commands) fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk, progress: &dyn Progress) -> Result<(Walked, u64)> {
     progress.stage(Phase::Walk);
     let mut walked = walk(disk, sources, how)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
@@ -74,15 +74,15 @@ pub fn own(drives: &[Dir], state: Option<&Dir>) -> Vec<(u64, u64)> {
 }
 
 /// An upper bound for what the inventory, which is compressed, says of entries, and for what lies beside it.
-pub fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
+pub(in crate::commands) fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
     let program = program.map_or(0, |program| program.bytes() + PER_FILE);
     lines_of(&walked.entries) + (1 << 20) + program
 }
 
 /// Nothing may be exported that import refuses to read: where the inventory of one part would be too long, the set goes on in a next
 /// part, if somebody can change the drives.
-pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
-    let most = most_segments(&walked.entries, plan);
+pub(in crate::commands) fn check_inventory(entries: &[Entry], segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
+    let most = most_segments(entries, plan);
     match segments <= most {
         true => Ok(()),
         false if may_go_on && most > 0 => {
