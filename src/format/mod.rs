@@ -94,7 +94,7 @@ pub mod names {
     pub fn may_be_listed(name: &str) -> bool {
         let of_name = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let lower = name.to_ascii_lowercase();
-        let taken = METADATA.into_iter().chain([PROGRAM, COPY, THIRD, CUSTODY, KEYS_SIGNATURE]);
+        let taken = METADATA.into_iter().chain([PROGRAM, COPY, THIRD, CUSTODY]);
         let endings = [".", VOLUME_SUFFIX, ".partial"];
         // Room for more signatures: what signs the manifest cannot stand in it.
         let beginnings = ["manifest.json.", "keys.age."];

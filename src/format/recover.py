@@ -421,7 +421,7 @@ def open_slot(parts, args):
     slots, holds_another = key_slots(parts), False
     for slot, anew in slots:
         opened = run(["age", "-d", "-i", args.identity], slot, 64 * KIB)
-        secret = opened is not None and own_identity(opened, parts[0].manifest["recipient_blake3"])
+        secret = opened is not None and own_identity(opened, parts[0].manifest["recipient_blake3"], anew)
         if secret:
             if anew:
                 say("keys.age is not the one that was signed with the set: it was written anew, and holds the key of the set")
@@ -431,15 +431,15 @@ def open_slot(parts, args):
             break
     if holds_another:
         die(5, "keys.age holds the key of another set", DAMAGED)
-    die(6, "age cannot open keys.age with this identity", "give the identity of a recipient" + (" for whom it was written anew" if anew else ""))
+    die(6, "age cannot open keys.age with this identity", "give the identity of a recipient" + (" for whom it was written anew" if all(anew for _, anew in slots) else ""))
 
 
-def own_identity(slot, signed):
+def own_identity(slot, signed, anew):
     """The set's own identity, if it is that of the recipient whose hash was signed (rule 31)."""
     slot = slot.replace(b"\r\n", b"\n")
     identities = re.findall(rb"^AGE-.*", slot, re.MULTILINE)
     ours = [line for line in identities if line.startswith(b"AGE-SECRET-KEY-1")]
-    if identities and not ours:
+    if identities and not ours and not anew:
         die(1, "keys.age holds an identity of a type that this does not know", "use a newer ckvault")
     named = [name for name in re.findall(rb"^# public key: (age1[0-9a-z]{58})$", slot, re.MULTILINE) if blake3(name) == signed]
     if ours and named and re.match(rb"[0-9A-Z-]{74}\Z", ours[0]):

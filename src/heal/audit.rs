@@ -258,7 +258,7 @@ fn judge_file(set: &Part, at: &Location, name: &str, drives: &BTreeSet<u16>) -> 
             listed.is_some_and(|listed| set.hash_of(at, listed.bytes) == Some(listed.blake3))
         }
     };
-    let newer = || name == names::KEYS && set.has_rewritten_slot() && set.holds_rewritten_slot(at);
+    let newer = || name == names::KEYS && set.holds_rewritten_slot(at);
     match good {
         true => State::Ok,
         false if newer() => State::Newer,

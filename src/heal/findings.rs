@@ -87,7 +87,7 @@ pub struct Audit {
     pub files: Vec<FileState>,
     /// Files that nothing can replace of which no copy is good, but all together give them.
     pub combined: BTreeSet<&'static str>,
-    /// No key slot here is the signed one, and one that was written anew lies in its place.
+    /// A key slot was written anew, be there one as it was signed or not.
     pub rewritten: bool,
     /// Drives that are here.
     pub present: BTreeSet<u16>,

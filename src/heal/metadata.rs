@@ -123,7 +123,7 @@ fn put_together(blocks: &Blocks, take: Take) -> Result<()> {
 fn another_hashes() -> Error {
     Error::refused(
         format!("no copy of {} is whole, and what was signed is not the hashes of the volumes", names::HASHES),
-        "the volumes are whole without it: import the set, and ask the sender for one that another version wrote",
+        "nothing of the contents depends on it: import the set, and ask the sender for a new export, made with another version",
     )
 }
 

@@ -44,7 +44,7 @@ pub fn verdict(set: &Set, found: &[Audit], this_drive: bool) -> Verdict {
     }
 }
 
-/// What is said of a set whose key slot was written anew (rule 81).
+/// What is said of a set of which a key slot was written anew (rule 81).
 pub fn rewritten_slot() -> Error {
     Error::newer(
         "the set needs the feature \"keys.age.sig\", which is newer than this ckvault: a key slot here is not the one that was signed with the set, and by keys.age.sig beside it was written anew by a later version, which only that can judge",

@@ -44,6 +44,8 @@ pub struct Remedy {
     volumes: Vec<Target>,
     files: Vec<(Location, Option<u16>)>,
     new: Vec<NewDrive>,
+    /// Places of key slots on new drives, of which nobody here can say which one belongs there.
+    undecided: Vec<(Location, Why)>,
     /// Files that were made in their places.
     pub made: Vec<MadeFile>,
     /// Drives that were made.
@@ -260,12 +262,13 @@ impl Remedy {
     /// Those of which the place in a directory is `wanted`.
     fn make_new_files(&mut self, blocks: &Blocks, names: &[&str], wanted: &dyn Fn(&str) -> bool) {
         let new: Vec<(Dir, u16)> = self.new.iter().map(|n| (n.dir.clone(), n.drive)).collect();
-        // Rule 81: which key slot a new drive is to have, only a later version can say.
-        let undecided = |name: &&&str| **name == names::KEYS && blocks.set().has_rewritten_slot();
-        for name in names.iter().filter(|name| !undecided(name)) {
+        for name in names {
             for (dir, drive) in &new {
-                for name in blocks.set().manifest.places(name).rev().filter(|place| wanted(place)) {
-                    self.renew(blocks, &dir.at(name), Some(*drive));
+                for place in blocks.set().manifest.places(name).rev().filter(|place| wanted(place)) {
+                    match *name == names::KEYS && blocks.set().has_rewritten_slot() {
+                        true => self.undecided.push((dir.at(place), undecided_slot().into())),
+                        false => drop(self.renew(blocks, &dir.at(place), Some(*drive))),
+                    }
                 }
             }
         }
@@ -311,18 +314,32 @@ impl Remedy {
         for new in std::mem::take(&mut self.new) {
             if !self.lacks(&new.dir) {
                 note_new_drive(blocks.set(), found, &new);
-                self.left.iter().for_each(|(at, _)| found.miss_file(at));
+                self.left.iter().chain(&self.undecided).for_each(|(at, _)| found.miss_file(at));
                 self.replaced.push(new);
             }
         }
+        self.left.append(&mut self.undecided);
     }
 
-    /// Whether something could not be made in a directory, besides what is to be had nowhere and nothing depends on.
+    /// Whether something could not be made in a directory, besides what is to be had nowhere and the contents can do without.
     fn lacks(&self, dir: &Dir) -> bool {
-        let aid = |at: &Location| names::is_aid(names::of_copies(&at.name));
+        let may_lack = |at: &Location| can_do_without(names::of_copies(&at.name));
         let nowhere = |why: &Why| why.exit_code == Error::refused("", "").exit_code();
-        self.left.iter().any(|(at, why)| at.dir == *dir && !(aid(at) && nowhere(why)))
+        self.left.iter().any(|(at, why)| at.dir == *dir && !(may_lack(at) && nowhere(why)))
     }
+}
+
+/// Whether the contents of a set can be had without a file; the hashes of its volumes are proven by the manifest in any case.
+fn can_do_without(name: &str) -> bool {
+    names::is_aid(name) || name == names::HASHES
+}
+
+/// Rule 81.
+fn undecided_slot() -> Error {
+    Error::newer(
+        "a key slot of the set was written anew, and only a later version can say which one belongs here: keep the old drive until one has put it here",
+        "have a newer ckvault judge the set",
+    )
 }
 
 fn note_new_drive(part: &Part, found: &mut Audit, new: &NewDrive) {

@@ -15,7 +15,7 @@ pub enum Verdict {
     Intact,
     /// Something is not, but every byte can be recovered from what is here.
     Repairable,
-    /// The key slot was written anew, which only a later version can judge; all else is intact or repairable.
+    /// A key slot was written anew, which only a later version can judge; all else is intact or repairable.
     Newer,
     /// What is here does not suffice; drives that are absent may.
     Incomplete,

@@ -320,7 +320,7 @@ mod tests {
         assert_eq!((none.proven("no such file"), none.good_copies("no such file").count()), (None, 0));
     }
 
-    /// Rule 33: each piece is proven alone, so it may come from another copy than the one before it.
+    /// Rule 79: each piece is proven alone, so it may come from another copy than the one before it.
     #[test]
     fn pieces_of_several_copies_make_a_whole_and_are_read_as_one() {
         let whole: Vec<u8> = (0..pieces::LEAST * 2 + 100).map(|i| (i % 251) as u8).collect();

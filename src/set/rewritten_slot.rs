@@ -28,9 +28,14 @@ pub enum Slot {
 }
 
 impl Part {
-    /// Whether a key slot here was written anew, be there one as it was signed or not.
+    /// Whether a key slot here was written anew, be there one as it was signed or not; or in another part, if that was shared.
     pub fn has_rewritten_slot(&self) -> bool {
-        *self.rewritten.get_or_init(|| self.places(names::KEYS).iter().any(|at| self.holds_rewritten_slot(at)))
+        *self.rewritten.get_or_init(|| self.finds_rewritten_slot())
+    }
+
+    /// The same of this part alone, as it is now.
+    pub fn finds_rewritten_slot(&self) -> bool {
+        self.places(names::KEYS).iter().any(|at| self.holds_rewritten_slot(at))
     }
 
     /// Whether a copy of the key slot is not the signed one, is an age file, and has a signature beside it. Nobody can say of whom
@@ -80,7 +85,7 @@ fn opens_for_others(message: &str) -> Error {
 
 fn holds_another() -> Error {
     Error::untrusted(
-        "the key slot here is not the one that was signed with the set, and does not hold the key of the set",
+        "a key slot here that was written anew does not hold the key of the set, and none that was signed with it opens with this identity",
         "bring another drive of the set, or ask the sender for a new export",
     )
 }

@@ -174,7 +174,7 @@ fn all_anew() -> Vec<Vector> {
         .says("repaired", "newer 1"),
         for_strangers_as_signed(
             "signed-for-others",
-            "as signed it is for strangers, and written anew for the reader",
+            "none for who has an identity: as signed it is for strangers, and written anew for the reader",
             |text, keys, dirs| {
                 anew(&copies(&dirs[..1], "keys.age"), &seal(text, &keys.receiver.to_public()));
             },

@@ -3,7 +3,8 @@
 use super::{chain, counted, here, rate, read_errors, title};
 use crate::cli::again;
 use crate::ui::say;
-use ckvault::commands::verify::{JudgedVolume, Report};
+use ckvault::commands::verify::{JudgedVolume, Report, ReportedFile};
+use ckvault::format::names;
 use indicatif::HumanBytes;
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
     chain(&report.parts, report.last);
     read_errors(&report.read_errors);
     // What is damaged on drives that are here is mended in place first; then each that is absent takes a new drive.
-    let in_place = report.files.iter().any(|f| f.state != "newer")
+    // A key slot is left as it is where one was written anew, and that is the verdict then.
+    let undecided = |f: &ReportedFile| report.verdict == "newer" && f.path.rsplit('/').next() == Some(names::KEYS);
+    let in_place = report.files.iter().any(|f| !undecided(f))
         || report.volumes.iter().any(|v| v.state != "ok" && !is_absent(v.drive));
     let new = if in_place { 0 } else { report.absent.len() };
     match report.verdict {
@@ -69,10 +72,10 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
             again::with_verb("repair", &" --to NEW".repeat(new))
         ),
         "newer" if new > 0 || in_place => say!(
-            "the key slot was written anew, which only a later version can judge; what else is in need, `{}` makes whole",
-            again::with_verb("repair", "")
+            "a key slot here was written anew, which only a later version can judge; what else is in need, `{}` makes whole",
+            again::with_verb("repair", &" --to NEW".repeat(new))
         ),
-        "newer" => say!("the key slot was written anew, which only a later version can judge; all else is whole"),
+        "newer" => say!("a key slot here was written anew, which only a later version can judge; all else is whole"),
         "incomplete" => say!("what is here does not suffice: bring the absent drives, and name all in one command"),
         _ => say!("beyond repair: ask the sender for a new export"),
     }
