@@ -10,6 +10,7 @@ pub mod disk;
 pub(crate) mod drive;
 pub(crate) mod durable;
 pub mod errand;
+pub(crate) mod extents;
 pub mod fence;
 pub(crate) mod guarded;
 pub mod lock;

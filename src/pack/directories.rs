@@ -7,6 +7,7 @@ use crate::format::names;
 use crate::media::dir::Dir;
 use crate::media::durable::{self, LEAST_ROOM, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::{self, WriteLock};
+use crate::pack::apart::copies_lie_near;
 use crate::pack::reserved::{Reserved, Sizes};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
@@ -121,6 +122,11 @@ impl SetDirs {
         tidy(&self.dirs[drive], &[], &own).map(drop)
     }
 
+    /// Whether all copies of a file have come to lie near each other; with several drives, there are others.
+    pub fn copies_lie_near(&self) -> bool {
+        matches!(&self.dirs[..], [only] if copies_lie_near(only))
+    }
+
     /// Whether some copy may lie near another one, since it has no place of its own, or has it in the wrong place.
     pub fn lack_places(&self) -> bool {
         self.reserved.lacks()
@@ -152,8 +158,8 @@ impl SetDirs {
     /// Third copies get their places now, if they have none.
     pub fn reserve_third(&self, drive: usize) -> Result<()> {
         let third = &self.thirds[drive];
-        let lacking: Vec<&str> = names::SMALL.into_iter().filter(|name| !third.has(name)).collect();
-        self.reserve(drive, third, &lacking, u64::MAX)
+        let mut lacking = names::SMALL.into_iter().filter(|name| !third.has(name));
+        lacking.try_for_each(|name| self.reserved.add(third, name, self.sizes.of_third(drive, name)))
     }
 
     /// The copy of `hashes.b3` in the set's directory grows with the volumes, behind them.

@@ -3,6 +3,7 @@
 //! In come sources that have been walked, a plan, and the key that signs. Out come parts of a set, signed and durable, each on
 //! drives of its own. Nothing here writes to a source, and nothing looks complete before it is.
 
+mod apart;
 mod capacity;
 mod deal;
 mod directories;
@@ -102,7 +103,7 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;
     let (signature, origin) = export.sign(&manifest, &dirs, progress)?;
-    let near = export.is_near(&dirs);
+    let near = export.is_near(&dirs) || dirs.copies_lie_near();
     export.near |= near;
     let hash = *blake3::hash(&manifest.encode()).as_bytes();
     // The state of the last part is removed instead: resuming would look for a part after it.

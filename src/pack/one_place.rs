@@ -6,7 +6,7 @@ use crate::stages::runs::run_bytes;
 /// So many bytes of volumes lie between copies, if there are as many at all.
 pub const LEAST_APART: u64 = 2 << 20;
 /// Nothing is said of longer damage, nor of shorter.
-const LONGEST: u64 = 1 << 20;
+pub const LONGEST: u64 = 1 << 20;
 const SHORTEST: u64 = 8 << 10;
 
 /// What is known of the places that a drive gave.

@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files of a drive that have a place and no contents yet, at most.
 const PER_DRIVE: usize = 10;
+/// What third copies are given on drives with plenty of room: too much for the gaps that ext4 leaves beside what was asked for first.
+const THIRD: u64 = 4 << 20;
+/// So much room is plenty, beside what the set needs.
+const PLENTY: u64 = 64 << 20;
 
 /// About how long files will be, by upper bounds as far as they are small: what is not needed is given back.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,8 @@ pub struct Sizes {
     most: Vec<u64>,
     /// By drive, the bytes of volumes after which third copies get their places.
     middle: Vec<u64>,
+    /// By drive, what third copies are given at least.
+    third: Vec<u64>,
 }
 
 impl Sizes {
@@ -37,6 +43,8 @@ impl Sizes {
         let hashes = at_hand(plan, drives) / (plan.block.bytes() / 32);
         let volumes = plan.most_groups_on(drives).saturating_mul(plan.placement.len() as u64);
         let many = PER_DRIVE * drives.len() > open_files() / 4;
+        let spare = |drive: &Drive, needed: u64| drive.free != UNTOLD && drive.free.saturating_sub(needed) >= PLENTY;
+        let third = |(drive, needed): (&Drive, &u64)| if spare(drive, *needed) { THIRD } else { 0 };
         let most = |drive: &Drive| if drive.free == UNTOLD || many { 0 } else { (drive.free / 64).max(LEAST_ROOM) };
         Sizes {
             // Beside the volumes, spans: one for 2048 values.
@@ -47,6 +55,15 @@ impl Sizes {
             most: drives.iter().map(most).collect(),
             // In the first half: frames may be much shorter than segments.
             middle: held.iter().map(|held| (held / 4).max(LEAST_APART)).collect(),
+            third: drives.iter().zip(&plan.needed).map(third).collect(),
+        }
+    }
+
+    /// What a third copy is given on a drive.
+    pub fn of_third(&self, drive: usize, name: &str) -> u64 {
+        match self.of_file(drive, name) {
+            0 => 0,
+            bytes => bytes.max(self.third.get(drive).copied().unwrap_or(0)),
         }
     }
 
@@ -190,5 +207,12 @@ mod tests {
         assert_eq!(small.hashes_and_manifest(), (LEAST_ROOM, LEAST_ROOM));
         assert_eq!(small.of_file(0, names::SIGNATURE), LEAST_ROOM);
         assert_eq!(sizes(&[drive(1, UNTOLD)]).of_file(0, names::SIGNATURE), 0);
+    }
+
+    #[test]
+    fn third_copies_are_given_more_where_there_is_plenty_of_room() {
+        let of = |free: u64| sizes(&[drive(1, free)]).of_third(0, names::KEYS);
+        assert_eq!((of(1 << 40), of((1 << 40) + PLENTY - 1)), (LEAST_ROOM, LEAST_ROOM));
+        assert_eq!((of((1 << 40) + PLENTY), of(UNTOLD)), (THIRD, 0));
     }
 }

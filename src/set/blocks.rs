@@ -320,8 +320,7 @@ pub fn bad_runs(seen: &[Seen]) -> Vec<Range<usize>> {
     runs
 }
 
-/// A file that this user may not read is no missing volume: bringing more drives does not help, a permission does.
-/// What this user may not read is neither missing nor damaged.
+/// What this user may not read, and the set needs, is neither missing nor damaged: bringing more drives does not help, a permission does.
 fn require_readable(set: &Part) -> Result<()> {
     let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::PermissionDenied;
     for name in set.manifest.metadata() {
@@ -338,13 +337,20 @@ fn require_readable(set: &Part) -> Result<()> {
             return Err(Error::on_drive("read", at.path())(e));
         }
     }
-    for (group, index, _, _) in set.manifest.volumes() {
-        for at in set.volume_files(group, index) {
-            if let Err(e) = at.open()
-                && closed(&e)
-            {
-                return Err(Error::on_drive("read", at.path())(e));
+    // As many volumes as parity replaces are missed like others.
+    for (group, described) in set.manifest.groups.iter().enumerate() {
+        let (mut lacking, mut refused) = (0, None);
+        for index in 0..described.volumes.len() {
+            let tried: Vec<_> = set.volume_files(group, index).into_iter().map(|at| (at.open(), at)).collect();
+            if tried.iter().any(|(opened, _)| opened.is_ok()) {
+                continue;
             }
+            lacking += 1;
+            refused =
+                refused.or_else(|| tried.into_iter().find_map(|(opened, at)| Some((at, opened.err().filter(closed)?))));
+        }
+        if let Some((at, e)) = refused.filter(|_| lacking > usize::from(described.m)) {
+            return Err(Error::on_drive("read", at.path())(e));
         }
     }
     Ok(())

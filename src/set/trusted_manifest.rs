@@ -30,9 +30,10 @@ pub fn each_copy(dirs: &[Dir], name: &str, limit: u64, take: &mut dyn FnMut(Vec<
     }
 }
 
-/// Whether an error leaves open that a file is there: else there is nothing, or a directory or a link.
+/// Whether an error leaves open that a file is there: else there is nothing, a directory or a link, or what is longer than any may be.
 fn could_be_there(error: &std::io::Error) -> bool {
-    ![ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidData].contains(&error.kind())
+    let is_other = [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidData, ErrorKind::FileTooLarge];
+    !is_other.contains(&error.kind())
 }
 
 /// A manifest that is signed by somebody trusted.
@@ -125,7 +126,7 @@ pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
                 "{} has no {what}: the export was interrupted, or the drive is damaged",
                 printable(found.name.as_bytes())
             ),
-            "bring another drive of the set; or, if this is what an interrupted export left, remove it and export again",
+            "bring another drive of the set; if this is what an interrupted export left, go on with `ckvault export --resume` where it was begun, or begin anew there with --discard",
         ));
     }
     // A manifest of another set may lie here by mistake or by malice; the directory is named after its own.

@@ -184,6 +184,16 @@ fn what_may_not_be_read_is_neither_damaged_nor_lost() {
         places.iter().for_each(|p| fs::set_permissions(p, fs::Permissions::from_mode(0o644)).unwrap());
     }
     ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub").run().ok();
+    // One volume is missed like any other, whoever has closed it; of more than parity replaces it is told why they are missed.
+    let close = |name: &str| fs::set_permissions(set.volume(name), fs::Permissions::from_mode(0o600)).unwrap();
+    close("g00000-d000.ckv");
+    ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub").run().ends(3).shows("repairable");
+    close("g00000-p000.ckv");
+    ckvault(&vault, NOBODY, "", "verify usb --signers sender.pub")
+        .run()
+        .fails(7)
+        .says(".ckv")
+        .says("Permission denied");
 }
 
 #[test]

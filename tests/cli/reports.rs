@@ -72,8 +72,8 @@ fn nothing_private_is_readable_on_a_drive() {
     for path in set.files() {
         let bytes = fs::read(&path).unwrap();
         for secret in ["secret-project", "unreleased-model", "a telling content", "AGE-SECRET-KEY"] {
-            // The script names what it looks for.
-            if secret == "AGE-SECRET-KEY" && path.ends_with("recover.py") {
+            // The script names what it looks for, and so do the commands by hand.
+            if secret == "AGE-SECRET-KEY" && (path.ends_with("recover.py") || path.ends_with("RECOVER.txt")) {
                 continue;
             }
             assert!(

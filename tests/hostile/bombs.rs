@@ -183,7 +183,7 @@ fn manifests_that_grow_when_they_are_parsed() {
     let large = small().signed("\"tool\":\"", &format!("\"tool\":\"{}", "x".repeat(64 << 20)));
     let site = Site::new();
     site.compose(&large, 1);
-    site.refuses_what_is_there(7, "manifest.json");
+    site.refuses_what_is_there(5, "has no manifest");
 }
 
 /// As many entries as are really there.
