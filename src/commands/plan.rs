@@ -137,11 +137,13 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let metadata = metadata_estimate(&walked, None);
     let (entries, bytes_in) = (walked.entries.len() as u64, walked.entries.iter().map(|e| e.stored()).sum());
     // How long segments are depends little on the drives, and what they become depends little on that.
-    let first = Paper { options, entries: &walked.entries, tar_bytes, metadata };
-    let segment_bytes = first.on(&first.free_of(options.drives.least()))?.segment_bytes;
+    let segment_bytes = {
+        let paper = Paper { options, entries: &walked.entries, tar_bytes, metadata };
+        paper.on(&paper.free_of(options.drives.least()))?.segment_bytes
+    };
     let source = Source::new(&options.disk, walked, tar_bytes, segment_bytes);
     let estimate = estimate(&source, options.request.compression, progress)?;
-    let paper = Paper { entries: source.entries(), ..first };
+    let paper = Paper { options, entries: source.entries(), tar_bytes, metadata };
     let free = match &options.drives {
         Drives::These(free) => free.clone(),
         Drives::AsManyOf(each) => paper.fewest(*each, estimate)?,

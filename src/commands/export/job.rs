@@ -3,7 +3,7 @@
 use super::options::Options;
 use super::report::{self, Report, Totals};
 use crate::error::{Error, Result, goes_on};
-use crate::format::inventory;
+use crate::format::inventory::{self, Entry};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::fence::Needs;
@@ -111,10 +111,10 @@ mod tests {
         let drive = drive::examine(&drive::open(&Disk::default(), temp.path()).unwrap()).unwrap();
         let mut plan = pack::plan(&pack::Request::default(), &[drive], 1, 0).unwrap();
         let most = most_segments(&walked.entries, &plan);
-        check_inventory(&walked, most, &mut plan, false).unwrap();
-        assert_eq!(check_inventory(&walked, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
+        check_inventory(&walked.entries, most, &mut plan, false).unwrap();
+        assert_eq!(check_inventory(&walked.entries, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
         assert!(!plan.in_parts);
-        check_inventory(&walked, most + 1, &mut plan, true).unwrap();
+        check_inventory(&walked.entries, most + 1, &mut plan, true).unwrap();
         assert!(plan.in_parts);
     }
 
@@ -128,7 +128,7 @@ mod tests {
         let check = |terabytes: u64| {
             let bytes = terabytes * 1_000_000_000_000;
             let mut plan = pack::plan(&pack::Request::default(), std::slice::from_ref(&large), bytes, 0).unwrap();
-            check_inventory(&walked, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
+            check_inventory(&walked.entries, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
         };
         check(200).unwrap();
         let refused = check(250).unwrap_err();

@@ -89,7 +89,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
-    check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
+    check_inventory(&walked.entries, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
     let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));

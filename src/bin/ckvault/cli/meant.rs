@@ -133,7 +133,8 @@ impl Export {
     pub fn meant(self, disk: Disk) -> Result<(export::Options, bool)> {
         let begins = self.resume.is_none();
         let no_recipient = begins && self.recipients.is_empty() && self.recipient.is_empty();
-        let (packing, links) = (self.packing, self.packing.links());
+        let packing = self.packing;
+        let links = packing.links();
         let options = export::Options {
             disk,
             restated: Restated { sources: self.sources.clone(), compression: packing.compress, links },
