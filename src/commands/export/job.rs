@@ -55,7 +55,12 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
 }
 
 /// The sources as they are, laid out as a stream; and its length.
-pub(in crate::commands) fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk, progress: &dyn Progress) -> Result<(Walked, u64)> {
+pub(in crate::commands) fn survey(
+    disk: &Disk,
+    sources: &[PathBuf],
+    how: &Walk,
+    progress: &dyn Progress,
+) -> Result<(Walked, u64)> {
     progress.stage(Phase::Walk);
     let mut walked = walk(disk, sources, how)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
@@ -81,7 +86,12 @@ pub(in crate::commands) fn metadata_estimate(walked: &Walked, program: Option<&P
 
 /// Nothing may be exported that import refuses to read: where the inventory of one part would be too long, the set goes on in a next
 /// part, if somebody can change the drives.
-pub(in crate::commands) fn check_inventory(entries: &[Entry], segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
+pub(in crate::commands) fn check_inventory(
+    entries: &[Entry],
+    segments: u64,
+    plan: &mut Plan,
+    may_go_on: bool,
+) -> Result<()> {
     let most = most_segments(entries, plan);
     match segments <= most {
         true => Ok(()),

@@ -2,7 +2,8 @@
 
 use super::again;
 use super::{
-    Export, Import, Inspect, Keygen, LinksArg, List, Packing, Place, PlacedLinks, PlacedModes, Plan, Repair, Signers, Verify,
+    Export, Import, Inspect, Keygen, LinksArg, List, Packing, Place, PlacedLinks, PlacedModes, Plan, Repair, Signers,
+    Verify,
 };
 use crate::{home, time_zone};
 use ckvault::commands::export::Restated;

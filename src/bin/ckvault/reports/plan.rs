@@ -39,7 +39,9 @@ pub fn plan(report: &Report) {
         (false, _) if report.drives.iter().all(|drive| drive.expected <= drive.free) => {
             say!("it is expected to fit, but need not: --trust-estimate relies on that")
         }
-        (false, _) => say!("it does not fit: use more or larger drives, or less parity, or change drives on the way (parts)"),
+        (false, _) => {
+            say!("it does not fit: use more or larger drives, or less parity, or change drives on the way (parts)")
+        }
     }
     say!("the set {}", report.survives);
     for more in &report.with_more {
