@@ -7,6 +7,7 @@ use crate::format::limits::MOST_DRIVES;
 use crate::media::device::Device;
 use crate::media::disk::Disk;
 use crate::media::drive::Drive;
+use crate::media::fence::Needs;
 use crate::pack::{Estimate, Links, Plan, Request, Source, Walk, estimate, plan, survives};
 use crate::progress::{Phase, Progress};
 use crate::text::human_bytes;
@@ -124,6 +125,8 @@ impl Report {
 
 /// Looks at the sources, packs some of them, and plans.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
+    // Links in a source may lead anywhere; nothing is written.
+    options.disk.confine(&Needs { read: vec!["/".into()], ..Needs::default() });
     let how = Walk {
         links: options.links,
         skip_special: options.skip_special,
