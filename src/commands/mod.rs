@@ -6,6 +6,7 @@ pub mod import;
 pub mod inspect;
 pub mod keygen;
 pub mod list;
+pub mod plan;
 pub mod repair;
 pub mod verify;
 

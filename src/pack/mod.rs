@@ -7,6 +7,7 @@ mod apart;
 mod capacity;
 mod deal;
 mod directories;
+mod estimate;
 mod finished_groups;
 mod gathered;
 mod metadata;
@@ -38,6 +39,7 @@ pub use walk::{Links, Walk, walk};
 
 pub(crate) use capacity::{lines_of, most_segments};
 pub(crate) use directories::{is_on, remove_from};
+pub(crate) use estimate::{Estimate, estimate};
 pub(crate) use noticed::Noticed;
 pub(crate) use part::{Export, WrittenPart};
 pub(crate) use plan::{PER_FILE, Plan, plan, survives};

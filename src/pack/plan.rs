@@ -201,23 +201,40 @@ impl Plan {
 
     /// How many segments each volume of a group has room for, if none becomes shorter.
     fn in_volume(&self) -> u64 {
-        (self.volume_bytes - self.block.bytes()) / self.longest_frame()
+        self.frames_in_volume(self.longest_frame())
+    }
+
+    fn frames_in_volume(&self, frame: u64) -> u64 {
+        (self.volume_bytes - self.block.bytes()) / frame
     }
 
     fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
-        let header = self.block.bytes();
-        let in_group = self.in_volume() * u64::from(self.k);
-        self.most_groups = segments.div_ceil(in_group);
-        let volumes = self.most_groups * self.placement.len() as u64;
-        let last = segments - (self.most_groups - 1) * in_group;
-        let last_volume = header + last.div_ceil(self.k.into()) * self.longest_frame();
-        let per_volume = (self.most_groups - 1) * self.volume_bytes + last_volume;
+        self.most_groups = segments.div_ceil(self.in_volume() * u64::from(self.k));
+        self.needed = self.bytes_on(drives, segments, self.longest_frame(), metadata);
+    }
+
+    /// How many groups there will be, and how many bytes on each drive, if all frames together have `frames` bytes.
+    pub fn expected(&self, drives: usize, tar_bytes: u64, frames: u64, metadata: u64) -> (u64, Vec<u64>) {
+        let segments = tar_bytes.div_ceil(self.segment_bytes.into());
+        let frame = frames.div_ceil(segments).clamp(1, self.longest_frame());
+        let groups = segments.div_ceil(self.frames_in_volume(frame) * u64::from(self.k));
+        (groups, self.bytes_on(drives, segments, frame, metadata))
+    }
+
+    /// Bytes on each drive, if each of so many frames is so long.
+    fn bytes_on(&self, drives: usize, segments: u64, frame: u64, metadata: u64) -> Vec<u64> {
+        let in_group = self.frames_in_volume(frame) * u64::from(self.k);
+        let groups = segments.div_ceil(in_group);
+        let volumes = groups * self.placement.len() as u64;
+        let last = segments - (groups - 1) * in_group;
+        let last_volume = self.block.bytes() + last.div_ceil(self.k.into()) * frame;
+        let per_volume = (groups - 1) * self.volume_bytes + last_volume;
         let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
         let hashes = values + sizes::second_hashes(values, drives as u64);
         let fixed = 2 * (metadata + segments * self.per_segment()) + hashes + 3 * volumes * PER_VOLUME + FOR_FILES;
-        let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + self.most_groups * PER_FILE) + fixed;
-        self.needed = (0..drives).map(on_drive).collect();
+        let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + groups * PER_FILE) + fixed;
+        (0..drives).map(on_drive).collect()
     }
 
     /// The volumes of so many groups a manifest may name.

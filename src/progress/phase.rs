@@ -11,6 +11,8 @@ pub enum Phase {
     Remove,
     /// What is written to is made ready.
     Prepare,
+    /// Segments are packed to see how long they become.
+    Estimate,
     /// Reading, sealing and writing segments.
     Export,
     /// Reading again what was written before an interruption.
@@ -47,11 +49,12 @@ pub enum Phase {
 
 impl Phase {
     /// All there are.
-    pub const ALL: [Phase; 20] = [
+    pub const ALL: [Phase; 21] = [
         Phase::Start,
         Phase::Walk,
         Phase::Remove,
         Phase::Prepare,
+        Phase::Estimate,
         Phase::Export,
         Phase::Recheck,
         Phase::Metadata,
@@ -77,6 +80,7 @@ impl Phase {
             Phase::Walk => "walk",
             Phase::Remove => "remove",
             Phase::Prepare => "prepare",
+            Phase::Estimate => "estimate",
             Phase::Export => "export",
             Phase::Recheck => "recheck",
             Phase::Metadata => "metadata",

@@ -34,6 +34,7 @@ mod nohome;
 mod oneport;
 mod oracle;
 mod parts;
+mod plan;
 mod program;
 mod quantum;
 mod repair;

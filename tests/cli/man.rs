@@ -65,6 +65,11 @@ fn keygen_has_its_flags() {
 }
 
 #[test]
+fn plan_has_its_flags() {
+    agree("plan");
+}
+
+#[test]
 fn export_has_its_flags() {
     agree("export");
 }
@@ -110,7 +115,7 @@ fn every_verb_is_known_here() {
         .take_while(|l| !l.is_empty())
         .filter_map(|l| l.split_whitespace().next())
         .collect();
-    assert_eq!(verbs, ["keygen", "export", "verify", "repair", "import", "list", "inspect", "demo", "help"]);
+    assert_eq!(verbs, ["keygen", "plan", "export", "verify", "repair", "import", "list", "inspect", "demo", "help"]);
 }
 
 /// All names of fields in a report. Numbers are not names.
@@ -159,6 +164,7 @@ fn every_field_of_the_reports_is_documented() {
     let json = |who: &str, typed: &str| vault.call(who, &format!("{typed} --json")).run().json();
     let export = "export model --to usb1 --to usb2 --parity 2+2 --recipients keys.txt --skip-special";
     let exports = [json("sender", &format!("{export} --dry-run")), json("sender", export)];
+    every_field("plan", &[json("sender", "plan model --drives 2x1G --rate 100M --skip-special")], &["why"]);
     every_field("export", &exports, &["blake3", "program", "path_bytes", "directory_bytes"]);
     every_field("list", &[json("receiver", "list usb1 usb2")], &["path_bytes", "directory_bytes", "sparse", "why"]);
     every_field(

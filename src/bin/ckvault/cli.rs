@@ -2,10 +2,12 @@
 
 pub mod again;
 mod meant;
+mod values;
 
 use crate::outside;
 use crate::ui::For;
 use crate::ui::screen::How;
+use ckvault::commands::plan::Drives;
 use ckvault::error::{Error, Result};
 use ckvault::media::program::OWN;
 use ckvault::stages::compress::Compression;
@@ -13,6 +15,7 @@ use ckvault::text::is_secret;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use values::{parse_compression, parse_drives, parse_name, parse_parity, parse_size};
 
 /// Carry AI checkpoints across an air gap: encrypted, erasure-coded, signed volumes on removable drives.
 #[derive(Debug, Parser)]
@@ -60,6 +63,8 @@ impl Shape {
 pub enum Verb {
     /// Make the keys that this machine needs to send and to receive
     Keygen(Keygen),
+    /// Say what drives an export needs, before there are any
+    Plan(Plan),
     /// Pack files into an encrypted, signed set on drives
     Export(Export),
     /// Check whether a set is whole; needs no secret
@@ -91,12 +96,12 @@ impl Verb {
 
     /// Whether a reader of what it prints may have enough at any time.
     pub fn may_be_cut(&self) -> bool {
-        matches!(self, Verb::List(_) | Verb::Inspect(_))
+        matches!(self, Verb::List(_) | Verb::Inspect(_) | Verb::Plan(_))
     }
 
     /// Whether it leaves everything as it is.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Verb::Verify(_) | Verb::List(_) | Verb::Inspect(_))
+        matches!(self, Verb::Verify(_) | Verb::List(_) | Verb::Inspect(_) | Verb::Plan(_))
     }
 
     /// Whether it waits for others to end, which hear themselves of what stops them.
@@ -143,6 +148,37 @@ pub struct Export {
     /// Public name of the set: letters, digits, dots, underscores, hyphens
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
+    #[command(flatten)]
+    packing: Packing,
+    /// Take several directories on one file system for drives, though they are lost together
+    #[arg(long)]
+    same_device_ok: bool,
+    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool if they have moved, and anything else only as it was
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["discard", "dry_run"])]
+    resume: Option<Option<String>>,
+    /// Remove what an interrupted export left on these drives, and begin anew
+    #[arg(long)]
+    discard: bool,
+    /// Do not read everything back from the drives after writing
+    #[arg(long)]
+    no_read_back: bool,
+    /// Put a program on the drives that runs on any x86-64 Linux: this one, or that in PATH; it must be linked statically
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = OWN)]
+    with_tool: Option<PathBuf>,
+    /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
+    #[arg(long, value_name = "CMD")]
+    next_drive_command: Option<String>,
+    /// Print the plan, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is packed, and how.
+#[derive(Debug, Args)]
+struct Packing {
     /// K data and M parity volumes in each group [default: 16+2]
     #[arg(long, value_name = "K+M", value_parser = parse_parity)]
     parity: Option<(u16, u16)>,
@@ -173,27 +209,28 @@ pub struct Export {
     /// Leave out what is in directories that have a CACHEDIR.TAG
     #[arg(long)]
     exclude_caches: bool,
-    /// Take several directories on one file system for drives, though they are lost together
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Files and directories to export [default: the current directory]
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
+    /// Drives to think of, by the room that is free on them: 3x2T, several times if they differ, or 2T for as many as are needed
+    #[arg(long, value_name = "DRIVES", value_parser = parse_drives, required = true)]
+    drives: Vec<Drives>,
+    #[command(flatten)]
+    packing: Packing,
+    /// Judge whether all fits by what is expected, and not as if nothing could be compressed
     #[arg(long)]
-    same_device_ok: bool,
-    /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool if they have moved, and anything else only as it was
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["discard", "dry_run"])]
-    resume: Option<Option<String>>,
-    /// Remove what an interrupted export left on these drives, and begin anew
-    #[arg(long)]
-    discard: bool,
-    /// Do not read everything back from the drives after writing
+    trust_estimate: bool,
+    /// What a drive writes and reads in a second, for example 100M: says how long it takes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    rate: Option<u64>,
+    /// Think of an export that does not read everything back
     #[arg(long)]
     no_read_back: bool,
-    /// Put a program on the drives that runs on any x86-64 Linux: this one, or that in PATH; it must be linked statically
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = OWN)]
-    with_tool: Option<PathBuf>,
-    /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
-    #[arg(long, value_name = "CMD")]
-    next_drive_command: Option<String>,
-    /// Print the plan, write nothing
-    #[arg(long)]
-    dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -364,77 +401,9 @@ pub fn refuse_secrets(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     }
 }
 
-/// A principal that OpenSSH reads as one word and as no pattern.
-fn parse_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
-    match !text.is_empty() && text.len() <= 128 && !text.starts_with(['-', '@']) && text.chars().all(plain) {
-        true => Ok(text.to_owned()),
-        false => Err("letters, digits and . _ @ + -, at most 128, for example alice@lab".into()),
-    }
-}
-
-/// `16+2`.
-fn parse_parity(text: &str) -> Result<(u16, u16), String> {
-    let parse = |n: &str| n.parse::<u16>().map_err(|_| "K+M looks like 16+2".to_owned());
-    let (k, m) = text.split_once('+').ok_or("K+M looks like 16+2")?;
-    Ok((parse(k)?, parse(m)?))
-}
-
-/// `auto`, `zstd`, `zstd:19`, `none`.
-fn parse_compression(text: &str) -> Result<Compression, String> {
-    let level = |level: &str| level.parse().ok().filter(|level| Compression::LEVELS.contains(level));
-    let meant = match text.split_once(':') {
-        None => {
-            [("auto", Compression::Auto), ("zstd", Compression::Zstd(Compression::LEVEL)), ("none", Compression::None)]
-                .into_iter()
-                .find_map(|(name, meant)| (name == text).then_some(meant))
-        }
-        Some(("zstd", text)) => level(text).map(Compression::Zstd),
-        Some(_) => None,
-    };
-    meant.ok_or_else(|| "HOW is auto, none, zstd, or zstd:LEVEL with a level from 1 to 19".to_owned())
-}
-
-/// `4194304`, `4096K`, `4M`, `1.5G`, `2TiB`; powers of 1024. By `MB` some mean a power of 1000, so nobody is told that it is one.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "sizes look like 512M, 1.5G or 4GiB, in powers of 1024; MB and the like are not taken".to_owned();
-    let upper = text.to_ascii_uppercase();
-    let unit = upper.find(|c: char| "KMGT".contains(c)).unwrap_or(upper.len());
-    let (digits, unit) = upper.split_at(unit);
-    let shift = match unit.get(1..) {
-        None => 0,
-        Some("" | "IB") => "KMGT".find(&unit[..1]).map_or(0, |i| 10 * (i + 1)),
-        _ => return Err(wrong()),
-    };
-    let number: f64 = digits.parse().map_err(|_| wrong())?;
-    let bytes = number * (1u64 << shift) as f64;
-    if !bytes.is_finite() || !(1.0..=9e15).contains(&bytes) {
-        return Err(wrong());
-    }
-    Ok(bytes as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_parities() {
-        for (text, bytes) in
-            [("1", 1), ("4096k", 4 << 20), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2TIB", 2 << 40)]
-        {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "G", "-1", "1X", "nan", "1e99", "1MB", "1.5gb", "5IB", "5B", "5iB", "1KM", "1MiBi", "1Mi"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_compression("auto"), Ok(Compression::Auto));
-        assert_eq!(parse_compression("zstd"), Ok(Compression::Zstd(3)));
-        assert_eq!(parse_compression("zstd:19"), Ok(Compression::Zstd(19)));
-        assert!(["zstd:20", "zstd:0", "zstd:", "auto:3", "lz4", ""].iter().all(|t| parse_compression(t).is_err()));
-        assert_eq!(parse_parity("16+2"), Ok((16, 2)));
-        assert!(parse_parity("16").is_err() && parse_parity("a+b").is_err());
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

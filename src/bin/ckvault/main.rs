@@ -11,7 +11,7 @@ mod signals;
 mod time_zone;
 mod ui;
 
-use ckvault::commands::{export, import, inspect, keygen, list, repair, verify};
+use ckvault::commands::{export, import, inspect, keygen, list, plan, repair, verify};
 use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use ckvault::progress::{Phase, Progress};
@@ -136,6 +136,13 @@ fn run(
             let report = keygen::run(&options, &person, bars)?;
             bars.end();
             reports::keygen(&report);
+        }
+        Verb::Plan(typed) => {
+            let (options, json) = typed.meant(disk)?;
+            let report = plan::run(&options, bars)?;
+            bars.end();
+            show(&report, json, outside, reports::plan)?;
+            return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Export(typed) => {
             let (options, json) = typed.meant(disk)?;

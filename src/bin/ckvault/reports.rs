@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod json;
+mod plan;
 mod repair;
 mod show;
 mod verify;
@@ -10,6 +11,7 @@ mod verify;
 pub use export::export;
 pub use import::import;
 pub use json::{json, json_error};
+pub use plan::plan;
 pub use repair::repair;
 pub use show::{inspect, keygen, list};
 pub use verify::verify;

@@ -3,7 +3,7 @@
 use super::options::Options;
 use super::report::{self, Report, Totals};
 use crate::error::{Error, Result, goes_on};
-use crate::format::inventory;
+use crate::format::inventory::{self, Entry};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::fence::Needs;
@@ -55,7 +55,12 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
 }
 
 /// The sources as they are, laid out as a stream; and its length.
-pub fn survey(disk: &Disk, sources: &[PathBuf], how: &Walk, progress: &dyn Progress) -> Result<(Walked, u64)> {
+pub(in crate::commands) fn survey(
+    disk: &Disk,
+    sources: &[PathBuf],
+    how: &Walk,
+    progress: &dyn Progress,
+) -> Result<(Walked, u64)> {
     progress.stage(Phase::Walk);
     let mut walked = walk(disk, sources, how)?;
     let tar_bytes = tar::lay_out(&mut walked.entries)?;
@@ -74,15 +79,20 @@ pub fn own(drives: &[Dir], state: Option<&Dir>) -> Vec<(u64, u64)> {
 }
 
 /// An upper bound for what the inventory, which is compressed, says of entries, and for what lies beside it.
-pub fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
+pub(in crate::commands) fn metadata_estimate(walked: &Walked, program: Option<&Program>) -> u64 {
     let program = program.map_or(0, |program| program.bytes() + PER_FILE);
     lines_of(&walked.entries) + (1 << 20) + program
 }
 
 /// Nothing may be exported that import refuses to read: where the inventory of one part would be too long, the set goes on in a next
 /// part, if somebody can change the drives.
-pub fn check_inventory(walked: &Walked, segments: u64, plan: &mut Plan, may_go_on: bool) -> Result<()> {
-    let most = most_segments(&walked.entries, plan);
+pub(in crate::commands) fn check_inventory(
+    entries: &[Entry],
+    segments: u64,
+    plan: &mut Plan,
+    may_go_on: bool,
+) -> Result<()> {
+    let most = most_segments(entries, plan);
     match segments <= most {
         true => Ok(()),
         false if may_go_on && most > 0 => {
@@ -111,10 +121,10 @@ mod tests {
         let drive = drive::examine(&drive::open(&Disk::default(), temp.path()).unwrap()).unwrap();
         let mut plan = pack::plan(&pack::Request::default(), &[drive], 1, 0).unwrap();
         let most = most_segments(&walked.entries, &plan);
-        check_inventory(&walked, most, &mut plan, false).unwrap();
-        assert_eq!(check_inventory(&walked, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
+        check_inventory(&walked.entries, most, &mut plan, false).unwrap();
+        assert_eq!(check_inventory(&walked.entries, most + 1, &mut plan, false).unwrap_err().exit_code(), 2);
         assert!(!plan.in_parts);
-        check_inventory(&walked, most + 1, &mut plan, true).unwrap();
+        check_inventory(&walked.entries, most + 1, &mut plan, true).unwrap();
         assert!(plan.in_parts);
     }
 
@@ -128,7 +138,7 @@ mod tests {
         let check = |terabytes: u64| {
             let bytes = terabytes * 1_000_000_000_000;
             let mut plan = pack::plan(&pack::Request::default(), std::slice::from_ref(&large), bytes, 0).unwrap();
-            check_inventory(&walked, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
+            check_inventory(&walked.entries, bytes.div_ceil(plan.segment_bytes.into()), &mut plan, false)
         };
         check(200).unwrap();
         let refused = check(250).unwrap_err();

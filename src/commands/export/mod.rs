@@ -8,6 +8,8 @@ mod resume;
 pub use options::{Options, Restated};
 pub use report::{Destination, Report};
 
+pub(super) use job::{check_inventory, metadata_estimate, survey};
+
 use crate::error::{Error, Result};
 use crate::format::hex;
 use crate::format::inventory::Kind;
@@ -26,7 +28,7 @@ use crate::stages::seal::recipients::Recipients;
 use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::text::for_shell;
 use base64::Engine as _;
-use job::{check_inventory, finish, metadata_estimate, own, survey};
+use job::{finish, own};
 use report::Totals;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +89,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
-    check_inventory(&walked, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
+    check_inventory(&walked.entries, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
     let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
     if options.dry_run {
         return Ok(report::planned(options, &plan, &drives, totals));
@@ -108,7 +110,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
 }
 
 /// A set without any file of which something was left out is not what was meant.
-fn require_something(walked: &Walked) -> Result<()> {
+pub(super) fn require_something(walked: &Walked) -> Result<()> {
     let has_files = walked.entries.iter().any(|entry| !matches!(entry.kind, Kind::Dir));
     let noticed = &walked.noticed;
     match has_files || noticed.left_out.is_empty() && noticed.skipped.is_empty() {

@@ -2,13 +2,15 @@
 
 use super::again;
 use super::{
-    Export, Import, Inspect, Keygen, LinksArg, List, Place, PlacedLinks, PlacedModes, Repair, Signers, Verify,
+    Export, Import, Inspect, Keygen, LinksArg, List, Packing, Place, PlacedLinks, PlacedModes, Plan, Repair, Signers,
+    Verify,
 };
 use crate::{home, time_zone};
 use ckvault::commands::export::Restated;
 use ckvault::commands::keygen::{OwnKey, files};
-use ckvault::commands::{export, import, keygen, list, repair, verify};
-use ckvault::error::Result;
+use ckvault::commands::plan::Drives;
+use ckvault::commands::{export, import, keygen, list, plan, repair, verify};
+use ckvault::error::{Error, Result};
 use ckvault::media::disk::Disk;
 use ckvault::pack::Links;
 use ckvault::pack::Request;
@@ -67,18 +69,76 @@ impl Keygen {
     }
 }
 
+impl Packing {
+    fn links(&self) -> Option<Links> {
+        self.links.map(|links| match links {
+            LinksArg::Keep => Links::Keep,
+            LinksArg::Follow => Links::Follow,
+        })
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            parity: self.parity,
+            survive: self.survive_drives,
+            volume_bytes: self.volume_size,
+            block_bytes: self.block_size,
+            segment_bytes: self.segment_size,
+            compression: self.compress.unwrap_or_default(),
+            may_go_on: false,
+        }
+    }
+}
+
+impl Plan {
+    /// What is meant, and whether JSON is wanted.
+    pub fn meant(self, disk: Disk) -> Result<(plan::Options, bool)> {
+        let mut these = Vec::new();
+        let drives = match <[Drives; 1]>::try_from(self.drives) {
+            Ok([only]) => only,
+            Err(several) => {
+                for drives in several {
+                    match drives {
+                        Drives::These(free) => these.extend(free),
+                        Drives::AsManyOf(_) => {
+                            return Err(Error::usage(
+                                "as many drives as are needed are all alike",
+                                "give --drives once, or say of each how many there are, as in 1x2T",
+                            ));
+                        }
+                    }
+                }
+                Drives::These(these)
+            }
+        };
+        let packing = self.packing;
+        let options = plan::Options {
+            disk,
+            sources: or_here(self.sources),
+            drives,
+            request: packing.request(),
+            links: packing.links().unwrap_or_default(),
+            skip_special: packing.skip_special,
+            exclude: packing.exclude,
+            exclude_caches: packing.exclude_caches,
+            trust_estimate: self.trust_estimate,
+            rate: self.rate,
+            read_back: !self.no_read_back,
+        };
+        Ok((options, self.json))
+    }
+}
+
 impl Export {
     /// What is meant, and whether JSON is wanted.
     pub fn meant(self, disk: Disk) -> Result<(export::Options, bool)> {
         let begins = self.resume.is_none();
         let no_recipient = begins && self.recipients.is_empty() && self.recipient.is_empty();
-        let links = self.links.map(|links| match links {
-            LinksArg::Keep => Links::Keep,
-            LinksArg::Follow => Links::Follow,
-        });
+        let packing = self.packing;
+        let links = packing.links();
         let options = export::Options {
             disk,
-            restated: Restated { sources: self.sources.clone(), compression: self.compress, links },
+            restated: Restated { sources: self.sources.clone(), compression: packing.compress, links },
             sources: or_here(self.sources),
             drives: self.to,
             recipients: if no_recipient { vec![home::file(files::RECIPIENTS)?] } else { self.recipients },
@@ -90,19 +150,11 @@ impl Export {
                 false => self.signing_key,
             },
             label: self.label,
-            request: Request {
-                parity: self.parity,
-                survive: self.survive_drives,
-                volume_bytes: self.volume_size,
-                block_bytes: self.block_size,
-                segment_bytes: self.segment_size,
-                compression: self.compress.unwrap_or_default(),
-                may_go_on: false,
-            },
+            request: packing.request(),
             links: links.unwrap_or_default(),
-            skip_special: self.skip_special,
-            exclude: self.exclude,
-            exclude_caches: self.exclude_caches,
+            skip_special: packing.skip_special,
+            exclude: packing.exclude,
+            exclude_caches: packing.exclude_caches,
             same_device_ok: self.same_device_ok,
             read_back: !self.no_read_back,
             program: self.with_tool,

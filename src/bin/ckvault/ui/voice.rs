@@ -102,6 +102,7 @@ pub fn name(phase: Phase) -> &'static str {
         Phase::Walk => "looking at the sources",
         Phase::Remove => "removing what was left",
         Phase::Prepare => "preparing what is written to",
+        Phase::Estimate => "packing samples",
         Phase::Export => "exporting",
         Phase::Recheck => "checking what is there",
         Phase::Metadata => "writing metadata",

@@ -1,0 +1,53 @@
+//! What `plan` has found out.
+
+use super::{counted, human_time};
+use crate::ui::say;
+use ckvault::commands::plan::Report;
+use indicatif::HumanBytes;
+use std::time::Duration;
+
+/// After `plan`.
+pub fn plan(report: &Report) {
+    let share = report.packed as f64 / report.bytes_in.max(1) as f64 * 100.0;
+    say!(
+        "{} in {} become about {} ({share:.0} %) before parity, judged by {} of them",
+        HumanBytes(report.bytes_in),
+        counted(report.entries, "entry", "entries"),
+        HumanBytes(report.packed),
+        HumanBytes(report.sampled)
+    );
+    say!(
+        "with parity: about {} of {}+{} volumes of at most {}",
+        counted(report.groups, "group", "groups"),
+        report.k,
+        report.m,
+        HumanBytes(report.volume_bytes)
+    );
+    for drive in &report.drives {
+        say!(
+            "drive {}: {} of each group, about {}, at most {}, of {} free",
+            drive.drive,
+            counted(drive.volumes_per_group as u64, "volume", "volumes"),
+            HumanBytes(drive.expected),
+            HumanBytes(drive.needed),
+            HumanBytes(drive.free)
+        );
+    }
+    match (report.fits, report.in_parts) {
+        (true, false) => say!("all of it fits on {}", counted(report.drives.len() as u64, "drive", "drives")),
+        (true, true) => say!("all of it fits, in several parts: one manifest cannot name so much"),
+        (false, _) if report.drives.iter().all(|drive| drive.expected <= drive.free) => {
+            say!("it is expected to fit, but need not: --trust-estimate relies on that")
+        }
+        (false, _) => {
+            say!("it does not fit: use more or larger drives, or less parity, or change drives on the way (parts)")
+        }
+    }
+    say!("the set {}", report.survives);
+    for more in &report.with_more {
+        say!("with {} drives, about {} on each: it {}", more.of_drives, HumanBytes(more.fullest), more.survives);
+    }
+    if let Some(seconds) = report.seconds {
+        say!("at that rate about {}", human_time(Duration::from_secs(seconds)));
+    }
+}
