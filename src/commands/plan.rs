@@ -8,7 +8,7 @@ use crate::media::device::Device;
 use crate::media::disk::Disk;
 use crate::media::drive::Drive;
 use crate::media::fence::Needs;
-use crate::pack::{Estimate, Links, Plan, Request, Source, Walk, estimate, plan, survives};
+use crate::pack::{Estimate, Links, Noticed, Plan, Request, Source, Walk, estimate, plan, survives};
 use crate::progress::{Phase, Progress};
 use crate::text::human_bytes;
 use serde::Serialize;
@@ -86,6 +86,9 @@ pub struct Report {
     pub survives: String,
     /// The same with one drive more, and with two.
     pub with_more: Vec<More>,
+    /// What travels otherwise than it lies there, and what does not travel.
+    #[serde(flatten)]
+    pub noticed: Noticed,
     /// Seconds that writing is expected to take, and reading back; null if no rate was given.
     pub seconds: Option<u64>,
 }
@@ -144,6 +147,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         let paper = Paper { options, entries: &walked.entries, tar_bytes, metadata };
         paper.on(&paper.free_of(options.drives.least()))?.segment_bytes
     };
+    let noticed = walked.noticed.clone();
     let source = Source::new(&options.disk, walked, tar_bytes, segment_bytes);
     let estimate = estimate(&source, options.request.compression, progress)?;
     let paper = Paper { options, entries: source.entries(), tar_bytes, metadata };
@@ -181,6 +185,7 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         segment_bytes: plan.segment_bytes,
         survives: sentence(&plan, free.len(), groups),
         with_more: paper.with_more(&free, estimate),
+        noticed,
         seconds: options.rate.map(|rate| (fullest * passes).div_ceil(rate)),
     })
 }

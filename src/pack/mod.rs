@@ -31,7 +31,7 @@ mod volumes;
 mod walk;
 mod writers;
 
-pub use noticed::{LeftOut, Noted};
+pub use noticed::{LeftOut, Noted, Noticed};
 pub use one_place::Places;
 pub use plan::{Request, survives_as_placed};
 pub use source::Source;
@@ -40,7 +40,6 @@ pub use walk::{Links, Walk, walk};
 pub(crate) use capacity::{lines_of, most_segments};
 pub(crate) use directories::{is_on, remove_from};
 pub(crate) use estimate::{Estimate, estimate};
-pub(crate) use noticed::Noticed;
 pub(crate) use part::{Export, WrittenPart};
 pub(crate) use plan::{PER_FILE, Plan, plan, survives};
 pub(crate) use sign::{errands as signing_errands, load as load_signing_key};

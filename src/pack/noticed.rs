@@ -37,7 +37,7 @@ pub struct LeftOut {
 }
 
 /// All of it.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize)]
 pub struct Noticed {
     /// Links that lead out of the sources and were followed, and the bytes of what they led to.
     pub followed: Noted,

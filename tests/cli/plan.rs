@@ -60,6 +60,17 @@ fn what_does_not_fit_for_sure_may_be_expected_to() {
 }
 
 #[test]
+fn what_does_not_travel_is_told() {
+    let vault = Vault::new();
+    sources(&vault);
+    std::os::unix::fs::symlink("/etc/hostname", vault.path("model/out")).unwrap();
+    let ran = vault.sender("plan model --drives 1x1G --exclude noise.bin --exclude nothing").ok();
+    ran.shows("1 link leads out of the source")
+        .shows("noise.bin (--exclude)")
+        .shows("--exclude nothing matches nothing");
+}
+
+#[test]
 fn drives_that_contradict_each_other_are_refused() {
     let vault = Vault::new();
     sources(&vault);

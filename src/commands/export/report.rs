@@ -6,7 +6,7 @@ use crate::commands::reported::{self, ReportedDrive, ReportedGroup, ReportedProg
 use crate::format::sealed::Confidentiality;
 use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::{LeftOut, Noted, Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
+use crate::pack::{Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
 use crate::set::Origin;
 use crate::stages::seal::recipients::Named;
 use serde::Serialize;
@@ -63,18 +63,9 @@ pub struct Report {
     pub read_back: &'static str,
     /// Whether all that was written is synced, and no file on the drives is open.
     pub safe_to_unplug: bool,
-    /// Links that lead out of the sources and were followed.
-    pub followed: Noted,
-    /// Links that are kept and lead out of the set: whoever imports it has to allow them.
-    pub leaving: Noted,
-    /// Entries with access lists, capabilities or attributes that do not travel.
-    pub attributes: Noted,
-    /// Special files that were left out.
-    pub skipped: Vec<String>,
-    /// What else was left out, and why.
-    pub left_out: Vec<LeftOut>,
-    /// Patterns of `--exclude` that match nothing.
-    pub unmatched: Vec<String>,
+    /// What travels otherwise than it lay there, and what does not travel.
+    #[serde(flatten)]
+    pub noticed: Noticed,
     /// The program that travels with the set; null without one, and in a dry run.
     pub program: Option<ReportedProgram>,
 }
@@ -153,12 +144,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         survives: survives(plan.k, plan.m, &groups, None),
         read_back: "off",
         safe_to_unplug: true,
-        followed: totals.noticed.followed,
-        leaving: totals.noticed.leaving,
-        attributes: totals.noticed.attributes,
-        skipped: totals.noticed.skipped,
-        left_out: totals.noticed.left_out,
-        unmatched: totals.noticed.unmatched,
+        noticed: totals.noticed,
         program: None,
     }
 }
@@ -199,12 +185,7 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
             Some(Origin::CachePossible) => "cache-possible",
         },
         safe_to_unplug: parts.iter().all(|part| part.is_released),
-        followed: totals.noticed.followed,
-        leaving: totals.noticed.leaving,
-        attributes: totals.noticed.attributes,
-        skipped: totals.noticed.skipped,
-        left_out: totals.noticed.left_out,
-        unmatched: totals.noticed.unmatched,
+        noticed: totals.noticed,
         program: ReportedProgram::of(last),
     }
 }

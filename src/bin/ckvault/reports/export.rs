@@ -3,7 +3,7 @@
 use super::{MEANINGFUL, counted, named, quantum, rate, title, unplugging};
 use crate::ui::say;
 use ckvault::commands::export::Report;
-use ckvault::pack::Noted;
+use ckvault::pack::{Noted, Noticed};
 use ckvault::text::{for_shell, printable};
 use indicatif::HumanBytes;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub fn export(report: &Report, time: Duration) {
         }
         say!("the set {}", report.survives);
         people(report);
-        noticed(report);
+        noticed(&report.noticed);
         return;
     }
     say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
@@ -65,7 +65,7 @@ pub fn export(report: &Report, time: Duration) {
         ),
     }
     people(report);
-    noticed(report);
+    noticed(&report.noticed);
     unplugging(report.safe_to_unplug);
     say!("{}", rate(report.bytes_in, time));
 }
@@ -103,12 +103,12 @@ fn people(report: &Report) {
 }
 
 /// What travels otherwise than it lay there, and what does not travel.
-fn noticed(report: &Report) {
+pub(super) fn noticed(seen: &Noticed) {
     let first = |noted: &Noted| {
         let more = if noted.count > noted.first.len() as u64 { ", ..." } else { "" };
         format!("{}{more}", noted.first.join(", "))
     };
-    let followed = &report.followed;
+    let followed = &seen.followed;
     if followed.count > 0 {
         say!(
             "{} out of the source and {} followed, {}: {}",
@@ -118,32 +118,28 @@ fn noticed(report: &Report) {
             first(followed)
         );
     }
-    if report.leaving.count > 0 {
+    if seen.leaving.count > 0 {
         say!(
             "{} out of the set; importing them takes --links keep: {}",
-            if report.leaving.count == 1 {
-                "1 link leads".into()
-            } else {
-                format!("{} links lead", report.leaving.count)
-            },
-            first(&report.leaving)
+            if seen.leaving.count == 1 { "1 link leads".into() } else { format!("{} links lead", seen.leaving.count) },
+            first(&seen.leaving)
         );
     }
-    if report.attributes.count > 0 {
+    if seen.attributes.count > 0 {
         say!(
             "access lists, capabilities or attributes outside of user. do not travel, of {}: {}",
-            counted(report.attributes.count, "entry", "entries"),
-            first(&report.attributes)
+            counted(seen.attributes.count, "entry", "entries"),
+            first(&seen.attributes)
         );
     }
-    if !report.skipped.is_empty() {
+    if !seen.skipped.is_empty() {
         say!(
             "left out {}: {}",
-            counted(report.skipped.len() as u64, "special file", "special files"),
-            report.skipped.join(", ")
+            counted(seen.skipped.len() as u64, "special file", "special files"),
+            seen.skipped.join(", ")
         );
     }
-    for out in &report.left_out {
+    for out in &seen.left_out {
         let why = match out.why {
             "pattern" => "--exclude",
             "cache" => "what is in it, a cache",
@@ -153,7 +149,7 @@ fn noticed(report: &Report) {
         };
         say!("left out {} ({why})", out.path);
     }
-    if !report.unmatched.is_empty() {
-        say!("--exclude {} matches nothing", report.unmatched.join(", --exclude "));
+    if !seen.unmatched.is_empty() {
+        say!("--exclude {} matches nothing", seen.unmatched.join(", --exclude "));
     }
 }

@@ -1,6 +1,7 @@
 //! What `plan` has found out.
 
-use super::{counted, human_time};
+use super::export::noticed;
+use super::{MEANINGFUL, counted, human_time};
 use crate::ui::say;
 use ckvault::commands::plan::Report;
 use indicatif::HumanBytes;
@@ -8,9 +9,13 @@ use std::time::Duration;
 
 /// After `plan`.
 pub fn plan(report: &Report) {
-    let share = report.packed as f64 / report.bytes_in.max(1) as f64 * 100.0;
+    // Of next to nothing, what lies around it is many times as much: that says nothing.
+    let share = match report.bytes_in {
+        0..MEANINGFUL => String::new(),
+        bytes => format!(" ({:.0} %)", report.packed as f64 / bytes as f64 * 100.0),
+    };
     say!(
-        "{} in {} become about {} ({share:.0} %) before parity, judged by {} of them",
+        "{} in {} become about {}{share} before parity, judged by {} of them",
         HumanBytes(report.bytes_in),
         counted(report.entries, "entry", "entries"),
         HumanBytes(report.packed),
@@ -47,6 +52,7 @@ pub fn plan(report: &Report) {
     for more in &report.with_more {
         say!("with {} drives, about {} on each: it {}", more.of_drives, HumanBytes(more.fullest), more.survives);
     }
+    noticed(&report.noticed);
     if let Some(seconds) = report.seconds {
         say!("at that rate about {}", human_time(Duration::from_secs(seconds)));
     }
