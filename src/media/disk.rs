@@ -257,6 +257,20 @@ impl Disk {
         Ok(())
     }
 
+    /// Fills `buffer` from `offset` on; returns how many bytes there were.
+    pub fn read_up_to(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.0.read_at(file, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
     /// Makes the contents of a file durable.
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
@@ -305,16 +319,7 @@ impl Opened {
 
     /// Fills `buffer` from `offset` on; returns how many bytes there were.
     pub fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.disk.0.read_at(&self.file, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
+        self.disk.read_up_to(&self.file, buffer, offset)
     }
 }
 

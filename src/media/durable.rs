@@ -77,6 +77,26 @@ impl Partial {
         ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None })
     }
 
+    /// Takes up an unfinished file where it stands, to be read and written on; one that has its name already is unfinished again. A
+    /// link, or a file that has another name as well, is none.
+    pub fn unfinished(dir: &Dir, name: &str) -> Option<Partial> {
+        let partial = format!("{name}{PARTIAL_SUFFIX}");
+        if !dir.has_file(&partial) && dir.has_file(name) {
+            dir.rename(name, &partial).ok()?;
+        }
+        Partial::taken_up(dir, name, 0).map(|file| Partial { placed: false, ..file })
+    }
+
+    /// What is read of it next comes from the drive, as far as the system lets it.
+    pub fn forget(&self) {
+        cache::evict(&self.file);
+    }
+
+    /// Fills `buffer` from `offset` on; returns how many bytes there were.
+    pub fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.dir.disk().read_up_to(&self.file, buffer, offset)
+    }
+
     /// It is of no use unfinished: removed if the verb is stopped.
     pub fn fleeting(mut self) -> Partial {
         let (dir, partial) = (self.dir.clone(), self.partial_name());

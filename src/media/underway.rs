@@ -6,8 +6,14 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 /// What is on its way to one file system. It may be told from several threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Underway<T>(Mutex<VecDeque<(u64, T)>>);
+
+impl<T> Default for Underway<T> {
+    fn default() -> Underway<T> {
+        Underway(Mutex::default())
+    }
+}
 
 impl<T> Underway<T> {
     /// Takes note of something all of which has been written, of which `reach` tells how far the file system is now; passes on to

@@ -4,12 +4,14 @@
 use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Place};
 use crate::format::frame;
-use crate::format::hashes::{BlockSize, SLICE};
+use crate::format::hashes::{BlockSize, SLICE, Value};
+use crate::pack::begun_group::BegunGroup;
 use crate::pack::capacity::{Closed, Room};
+use crate::pack::mark;
 use crate::pack::plan::Plan;
 use crate::pack::rows_out::{Ending, RowsOut};
 use crate::pack::stripe::{Pool, Sink, Stripe};
-use crate::stages::filehash::{Ledger, Stretch};
+use crate::stages::filehash::{Ledger, Page, Stretch};
 use crate::stages::runs::run_bytes;
 use crate::threads::lock;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +31,8 @@ pub struct Striper<'a> {
     /// After a group that was complete before: the first segment, and the least bytes of its frame.
     resumed: Option<(u64, u64)>,
     first: u64,
+    /// Bytes of frames between two marks.
+    interval: u64,
     pool: Arc<Pool>,
     dealing: Mutex<Dealing>,
     turn: Condvar,
@@ -45,6 +49,8 @@ pub struct Start {
     pub first: u64,
     /// The group before it in the same part, and the lengths of its data volumes.
     pub after: Option<(u32, Vec<u64>)>,
+    /// The group that goes on, if one was begun.
+    pub begun: Option<BegunGroup>,
     /// What is known of the hashes of files.
     pub ledger: Ledger,
     /// Groups of the part that are on the drives already.
@@ -66,7 +72,20 @@ struct Dealing {
     reached: u64,
     stripes: u64,
     frames: Vec<u32>,
+    marked: Marked,
     stopped: bool,
+}
+
+/// What lies before the last mark of the group at hand.
+#[derive(Default)]
+struct Marked {
+    /// How many there were.
+    marks: u32,
+    /// Frames before it, and bytes of those behind.
+    frames: usize,
+    bytes: u64,
+    /// Hashes of files that were finished before it.
+    finished: Vec<(usize, Value)>,
 }
 
 /// A frame, and what its segment tells of the hashes of files.
@@ -83,6 +102,43 @@ struct Copy {
     stripes: Vec<Arc<Stripe>>,
 }
 
+impl Dealing {
+    fn open_until(
+        &mut self,
+        (group, end): (u32, u64),
+        pool: &Arc<Pool>,
+        (volumes, bytes): (usize, usize),
+    ) -> Result<()> {
+        while self.reached < end {
+            let columns = pool.take(volumes, bytes)?;
+            let stripe = Stripe::new(group, self.reached, self.stripes, columns, pool.clone());
+            self.open.push_back(Arc::new(stripe));
+            self.reached += bytes as u64;
+            self.stripes += 1;
+        }
+        Ok(())
+    }
+
+    /// Stands where a group was interrupted, with what is in the stripes that were open.
+    fn go_on(&mut self, plan: &Plan, begun: BegunGroup, (pool, bytes): (&Arc<Pool>, usize)) -> Result<()> {
+        let longest = begun.lengths.iter().copied().max().unwrap_or(0);
+        self.reached = begun.rows;
+        self.open_until((begun.group, longest), pool, (plan.placement.len(), bytes))?;
+        for (volume, tail) in begun.tails.iter().enumerate() {
+            for (stripe, part) in self.open.iter().zip(tail.chunks(bytes)) {
+                stripe.column(volume)[..part.len()].copy_from_slice(part);
+                let mut tally = lock(&stripe.tally);
+                (tally.assigned, tally.copied) = (tally.assigned + part.len(), tally.copied + part.len());
+            }
+        }
+        self.dealer = Dealer::after(plan.shape(), begun.group, begun.lengths);
+        let (marks, frames) = (begun.marks, begun.frames.len());
+        self.marked = Marked { marks, frames, bytes: 0, finished: begun.finished };
+        self.frames = begun.frames;
+        Ok(())
+    }
+}
+
 impl<'a> Striper<'a> {
     /// For a plan and `workers` workers, as far as there is room.
     pub fn new(
@@ -95,9 +151,11 @@ impl<'a> Striper<'a> {
         let n = plan.placement.len();
         let (stripe_bytes, stripes) = stripes(n, plan.longest_frame() as usize, plan.segment_bytes);
         let shortest = |lengths: &Vec<u64>| lengths.iter().copied().min().unwrap_or(0);
-        let resumed = start.after.as_ref().map(|(_, l)| (start.segment, plan.volume_bytes + 1 - shortest(l)));
-        let dealing = Dealing {
-            after_group: start.after.is_some(),
+        let ended = start.after.as_ref().filter(|_| start.begun.is_none());
+        let resumed = ended.map(|(_, lengths)| (start.segment, plan.volume_bytes + 1 - shortest(lengths)));
+        let rows = RowsOut::new(plan, start.begun.as_ref(), sink)?;
+        let mut dealing = Dealing {
+            after_group: ended.is_some(),
             dealer: match start.after {
                 Some((group, lengths)) => Dealer::after(plan.shape(), group, lengths),
                 None => Dealer::new(plan.shape()),
@@ -111,8 +169,13 @@ impl<'a> Striper<'a> {
             reached: plan.block.bytes(),
             stripes: 0,
             frames: Vec::new(),
+            marked: Marked::default(),
             stopped: false,
         };
+        let pool = Arc::new(Pool::new(stripes));
+        if let Some(begun) = start.begun {
+            dealing.go_on(plan, begun, (&pool, stripe_bytes))?;
+        }
         Ok(Striper {
             n,
             stripe_bytes,
@@ -120,10 +183,11 @@ impl<'a> Striper<'a> {
             window: window(workers, plan.segment_bytes),
             resumed,
             first: start.first,
-            pool: Arc::new(Pool::new(stripes)),
+            interval: mark::interval(plan),
+            pool,
             dealing: Mutex::new(dealing),
             turn: Condvar::new(),
-            rows: RowsOut::new(plan, sink)?,
+            rows,
             room,
         })
     }
@@ -211,10 +275,11 @@ impl<'a> Striper<'a> {
             (true, false) => return Err(not_as_before()),
             (true, true) => dealing.after_group = false,
             (false, true) => self.close_group(dealing)?,
-            (false, false) => {}
+            (false, false) => self.mark_if_due(dealing),
         }
         let place = dealing.dealer.deal(bytes);
         dealing.frames.push(bytes);
+        dealing.marked.bytes += u64::from(bytes);
         dealing.ledger.absorb(sealed.stretches);
         let (from, to) = (place.offset, place.offset + u64::from(bytes));
         self.open_until(dealing, place.group, to)?;
@@ -244,15 +309,28 @@ impl<'a> Striper<'a> {
     }
 
     fn open_until(&self, dealing: &mut Dealing, group: u32, end: u64) -> Result<()> {
-        while dealing.reached < end {
-            let columns = self.pool.take(self.n, self.stripe_bytes)?;
-            let (offset, sequence) = (dealing.reached, dealing.stripes);
-            let stripe = Stripe::new(group, offset, sequence, columns, self.pool.clone());
-            dealing.open.push_back(Arc::new(stripe));
-            dealing.reached += self.stripe_bytes as u64;
-            dealing.stripes += 1;
+        dealing.open_until((group, end), &self.pool, (self.n, self.stripe_bytes))
+    }
+
+    /// Sets a mark before the next frame, if the last one is far enough behind. What lies before it has passed when the stripes have
+    /// that are open now.
+    fn mark_if_due(&self, dealing: &mut Dealing) {
+        let (Some(first), Some(last)) = (dealing.open.front(), dealing.open.back()) else { return };
+        if dealing.marked.bytes < self.interval {
+            return;
         }
-        Ok(())
+        let (lengths, marked) = (dealing.dealer.lengths().to_vec(), &mut dealing.marked);
+        let (frames, page) = (dealing.frames[marked.frames..].to_vec(), dealing.ledger.turn());
+        marked.finished.extend(&page.finished);
+        let at = (dealing.dealer.group(), marked.marks);
+        let set = Arc::new(mark::Set::new(at, frames, page, first.offset, lengths));
+        for stripe in &dealing.open {
+            let inside = |len: &u64| len.checked_sub(stripe.offset).filter(|len| *len < self.stripe_bytes as u64);
+            let edges = set.lengths.iter().enumerate().filter_map(|(v, len)| Some((v, inside(len)? as usize)));
+            lock(&stripe.tally).edges.extend(edges.map(|(v, bytes)| (set.clone(), v, bytes)));
+        }
+        lock(&last.tally).marks.push(set);
+        (marked.marks, marked.frames, marked.bytes) = (marked.marks + 1, dealing.frames.len(), 0);
     }
 
     /// Closes the stripes that are open at the end of a group.
@@ -266,7 +344,10 @@ impl<'a> Striper<'a> {
             lock(&stripe.tally).used = Some(lengths.iter().map(used).collect());
         }
         dealing.reached = self.block.bytes();
-        let (frames, page) = (std::mem::take(&mut dealing.frames), dealing.ledger.turn());
+        let (frames, marked) = (std::mem::take(&mut dealing.frames), std::mem::take(&mut dealing.marked));
+        let (rest, mut finished) = (dealing.ledger.turn(), marked.finished);
+        finished.extend(rest.finished);
+        let page = Page { finished, open: rest.open };
         self.rows.end_group(Ending { before: dealing.stripes, group, lengths, frames, page })?;
         // At once: the next group may have to wait for the memory that writers hold until this one has ended.
         closed.iter().try_for_each(|stripe| self.rows.finish_if_whole(stripe))
@@ -312,7 +393,9 @@ fn not_as_before() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::begun_group::stretch;
     use crate::pack::gathered::Gathered;
+    use crate::pack::mark::Passed;
     use crate::pack::sizes;
     use crate::pack::stripe::{GroupEnd, Order};
     use crate::stages::compress::Compression;
@@ -327,6 +410,7 @@ mod tests {
         held: Mutex<Gathered>,
         volumes: Mutex<HashMap<(u32, usize), Vec<u8>>>,
         ends: Mutex<Vec<Arc<GroupEnd>>>,
+        marks: Mutex<Vec<Arc<Passed>>>,
         n: usize,
         block: BlockSize,
         run: u64,
@@ -339,6 +423,7 @@ mod tests {
                 held: Mutex::new(Gathered::new(plan.block, run)),
                 volumes: Mutex::default(),
                 ends: Mutex::default(),
+                marks: Mutex::default(),
                 n: plan.placement.len(),
                 block: plan.block,
                 run,
@@ -358,6 +443,10 @@ mod tests {
                 Order::Rows(stripe) => {
                     for v in 0..self.n {
                         let volume = volumes.get_mut(&(stripe.group, v)).unwrap();
+                        if stripe.sequence == 0 {
+                            // What goes on behind a mark takes the place of what was there.
+                            volume.truncate(stripe.offset as usize);
+                        }
                         assert!(volume.len() as u64 <= stripe.offset);
                         stripe.with_column(v, |bytes| volume.extend_from_slice(bytes));
                     }
@@ -370,7 +459,8 @@ mod tests {
                     *lock(&self.held) = Gathered::new(self.block, self.run);
                     lock(&self.ends).push(end);
                 }
-                Order::Known(_) => panic!("nothing is known here"),
+                Order::Mark(passed) => lock(&self.marks).push(passed),
+                Order::Known(_) | Order::GoOn(_) => panic!("nothing is known here"),
             }
             Ok(())
         }
@@ -403,10 +493,13 @@ mod tests {
     }
 
     fn run(plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
-        let memory = Memory::of(plan);
+        run_from(Start::default(), Memory::of(plan), plan, lens, workers)
+    }
+
+    fn run_from(start: Start, memory: Memory, plan: &Plan, lens: &[usize], workers: usize) -> (Memory, Vec<u32>) {
         let frames = {
-            let striper = Striper::new(plan, workers, Start::default(), None, &memory).unwrap();
-            let next = std::sync::atomic::AtomicUsize::new(0);
+            let next = std::sync::atomic::AtomicUsize::new(start.segment as usize);
+            let striper = Striper::new(plan, workers, start, None, &memory).unwrap();
             std::thread::scope(|scope| {
                 for _ in 0..workers {
                     scope.spawn(|| {
@@ -416,7 +509,8 @@ mod tests {
                                 break;
                             }
                             assert!(striper.wait_turn(n as u64));
-                            striper.place(n as u64, frame(n as u64, lens[n]), Vec::new(), 1).unwrap();
+                            let file = Stretch::new(n, 1, 0, &[n as u8]);
+                            striper.place(n as u64, frame(n as u64, lens[n]), vec![file], 1).unwrap();
                         }
                     });
                 }
@@ -458,6 +552,10 @@ mod tests {
 
     fn check(plan: &Plan, lens: &[usize], workers: usize) {
         let (memory, frames) = run(plan, lens, workers);
+        is_sound(plan, lens, &memory, &frames);
+    }
+
+    fn is_sound(plan: &Plan, lens: &[usize], memory: &Memory, frames: &[u32]) {
         let volumes = lock(&memory.volumes);
         let mut dealer = Dealer::new(plan.shape());
         for (n, bytes) in frames.iter().enumerate() {
@@ -468,6 +566,7 @@ mod tests {
         }
         assert_eq!(frames.len(), lens.len());
         for end in lock(&memory.ends).iter() {
+            assert_eq!(end.frames.len(), end.page.finished.len(), "a file in each");
             for v in 0..memory.n {
                 let bytes = &volumes[&(end.group, v)];
                 assert_eq!(bytes.len() as u64, end.lengths[v]);
@@ -492,6 +591,78 @@ mod tests {
         let mut slots: Vec<&mut [u8]> = expected.iter_mut().map(|p| &mut p[..]).collect();
         Codec::new(plan.k, plan.m).unwrap().encode(&data, &mut slots).unwrap();
         assert!(parity == expected);
+    }
+
+    /// What a group is at its n-th mark, as it is read from the volumes.
+    fn begun_at(plan: &Plan, marks: &[Arc<Passed>], volumes: &HashMap<(u32, usize), Vec<u8>>) -> Option<BegunGroup> {
+        let group = marks[0].at.0;
+        let mut begun = BegunGroup::new(group, plan);
+        for passed in marks {
+            let lengths = begun.lengths_at(&passed.mark, plan.shape())?;
+            let stretch = |v: usize| {
+                let read = |buffer: &mut [u8], at: u64| {
+                    let there = &volumes[&(group, v)][at as usize..];
+                    let len = buffer.len().min(there.len());
+                    buffer[..len].copy_from_slice(&there[..len]);
+                    Ok(len)
+                };
+                let (rows, end) = (passed.mark.rows, lengths.get(v).copied().unwrap_or(passed.mark.rows));
+                stretch(&read, (begun.rows, rows, end), &mut |_, _| Ok(())).unwrap()
+            };
+            let read = (0..plan.placement.len()).map(stretch).collect::<Option<_>>()?;
+            begun.advance(&passed.mark, lengths, read).then_some(())?;
+        }
+        Some(begun)
+    }
+
+    /// Goes on from each mark of the last group, with other bytes in its frames and lengths that differ a little.
+    fn goes_on_from_any_mark(plan: &Plan, lens: &[usize], workers: usize) {
+        let (memory, frames) = run(plan, lens, workers);
+        let (marks, ends) = (lock(&memory.marks).clone(), lock(&memory.ends).clone());
+        let Some((last, before)) = ends.split_last() else { panic!("no group") };
+        let first: usize = before.iter().map(|end| end.frames.len()).sum();
+        let marks: Vec<_> = marks.into_iter().filter(|m| m.at.0 == last.group).collect();
+        assert!(marks.len() > 2 && marks.iter().zip(0..).all(|(m, i)| m.at.1 == i));
+        for count in 1..=marks.len() {
+            let mut volumes = lock(&memory.volumes).clone();
+            let begun = begun_at(plan, &marks[..count], &volumes).unwrap();
+            let mut lens = lens.to_vec();
+            lens[first + begun.frames.len()..].iter_mut().for_each(|len| *len += 1);
+            let again = Memory::of(plan);
+            *lock(&again.volumes) = volumes.clone();
+            let segment = (first + begun.frames.len()) as u64;
+            let after = before.last().map(|end| (end.group, end.lengths[..plan.k.into()].to_vec()));
+            let (ledger, behind) = (begun.ledger(), begun.lengths.clone());
+            let start = Start { segment, begun: Some(begun.clone()), after, ledger, ..Start::default() };
+            let (again, behind_mark) = run_from(start, again, plan, &lens, workers);
+            let all = [&frames[..first], &behind_mark].concat();
+            is_sound(plan, &lens, &again, &all);
+            // Nothing before the mark counts if one byte of it is another.
+            for (v, len) in behind.iter().enumerate().filter(|(_, len)| **len > begun.rows) {
+                volumes.get_mut(&(last.group, v)).unwrap()[*len as usize - 1] ^= 1;
+                assert!(begun_at(plan, &marks[..count], &volumes).is_none());
+                volumes.get_mut(&(last.group, v)).unwrap()[*len as usize - 1] ^= 1;
+                volumes.get_mut(&(last.group, v)).unwrap()[*len as usize..].fill(0);
+            }
+            assert!(begun_at(plan, &marks[..count], &volumes).is_some(), "what lies behind it does not matter");
+            if begun.rows > plan.block.bytes() {
+                let parity = volumes.get_mut(&(last.group, plan.placement.len() - 1)).unwrap();
+                parity[begun.rows as usize - 1] ^= 1;
+                assert!(begun_at(plan, &marks[..count], &volumes).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_group_goes_on_from_any_mark() {
+        let lens: Vec<usize> = (0..400).map(|i| 30_000 + (i * 7919) % 35_000).collect();
+        goes_on_from_any_mark(&plan(3, 2, 9 << 20), &lens[..300], 3);
+        goes_on_from_any_mark(&plan(16, 2, 2 << 20), &lens, 2);
+        goes_on_from_any_mark(&plan(1, 1, 20 << 20), &lens, 1);
+        let long = Plan { segment_bytes: 1 << 20, ..plan(4, 2, 30 << 20) };
+        let lens: Vec<usize> = (0..100).map(|i| 1_000_000 + (i * 7919) % 40_000).collect();
+        goes_on_from_any_mark(&long, &lens, 2);
+        goes_on_from_any_mark(&Plan { block: BlockSize::LARGEST, ..long }, &lens, 2);
     }
 
     /// Sealing the same bytes again gives another length: a frame that would have fitted the group before is no successor.

@@ -59,7 +59,7 @@ impl SetDirs {
         }
     }
 
-    /// Takes up those that an interrupted export left: what is not a finished volume or the key slot is removed, the manifest
+    /// Takes up those that an interrupted export left: what is not a volume or the key slot is removed, the manifest
     /// first, so that nothing looks complete. Of further copies only the names go: those of files that were given a place before
     /// volumes that are there keep it, and are written anew in it.
     pub fn take_up(drives: &[Dir], name: &str, sizes: Sizes) -> Result<SetDirs> {
@@ -81,14 +81,16 @@ impl SetDirs {
         Ok(taken)
     }
 
-    /// Removes the volumes of groups after `group`, of all if there is none.
-    pub fn remove_groups_after(&self, group: Option<u32>) -> Result<()> {
+    /// Removes the volumes of groups after `group`, of all if there is none, and those that are unfinished; but not the ones of the
+    /// group that goes on.
+    pub fn remove_groups_after(&self, group: Option<u32>, goes_on: Option<u32>) -> Result<()> {
+        let removed = |name: &str| {
+            let finished = finished_name(name);
+            let of = group_of_volume(finished.unwrap_or(name)).filter(|of| finished.is_none() || goes_on != Some(*of));
+            of.is_some_and(|of| finished.is_some() || group.is_none_or(|last| of > last))
+        };
         for dir in &self.dirs {
-            for name in names_in(dir)? {
-                if group_of_volume(&name).is_some_and(|g| group.is_none_or(|last| g > last)) {
-                    remove_file(dir, &name)?;
-                }
-            }
+            names_in(dir)?.iter().filter(|name| removed(name)).try_for_each(|name| remove_file(dir, name))?;
         }
         Ok(())
     }
@@ -112,12 +114,7 @@ impl SetDirs {
 
     fn tidy(&self, drive: usize) -> Result<()> {
         let own: Vec<&str> = names::METADATA.into_iter().chain([names::PROGRAM]).collect();
-        let kept = tidy(&self.copies[drive], &LATE, &own)?;
-        // The others would get new places, behind the volumes.
-        if kept.len() < LATE.len() {
-            self.reserved.note_lack();
-        }
-        self.reserved.keep(kept);
+        self.reserved.keep(tidy(&self.copies[drive], &LATE, &own)?);
         self.reserved.keep(tidy(&self.thirds[drive], &names::SMALL, &names::SMALL)?);
         tidy(&self.dirs[drive], &[], &own).map(drop)
     }
@@ -199,7 +196,9 @@ fn tidy(place: &Dir, placed: &[&str], own: &[&str]) -> Result<Vec<Partial>> {
         kept.extend(Partial::taken_up(place, name, LEAST_ROOM));
     }
     let is_kept = |name: &str| kept.iter().any(|file| file.partial_name() == name);
-    let is_partial = |name: &str| name != lock::name() && finished_name(name).is_some_and(is_ours);
+    // Volumes that are unfinished may be gone on with.
+    let is_file = |name: &str| is_ours(name) && group_of_volume(name).is_none();
+    let is_partial = |name: &str| name != lock::name() && finished_name(name).is_some_and(is_file);
     for name in names_in(place)?.iter().filter(|name| is_partial(name) && !is_kept(name)) {
         remove_file(place, name)?;
     }

@@ -1,9 +1,11 @@
-//! Groups that an interrupted export has completed: they count if what is on the drives is still what was written.
+//! What an interrupted export has written counts if what is on the drives is still that: groups that were completed, and the one that
+//! was begun.
 
 use crate::error::{Error, Result};
 use crate::format::hashes::{BlockSize, Value};
 use crate::format::manifest::{Group, Volume, volume_name};
 use crate::media::dir::Location;
+use crate::pack::begun_group;
 use crate::pack::capacity::Closed;
 use crate::pack::deal::Start;
 use crate::pack::directories::SetDirs;
@@ -15,30 +17,39 @@ use crate::stages::filehash::Ledger;
 /// Bytes that are read at a time: as much as the largest block has.
 const RUN: usize = BlockSize::LARGEST.size();
 
-/// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not.
-/// Returns where to go on, in that part.
+/// Reads the known groups of a part again and tells `sink` of those that are as they were, up to the first that is not, and of that
+/// which was begun behind the last. Returns where to go on, in that part.
 pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Start> {
     let (known, dirs, block) = (packing.known, packing.dirs, packing.plan.block);
     let ledger = Ledger::from_page(packing.page.clone());
     let mut start = Start { segment: packing.first, first: packing.first, ledger, ..Start::default() };
-    if known.is_empty() {
+    if known.is_empty() && packing.marks.is_empty() {
         return Ok(start);
     }
+    let begun = begun_group::bytes(packing.marks, packing);
     let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
     let on = |drive: usize| {
         let all = known.iter().flat_map(|k| &k.group.volumes);
-        all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum()
+        let of_group = begun.iter().zip(&packing.plan.placement).filter(|(_, d)| **d == drive);
+        let finished: u64 = all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum();
+        finished + of_group.map(|(bytes, _)| bytes).sum::<u64>()
     };
-    progress.begin(Phase::Recheck, known.iter().flat_map(volumes).sum(), &packing.lanes(|drive| Some(on(drive))));
+    let all = known.iter().flat_map(volumes).chain(begun.iter().copied()).sum();
+    progress.begin(Phase::Recheck, all, &packing.lanes(|drive| Some(on(drive))));
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
-        let Some(values) = reread(number, (&group.group, block), dirs, progress)? else { break };
+        let Some(values) = reread(number, (&group.group, block), dirs, progress)? else { return Ok(start) };
         sink.know(group, values)?;
         lengths.extend(volumes(group));
         start.segment += group.frames.len() as u64;
         start.after = Some((number as u32, volumes(group)[..usize::from(group.group.k)].to_vec()));
         start.ledger = Ledger::from_page(group.page.clone());
         start.closed = Closed::before(block, lengths.iter().copied());
+    }
+    start.begun = begun_group::take_up(known.len() as u32, packing, sink, progress)?;
+    if let Some(begun) = &start.begun {
+        start.segment += begun.frames.len() as u64;
+        start.ledger = begun.ledger();
     }
     Ok(start)
 }

@@ -42,6 +42,11 @@ impl Gathered {
         self.stripes.front().filter(|_| self.written == self.header).map(|first| first.group)
     }
 
+    /// Up to where the volumes are written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Passes to `write` what there is of a volume before `end`, and where in the volume that is; returns how many bytes there were.
     pub fn show(&self, volume: usize, end: u64, mut write: impl FnMut(&[u8], u64) -> Result<()>) -> Result<u64> {
         let mut shown = 0;

@@ -4,12 +4,14 @@
 //! drives of its own. Nothing here writes to a source, and nothing looks complete before it is.
 
 mod apart;
+mod begun_group;
 mod capacity;
 mod deal;
 mod directories;
 mod estimate;
 mod finished_groups;
 mod gathered;
+mod mark;
 mod metadata;
 mod next_drives;
 mod noticed;
@@ -102,12 +104,11 @@ fn write_part(export: &mut Export, drives: Vec<(Dir, Drive)>, progress: &dyn Pro
     // After the last write everything is read back, and only then signed; the manifest gets its name last.
     let read = export.read_back(&manifest, &drives, &dirs, progress)?;
     let (signature, origin) = export.sign(&manifest, &dirs, progress)?;
-    let near = export.is_near(&dirs) || dirs.copies_lie_near();
-    export.near |= near;
+    export.near |= dirs.lack_places() || dirs.copies_lie_near();
     let hash = *blake3::hash(&manifest.encode()).as_bytes();
     // The state of the last part is removed instead: resuming would look for a part after it.
     if !last {
-        export.state.wrote(Wrote { end: packed.end, manifest: hash, near })?;
+        export.state.wrote(Wrote { end: packed.end, manifest: hash })?;
     }
     let page = Page { finished: Vec::new(), ..packed.page };
     let part = export.at.part + 1;

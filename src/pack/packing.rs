@@ -3,6 +3,7 @@
 use crate::format::header::Header;
 use crate::pack::capacity::Room;
 use crate::pack::directories::SetDirs;
+use crate::pack::mark::Mark;
 use crate::pack::plan::Plan;
 use crate::pack::source::Source;
 use crate::pack::writers::{Known, Log};
@@ -28,6 +29,8 @@ pub struct Packing<'a> {
     pub page: &'a Page,
     /// Groups of the part that are on the drives already.
     pub known: &'a [Known],
+    /// Marks of the group behind these.
+    pub marks: &'a [Mark],
     /// How much fits, if not all does.
     pub room: Option<&'a Room>,
     /// Who takes down each group that is safe.

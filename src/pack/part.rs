@@ -13,6 +13,7 @@ use crate::media::drive::{self, Drive};
 use crate::media::program::Program;
 use crate::pack::capacity::{self, Room};
 use crate::pack::directories::{self, SetDirs};
+use crate::pack::mark::Mark;
 use crate::pack::metadata::{self, Drafts};
 use crate::pack::one_place::Places;
 use crate::pack::packing::Packing;
@@ -70,8 +71,8 @@ pub(super) struct Position {
     pub(super) previous: Option<Value>,
     /// Groups of it that are on the drives.
     pub(super) known: Vec<Known>,
-    /// Whether it was seen before an interruption that copies of its metadata may lie near each other.
-    pub(super) near: bool,
+    /// Marks of the group behind these.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// A part that is on the drives.
@@ -130,7 +131,6 @@ impl Export {
     pub fn stand_at(&mut self, unfinished: Unfinished) {
         self.source.note(unfinished.page.finished.iter().copied());
         let last = unfinished.wrote.last();
-        self.near = unfinished.wrote.iter().any(|w| w.near);
         self.goes_on = true;
         self.at = Position {
             part: unfinished.part(),
@@ -138,7 +138,7 @@ impl Export {
             previous: last.map(|w| w.manifest),
             page: unfinished.page,
             known: unfinished.known,
-            near: unfinished.near,
+            marks: unfinished.marks,
         };
     }
 
@@ -150,7 +150,7 @@ impl Export {
     /// What to do about an error: what is finished stays, if that can be gone on with; else nothing does.
     pub fn give_up(self, error: Error) -> Error {
         // What is left on a drive that is not here can only be removed, or gone on with, when it is.
-        let begun_well = self.at.part > 1 || self.state.has_groups() || self.held.iter().any(Option::is_none);
+        let begun_well = self.at.part > 1 || self.state.has_progress() || self.held.iter().any(Option::is_none);
         if begun_well && !matches!(error, Error::Source { .. } | Error::Usage { .. }) {
             return error.resumable(&self.to_go_on());
         }
@@ -173,10 +173,10 @@ impl Export {
     pub(super) fn set_dirs(&self, drives: &[Dir]) -> Result<(SetDirs, BTreeMap<String, Listed>)> {
         let name = self.dir_name();
         let sizes = self.sizes(drives)?;
-        let dirs = match self.at.known.is_empty() {
+        let dirs = match self.at.known.is_empty() && self.at.marks.is_empty() {
             false => SetDirs::take_up(drives, &name, sizes)?,
             true => {
-                // What an interruption left before any group was complete.
+                // What an interruption left before anything was remembered.
                 let left = drives.iter().filter(|drive| directories::is_on(drive, &name));
                 left.into_iter().try_for_each(|drive| directories::remove_from(drive, &name))?;
                 self.state.part(self.at.part)?;
@@ -193,9 +193,7 @@ impl Export {
         let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
         let given = dirs.sizes().hashes_and_manifest();
         let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);
-        self.note_places(dirs)?;
         dirs.reserve_first()?;
-        self.note_places(dirs)?;
         let packing = Packing {
             source: &self.source,
             plan: &self.begun.plan,
@@ -205,6 +203,7 @@ impl Export {
             first: self.at.first,
             page: &self.at.page,
             known: &self.at.known,
+            marks: &self.at.marks,
             room: self.begun.plan.in_parts.then_some(&room),
             log: &self.state,
         };
@@ -226,23 +225,12 @@ impl Export {
     /// third copy of the key slot is written.
     pub(super) fn begin_last_copies(&self, dirs: &SetDirs) -> Result<()> {
         dirs.reserve_last()?;
-        self.note_places(dirs)?;
         metadata::ensure(dirs, &dirs.places(names::KEYS), names::KEYS, &self.slot).map(drop)
-    }
-
-    /// What is not as it should be is remembered, before it looks as if it were.
-    fn note_places(&self, dirs: &SetDirs) -> Result<()> {
-        if dirs.lack_places() { self.state.near() } else { Ok(()) }
     }
 
     /// What is known of the places that drives gave so far.
     pub(super) fn places(&self) -> Places {
         if self.near || self.goes_on { Places::Unknown } else { Places::InOrder }
-    }
-
-    /// Whether copies of metadata of this part may lie near each other.
-    pub(super) fn is_near(&self, dirs: &SetDirs) -> bool {
-        self.at.near || dirs.lack_places()
     }
 
     pub(super) fn header(&self) -> Header {

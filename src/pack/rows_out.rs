@@ -2,6 +2,8 @@
 
 use crate::error::Result;
 use crate::format::hashes::{self, BlockSize, BlockValues, SLICE, Value};
+use crate::pack::begun_group::BegunGroup;
+use crate::pack::mark::{Passed, Set, whole_slices};
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink, Stripe};
 use crate::stages::filehash::Page;
@@ -28,12 +30,32 @@ struct Passing {
     ends: VecDeque<Ending>,
     values: Vec<BlockValues>,
     group: Option<u32>,
+    /// Values of slices of each volume since the last mark, and where the first of them begins.
+    since: Vec<Vec<Value>>,
+    since_from: u64,
 }
 
 struct Finished {
     stripe: Arc<Stripe>,
     /// Of its slices.
     values: Vec<Vec<Value>>,
+}
+
+impl Passing {
+    fn begin(&mut self, group: u32, (n, block): (usize, BlockSize), rows: u64) {
+        self.group = Some(group);
+        self.values = vec![BlockValues::new(block); n];
+        (self.since, self.since_from) = (vec![Vec::new(); n], rows);
+    }
+
+    /// All that lies before a mark has passed, in stripes of which the last has its end there.
+    fn mark(&mut self, set: &Set, end: u64) -> Arc<Passed> {
+        let mark = set.mark(self.since_from, &self.since);
+        let complete = whole_slices(self.since_from, set.rows);
+        self.since.iter_mut().for_each(|values| drop(values.drain(..complete.min(values.len()))));
+        self.since_from = set.rows;
+        Arc::new(Passed { at: (set.group, set.index), end, mark })
+    }
 }
 
 /// A group whose last stripe is the one before `before`.
@@ -51,11 +73,16 @@ pub(super) struct Ending {
 }
 
 impl<'a> RowsOut<'a> {
-    /// For the volumes of a plan, to `sink`.
-    pub fn new(plan: &Plan, sink: &'a dyn Sink) -> Result<RowsOut<'a>> {
+    /// For the volumes of a plan, to `sink`; the first group may have been begun.
+    pub fn new(plan: &Plan, begun: Option<&BegunGroup>, sink: &'a dyn Sink) -> Result<RowsOut<'a>> {
         let codec = Codec::new(plan.k, plan.m)?;
         let n = plan.placement.len();
-        Ok(RowsOut { codec, k: plan.k.into(), n, block: plan.block, passing: Mutex::default(), sink })
+        let mut passing = Passing::default();
+        if let Some(begun) = begun {
+            passing.begin(begun.group, (n, plan.block), begun.rows);
+            passing.values.iter_mut().zip(&begun.slices).for_each(|(all, slices)| all.extend(slices));
+        }
+        Ok(RowsOut { codec, k: plan.k.into(), n, block: plan.block, passing: Mutex::new(passing), sink })
     }
 
     /// The last stripe of a group has been begun.
@@ -96,6 +123,11 @@ impl<'a> RowsOut<'a> {
             let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|c| &mut c[slice.clone()]).collect();
             self.codec.encode(&data, &mut parity)?;
         }
+        let edges = std::mem::take(&mut lock(&stripe.tally).edges);
+        for (mark, volume, bytes) in &edges {
+            let from = bytes / SLICE.size() * SLICE.size();
+            mark.has_edge(*volume, stripe.offset + from as u64, &columns[*volume][from..*bytes]);
+        }
         let values = |(column, used): (&MutexGuard<Vec<u8>>, &usize)| {
             let slices = column[..*used].chunks(SLICE.size()).enumerate();
             slices.map(|(i, b)| hashes::subtree(stripe.offset + (i * SLICE.size()) as u64, b)).collect()
@@ -113,14 +145,16 @@ impl<'a> RowsOut<'a> {
             let Some(finished) = passing.waiting.remove(&next) else { return Ok(()) };
             passing.next += 1;
             if passing.group != Some(finished.stripe.group) {
-                passing.group = Some(finished.stripe.group);
-                passing.values = vec![BlockValues::new(self.block); self.n];
+                passing.begin(finished.stripe.group, (self.n, self.block), self.block.bytes());
                 self.sink.order(Order::Begin(finished.stripe.group))?;
             }
-            for (all, new) in passing.values.iter_mut().zip(finished.values) {
-                all.extend(&new);
+            for (volume, new) in finished.values.iter().enumerate() {
+                passing.values[volume].extend(new);
+                passing.since[volume].extend(new);
             }
+            let (marks, end) = (std::mem::take(&mut lock(&finished.stripe.tally).marks), finished.stripe.end());
             self.sink.order(Order::Rows(finished.stripe))?;
+            marks.iter().try_for_each(|set| self.sink.order(Order::Mark(passing.mark(set, end))))?;
         }
     }
 

@@ -22,7 +22,7 @@ const MOST_HELD: u64 = 512 << 20;
 pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &dyn Progress) -> Result<u64> {
     let (dirs, source) = (packing.dirs, packing.source);
     let start = finished_groups::recheck(packing, sink, progress)?;
-    dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group))?;
+    dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group), start.begun.as_ref().map(|b| b.group))?;
     let first = start.segment;
     progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.lanes(|_| None));
     let workers = workers_within(workers(), HELD * u64::from(packing.plan.segment_bytes), MOST_HELD);

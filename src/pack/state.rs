@@ -10,9 +10,9 @@ use crate::media::dir::Dir;
 use crate::media::statefile::{self, StateFile};
 use crate::pack::plan::Plan;
 use crate::pack::stripe::GroupEnd;
+use crate::pack::mark::Mark;
 use crate::pack::walk::Links;
-use crate::pack::writers::Known;
-use crate::pack::writers::Log;
+use crate::pack::writers::{Known, Log, Logged};
 use crate::set::fixed;
 use crate::stages::filehash::Page;
 use crate::stages::seal::SetRecipient;
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 6");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 7");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,8 +88,6 @@ pub struct Wrote {
     pub end: u64,
     /// The hash of its manifest.
     pub manifest: Value,
-    /// Whether copies of its metadata may lie near each other.
-    pub near: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,7 +95,7 @@ pub struct Wrote {
 enum Line {
     Begun(Box<Begun>),
     Part(u32),
-    Near,
+    Mark(u32, u32, Mark),
     Group(u32, Known),
     Wrote(Wrote),
 }
@@ -106,7 +104,8 @@ enum Line {
 #[derive(Debug)]
 pub struct State {
     file: StateFile,
-    groups: AtomicBool,
+    /// Whether anything that was written is remembered.
+    progress: AtomicBool,
 }
 
 /// An export that was interrupted.
@@ -118,10 +117,10 @@ pub struct Unfinished {
     pub wrote: Vec<Wrote>,
     /// Whether the part after these was begun.
     pub part_begun: bool,
-    /// Whether copies of its metadata may lie near each other.
-    pub near: bool,
     /// Its groups that were complete.
     pub known: Vec<Known>,
+    /// Marks of the group after these.
+    pub marks: Vec<Mark>,
     /// What is known of the hashes of files where that part begins.
     pub page: Page,
 }
@@ -130,7 +129,7 @@ impl State {
     /// A new export begins.
     pub fn create(dir: &Path, begun: &Begun) -> Result<State> {
         let file = StateFile::create(dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
-        Ok(State { file, groups: AtomicBool::new(false) })
+        Ok(State { file, progress: AtomicBool::new(false) })
     }
 
     fn append(&self, line: &Line) -> Result<()> {
@@ -142,14 +141,9 @@ impl State {
         self.append(&Line::Part(part))
     }
 
-    /// Copies of metadata of this part may lie near each other: not all have places with the volumes between.
-    pub fn near(&self) -> Result<()> {
-        self.append(&Line::Near)
-    }
-
-    /// Whether a group has ever been completed.
-    pub fn has_groups(&self) -> bool {
-        self.groups.load(Ordering::Relaxed)
+    /// Whether anything that was written has ever been remembered.
+    pub fn has_progress(&self) -> bool {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// A part is finished, and it is not the last.
@@ -179,8 +173,8 @@ impl State {
                 "resume it with that version, or begin anew with --discard",
             ));
         }
-        let groups = AtomicBool::new(unfinished.has_progress());
-        Ok(Some((State { file, groups }, unfinished)))
+        let progress = AtomicBool::new(unfinished.has_progress());
+        Ok(Some((State { file, progress }, unfinished)))
     }
 }
 
@@ -189,10 +183,18 @@ fn text(line: &Line) -> Result<String> {
 }
 
 impl Log for State {
-    fn group(&self, group: &Group, end: &GroupEnd) -> Result<()> {
-        let known = Known { group: group.clone(), frames: end.frames.clone(), page: end.page.clone() };
-        self.append(&Line::Group(end.group, known))?;
-        self.groups.store(true, Ordering::Relaxed);
+    fn group(&self, group: &Group, end: &GroupEnd, logged: &Logged) -> Result<()> {
+        let frames = end.frames.get(logged.frames..).unwrap_or_default().to_vec();
+        let finished = end.page.finished.get(logged.finished..).unwrap_or_default().to_vec();
+        let page = Page { finished, open: end.page.open.clone() };
+        self.append(&Line::Group(end.group, Known { group: group.clone(), frames, page, marks: logged.marks }))?;
+        self.progress.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn mark(&self, (group, index): (u32, u32), mark: &Mark) -> Result<()> {
+        self.append(&Line::Mark(group, index, mark.clone()))?;
+        self.progress.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -202,16 +204,23 @@ fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinishe
     for line in lines {
         match (line?, &mut unfinished) {
             (Line::Begun(begun), slot @ None) => {
-                let page = Page::default();
-                let (begun, wrote, known) = (*begun, Vec::new(), Vec::new());
-                *slot = Some(Unfinished { begun, wrote, part_begun: false, near: false, known, page });
+                let (page, begun) = (Page::default(), *begun);
+                let (wrote, known, marks) = (Vec::new(), Vec::new(), Vec::new());
+                *slot = Some(Unfinished { begun, wrote, part_begun: false, known, marks, page });
             }
-            (Line::Part(_), Some(all)) => (all.part_begun, all.near) = (true, false),
-            (Line::Near, Some(all)) => all.near = true,
-            // A group that is written again replaces itself and what came after it.
+            (Line::Part(_), Some(all)) => {
+                all.part_begun = true;
+                all.marks.clear();
+            }
+            // What is written again replaces itself and what came after it.
+            (Line::Mark(group, index, mark), Some(all)) => {
+                all.known.truncate(group as usize);
+                all.marks.truncate(index as usize);
+                all.marks.push(mark);
+            }
             (Line::Group(number, known), Some(all)) => {
                 all.known.truncate(number as usize);
-                all.known.push(known);
+                all.known.push(whole(known, std::mem::take(&mut all.marks)));
             }
             (Line::Wrote(wrote), Some(all)) => {
                 for known in std::mem::take(&mut all.known) {
@@ -219,12 +228,25 @@ fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinishe
                     all.page.open = known.page.open;
                 }
                 all.wrote.push(wrote);
-                (all.part_begun, all.near) = (false, false);
+                all.part_begun = false;
+                all.marks.clear();
             }
             _ => return Ok(None),
         }
     }
     Ok(unfinished)
+}
+
+/// A group with what was said of it by its marks.
+fn whole(known: Known, marks: Vec<Mark>) -> Known {
+    let (mut frames, mut finished) = (Vec::new(), Vec::new());
+    for mark in marks.into_iter().take(known.marks as usize) {
+        frames.extend(mark.frames);
+        finished.extend(mark.page.finished);
+    }
+    frames.extend(known.frames);
+    finished.extend(known.page.finished);
+    Known { frames, page: Page { finished, open: known.page.open }, ..known }
 }
 
 impl Begun {
@@ -247,7 +269,7 @@ impl Unfinished {
 
     /// Whether anything would be lost if it were begun anew.
     pub fn has_progress(&self) -> bool {
-        !self.wrote.is_empty() || !self.known.is_empty()
+        !self.wrote.is_empty() || !self.known.is_empty() || !self.marks.is_empty()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
+use crate::pack::mark::{Passed, Set};
 use crate::stages::filehash::Page;
 use crate::threads::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,10 @@ pub struct Tally {
     pub plain: u64,
     /// Whether somebody has taken on its parity and hashes.
     pub encoded: bool,
+    /// Marks that lie in one of its columns: that volume, and how many of its bytes come before.
+    pub edges: Vec<(Arc<Set>, usize, usize)>,
+    /// Marks before which nothing lies behind it.
+    pub marks: Vec<Arc<Set>>,
 }
 
 impl Stripe {
@@ -70,8 +75,12 @@ impl Drop for Stripe {
 pub enum Order {
     /// A group begins.
     Begin(u32),
+    /// A group goes on whose volumes have been taken up.
+    GoOn(u32),
     /// Rows to write.
     Rows(Arc<Stripe>),
+    /// What is to be remembered once the rows before it are durable.
+    Mark(Arc<Passed>),
     /// A group is complete.
     End(Arc<GroupEnd>),
     /// A group that was complete before: only its values are written again.

@@ -7,9 +7,12 @@ use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
 use crate::media::durable::{Partial, finish_all};
+use crate::media::pace::Reach;
 use crate::media::underway::Underway;
+use crate::pack::begun_group::BegunGroup;
 use crate::pack::directories::SetDirs;
 use crate::pack::gathered::Gathered;
+use crate::pack::mark::{Coming, Mark, Passed};
 use crate::pack::plan::Plan;
 use crate::pack::stripe::{GroupEnd, Order, Sink};
 use crate::progress::Progress;
@@ -28,7 +31,28 @@ const COUNTED: usize = 512 << 10;
 /// Who takes down what is safe.
 pub trait Log: Sync {
     /// A group is complete and durable on all drives.
-    fn group(&self, group: &Group, end: &GroupEnd) -> Result<()>;
+    fn group(&self, group: &Group, end: &GroupEnd, logged: &Logged) -> Result<()>;
+    /// All before a mark is durable on all drives.
+    fn mark(&self, at: (u32, u32), mark: &Mark) -> Result<()>;
+}
+
+/// What has been taken down of a group that is not complete.
+#[derive(Debug, Default)]
+pub struct Logged {
+    /// Marks.
+    pub marks: u32,
+    /// Frames before the last of them.
+    pub frames: usize,
+    /// Files that were finished before it.
+    pub finished: usize,
+}
+
+impl Logged {
+    fn add(&mut self, mark: &Mark) {
+        self.marks += 1;
+        self.frames += mark.frames.len();
+        self.finished += mark.page.finished.len();
+    }
 }
 
 /// A group that is complete and durable, as an export remembers it.
@@ -40,6 +64,9 @@ pub struct Known {
     pub frames: Vec<u32>,
     /// What is known of the hashes of files when it ends, beyond what was known when it began.
     pub page: Page,
+    /// So many marks come before these frames and that page, and are not said again.
+    #[serde(default)]
+    pub marks: u32,
 }
 
 /// What is on the drives in the end, for inventory and manifest.
@@ -67,6 +94,8 @@ pub struct Drives<'a> {
     template: Header,
     placement: Vec<usize>,
     record: Mutex<Record>,
+    /// By drive, the volumes of a group that goes on.
+    taken_up: Mutex<Vec<Vec<(usize, Partial)>>>,
     log: &'a dyn Log,
 }
 
@@ -79,6 +108,9 @@ struct Record {
     values: u64,
     /// Groups that are not on all drives yet, and on how many.
     underway: BTreeMap<u32, (usize, Arc<GroupEnd>)>,
+    /// The same of marks, by group and number.
+    marks: BTreeMap<(u32, u32), usize>,
+    logged: Logged,
 }
 
 impl<'a> Drives<'a> {
@@ -91,6 +123,7 @@ impl<'a> Drives<'a> {
             template,
             placement: plan.placement.clone(),
             record: Mutex::default(),
+            taken_up: Mutex::default(),
             log,
         };
         (drives, queues)
@@ -118,6 +151,30 @@ impl<'a> Drives<'a> {
         self.send(Order::Known(Arc::new(values)))
     }
 
+    /// A group that was begun goes on in its volumes, which are on these drives.
+    pub fn go_on(&self, begun: &BegunGroup, volumes: impl Iterator<Item = (usize, usize, Partial)>) -> Result<()> {
+        let mut by_drive: Vec<Vec<(usize, Partial)>> = (0..self.drives).map(|_| Vec::new()).collect();
+        volumes.for_each(|(drive, volume, file)| by_drive[drive].push((volume, file)));
+        *lock(&self.taken_up) = by_drive;
+        let (frames, finished) = (begun.frames.len(), begun.finished.len());
+        lock(&self.record).logged = Logged { marks: begun.marks, frames, finished };
+        self.send(Order::GoOn(begun.group))
+    }
+
+    /// All before a mark is durable on one more drive; with the last one it is taken down.
+    fn safe(&self, passed: &Passed) -> Result<()> {
+        let mut record = lock(&self.record);
+        let on_drives = record.marks.entry(passed.at).or_default();
+        *on_drives += 1;
+        if *on_drives < self.drives {
+            return Ok(());
+        }
+        record.marks.remove(&passed.at);
+        self.log.mark(passed.at, &passed.mark)?;
+        record.logged.add(&passed.mark);
+        Ok(())
+    }
+
     fn keep(&self, end: &Arc<GroupEnd>) {
         let mut record = lock(&self.record);
         record.underway.insert(end.group, (0, end.clone()));
@@ -142,8 +199,11 @@ impl<'a> Drives<'a> {
         }
         let end = end.clone();
         record.underway.remove(&group);
+        // Marks that not all drives have reached are of no use any more.
+        record.marks.retain(|(of, _), _| *of > group);
+        let logged = std::mem::take(&mut record.logged);
         match record.groups.get(group as usize) {
-            Some(done) => self.log.group(done, &end),
+            Some(done) => self.log.group(done, &end, &logged),
             None => Err(Error::Internal("a group is on the drives, but not in the record".into())),
         }
     }
@@ -210,18 +270,21 @@ impl Writer<'_> {
         let block = self.template.block;
         let run = run_bytes(self.drives.placement.len(), self.template.segment_bytes);
         let (mut open, mut gathered) = (Vec::new(), Gathered::new(block, run));
-        let underway = Underway::default();
+        let (underway, mut marks) = (Underway::default(), Coming::default());
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
             match order {
                 Order::Begin(group) => open = self.begin(group)?,
+                Order::GoOn(group) => open = self.go_on(group)?,
                 Order::Rows(stripe) => {
                     if let Some(end) = gathered.take(stripe, open.len()) {
                         self.write(&open, &mut gathered, &underway, end)?;
                     }
                 }
+                Order::Mark(passed) => marks.push(passed),
                 Order::End(end) => {
+                    marks = Coming::default();
                     self.write(&open, &mut gathered, &underway, u64::MAX)?;
                     gathered = Gathered::new(block, run);
                     self.may_go_on()?;
@@ -234,6 +297,8 @@ impl Writer<'_> {
                 }
                 Order::Known(values) => written = self.write_values(&mut hashes, &values, written)?,
             }
+            let durable = marks.durable(gathered.written(), || reach(&open));
+            durable.iter().try_for_each(|passed| self.drives.safe(passed))?;
         }
         match open.is_empty() {
             true => Ok(hashes),
@@ -271,8 +336,7 @@ impl Writer<'_> {
             }
             self.pass(wrote, &open[..=i])?;
         }
-        let reach = open.first().map(|(_, file)| file.reach()).unwrap_or_default();
-        underway.wrote((0, gathered.wrote(end)), reach, |bytes| self.count(bytes));
+        underway.wrote((0, gathered.wrote(end)), reach(open), |bytes| self.count(bytes));
         Ok(())
     }
 
@@ -318,9 +382,23 @@ impl Writer<'_> {
         if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
+    /// Takes up the volumes of a group that was begun. Their header pages, which no mark tells of, are written again.
+    fn go_on(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
+        let open = lock(&self.drives.taken_up).get_mut(self.drive).map(std::mem::take).unwrap_or_default();
+        for (volume, file) in &open {
+            file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
+        }
+        Ok(open)
+    }
+
     fn begin(&self, group: u32) -> Result<Vec<(usize, Partial)>> {
         let name = |volume: usize| volume_name(group as usize, volume, self.template.k);
         let create = |volume: &usize| Ok((*volume, Partial::create(&self.dirs.dirs[self.drive], &name(*volume))?));
         self.volumes.iter().map(create).collect()
     }
+}
+
+/// How far what was written to the file system of these volumes is.
+fn reach(open: &[(usize, Partial)]) -> Reach {
+    open.first().map(|(_, file)| file.reach()).unwrap_or_default()
 }

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 /// How often in an ordinary run; the thorough one does ten times as much.
 const KILLS: u64 = 100;
 
-const EXPORT: &str =
+/// Several groups; and one, with marks in it.
+const GROUPS: &str =
     "export source --to usb1 --to usb2 --recipients keys.txt --volume-size 2M --parity 4+2 --no-read-back";
+const ONE_GROUP: &str =
+    "export source --to usb1 --to usb2 --recipients keys.txt --volume-size 16M --parity 4+2 --no-read-back";
 
 /// A time below `limit` that follows from a seed.
 fn delay(seed: u64, limit: Duration) -> Duration {
@@ -32,17 +35,17 @@ fn anew(vault: &Vault) {
 }
 
 /// Exports are killed, once or several times, and go on until they are whole.
-fn kill_exports(seeds: std::ops::Range<u64>) {
+fn kill_exports(export: &str, seeds: std::ops::Range<u64>) {
     let vault = Vault::in_memory();
     vault.checkpoint("source", 20_000_000);
     anew(&vault);
     let begun = Instant::now();
-    vault.sender(EXPORT).ok();
+    vault.sender(export).ok();
     let (whole, mut kills) = (begun.elapsed(), 0);
     for seed in seeds {
         println!("seed {seed}");
         anew(&vault);
-        kills += u64::from(killed(vault.call("sender", EXPORT), delay(seed, whole)));
+        kills += u64::from(killed(vault.call("sender", export), delay(seed, whole)));
         for again in 0..seed % 3 {
             let ran = vault.call("sender", "export --resume");
             kills += u64::from(killed(ran, delay(seed * 100 + again, whole)));
@@ -58,7 +61,7 @@ fn kill_exports(seeds: std::ops::Range<u64>) {
             Some(0) => {}
             // Nothing was begun, or all was done.
             Some(2) if looks.code == Some(0) => {}
-            Some(2) => drop(vault.sender(EXPORT).ok()),
+            Some(2) => drop(vault.sender(export).ok()),
             _ => resumed.check(false, "it does not go on"),
         }
         assert_eq!(vault.verdict("usb1 usb2")["verdict"], "intact");
@@ -72,11 +75,17 @@ fn kill_exports(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn killed_exports_go_on() {
-    kill_exports(0..KILLS);
+    kill_exports(GROUPS, 0..KILLS);
+}
+
+#[test]
+fn exports_that_are_killed_in_their_only_group_go_on() {
+    kill_exports(ONE_GROUP, 0..KILLS / 2);
 }
 
 #[test]
 #[ignore = "takes minutes: the thorough run"]
 fn thorough_killed_exports_go_on() {
-    kill_exports(KILLS..11 * KILLS);
+    kill_exports(GROUPS, KILLS..11 * KILLS);
+    kill_exports(ONE_GROUP, KILLS..11 * KILLS);
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod begun;
 mod both;
 mod harm;
 mod run;

@@ -57,6 +57,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     if !unfinished.part_begun {
         unfinished.known.clear();
+        unfinished.marks.clear();
     }
     export.stand_at(unfinished);
     finish(options, export, totals, ask, progress)
