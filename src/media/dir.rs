@@ -203,6 +203,11 @@ impl Dir {
         self.open_with(name, OFlags::WRONLY, 0)
     }
 
+    /// Opens a file for reading and writing.
+    pub fn open_to_go_on(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        self.open_with(name, OFlags::RDWR, 0)
+    }
+
     /// Makes a file that must not exist.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         self.disk().allow(Operation::Create, &self.show(&name))?;

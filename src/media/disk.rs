@@ -79,6 +79,9 @@ pub trait Media: Send + Sync {
         Reach::default()
     }
 
+    /// Told that somebody waits until what was written to a file system is durable.
+    fn want_durable(&self, _device: u64) {}
+
     /// Told that what was written to a file system up to there is durable.
     fn synced(&self, _device: u64, _written: u64) {}
 
@@ -151,6 +154,9 @@ impl<M: Media> Media for Paced<M> {
     }
     fn reach(&self, device: u64) -> Reach {
         self.paces.reach(device)
+    }
+    fn want_durable(&self, device: u64) {
+        self.paces.want(device);
     }
     fn synced(&self, device: u64, written: u64) {
         self.paces.synced(device, written);
@@ -298,6 +304,13 @@ impl Disk {
     /// How far what was written to the file system of a file or directory is.
     pub fn reach(&self, file: &impl AsFd) -> io::Result<Reach> {
         Ok(self.0.reach(fstat(file)?.st_dev))
+    }
+
+    /// Has what was written to the file system of a file become durable soon.
+    pub fn want_durable(&self, file: &impl AsFd) {
+        if let Ok(stat) = fstat(file) {
+            self.0.want_durable(stat.st_dev);
+        }
     }
 
     /// Waits until nothing is under way on the file system of a file or directory. An error is one that was told to nobody.

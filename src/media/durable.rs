@@ -70,7 +70,7 @@ impl Partial {
     /// Takes up an unfinished file that has a place of at least `least` bytes, to be written anew there. A link, or a file that has
     /// another name as well, is none.
     pub fn taken_up(dir: &Dir, name: &str, least: u64) -> Option<Partial> {
-        let file = dir.open_to_write(format!("{name}{PARTIAL_SUFFIX}")).ok()?;
+        let file = dir.open_to_go_on(format!("{name}{PARTIAL_SUFFIX}")).ok()?;
         let known = file.metadata().ok()?;
         let ours = known.nlink() == 1 && known.len() >= least;
         let end = AtomicU64::new(0);
@@ -192,9 +192,21 @@ impl Partial {
         self.dir.disk().sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
     }
 
+    /// Makes all that was written to its file system durable.
+    pub fn sync_file_system(&self) -> Result<()> {
+        let disk = self.dir.disk();
+        disk.sync_file_system(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))?;
+        self.sync()
+    }
+
     /// How far what was written to its file system is.
     pub fn reach(&self) -> Reach {
         self.dir.disk().reach(&self.file).unwrap_or_default()
+    }
+
+    /// Has what was written become durable soon, without waiting for it.
+    pub fn want_durable(&self) {
+        self.dir.disk().want_durable(&self.file);
     }
 
     /// Removes it, as far as the drive lets it.

@@ -88,6 +88,13 @@ impl Paces {
         }
     }
 
+    /// Somebody waits for what was written to be durable: a step begins with what is written next, however little has come together.
+    pub fn want(&self, device: u64) {
+        if let Some(pace) = guard(&self.of).get(&device) {
+            guard(&pace.state).wanted = true;
+        }
+    }
+
     /// Waits until nothing is under way on a file system. The error is that of the last step, which nobody may have been told.
     pub fn settle(&self, device: u64) -> io::Result<()> {
         let pace = guard(&self.of).get(&device).cloned();
@@ -128,6 +135,8 @@ struct State {
     step: u64,
     /// Whether one is under way.
     under_way: bool,
+    /// Whether somebody waits for the next one.
+    wanted: bool,
     /// What the last ones were, the newest first.
     last: [Step; 2 * SOME],
     /// What the last one said, if it failed: an error number.
@@ -152,6 +161,7 @@ impl Default for State {
             written: 0,
             step: FIRST_STEP,
             under_way: false,
+            wanted: false,
             last: Default::default(),
             failed: None,
             thread: None,
@@ -175,7 +185,9 @@ impl Pace {
             return Err(io::Error::from_raw_os_error(code));
         }
         let is_quick = state.step > FIRST_STEP;
-        if state.written >= state.step && !waited {
+        let due = state.written >= state.step || (state.wanted && !state.under_way);
+        if due && !waited {
+            state.wanted = false;
             self.begin(state, file);
         }
         Ok(is_quick)
@@ -359,6 +371,21 @@ mod tests {
         reach(FIRST_STEP - 1, 700);
         paces.synced(device, FIRST_STEP - 1);
         reach(FIRST_STEP - 1, FIRST_STEP - 1);
+    }
+
+    #[test]
+    fn a_step_that_somebody_waits_for_begins_with_the_next_bytes() {
+        let (file, paces) = (tempfile::tempfile().unwrap(), Paces::default());
+        let device = fstat(&file).unwrap().st_dev;
+        paces.want(device);
+        paces.wrote(&file, 1).unwrap();
+        paces.want(device);
+        paces.wrote(&file, 1).unwrap();
+        paces.settle(device).unwrap();
+        assert_eq!(paces.reach(device), Reach { written: 2, durable: 2 });
+        paces.wrote(&file, 1).unwrap();
+        paces.settle(device).unwrap();
+        assert_eq!(paces.reach(device), Reach { written: 3, durable: 2 });
     }
 
     #[test]

@@ -128,14 +128,26 @@ impl Coming {
         self.ahead.push_back(passed);
     }
 
-    /// The volumes have been written up to here, and `reach` tells how far their file system is: returns those before which all is
-    /// durable.
-    pub fn durable(&mut self, written: u64, reach: impl Fn() -> Reach) -> Vec<Arc<Passed>> {
-        let mut durable = Vec::new();
+    /// The volumes have been written up to here; returns whether that is behind a mark. Their file system is as far as `reach`.
+    pub fn wrote(&mut self, written: u64, reach: Reach) -> bool {
+        let before = self.ahead.len();
         while let Some(passed) = self.ahead.pop_front_if(|passed| passed.end <= written) {
-            self.underway.wrote(passed, reach(), |passed| durable.push(passed));
+            self.underway.wrote(passed, Reach { durable: 0, ..reach }, |_| ());
         }
-        self.underway.look(reach(), |passed| durable.push(passed));
+        self.ahead.len() < before
+    }
+
+    /// Those before which all is durable.
+    pub fn durable(&mut self, reach: Reach) -> Vec<Arc<Passed>> {
+        let mut durable = Vec::new();
+        self.underway.look(reach, |passed| durable.push(passed));
+        durable
+    }
+
+    /// All behind which was written: all of that is durable.
+    pub fn all(&mut self) -> Vec<Arc<Passed>> {
+        let mut durable = Vec::new();
+        self.underway.all(|passed| durable.push(passed));
         durable
     }
 }

@@ -262,48 +262,92 @@ pub struct Writer<'a> {
     pub drives: &'a Drives<'a>,
 }
 
+/// The group that a drive is at.
+struct AtHand {
+    /// Its volumes on this drive.
+    open: Vec<(usize, Partial)>,
+    gathered: Gathered,
+    marks: Coming,
+}
+
+impl AtHand {
+    /// How far what was written to the file system of the volumes is.
+    fn reach(&self) -> Reach {
+        reach(&self.open)
+    }
+
+    /// What was written is to be durable soon, if a mark was passed with it.
+    fn hasten(&mut self) {
+        if self.marks.wrote(self.gathered.written(), self.reach())
+            && let Some((_, file)) = self.open.first()
+        {
+            file.want_durable();
+        }
+    }
+}
+
 impl Writer<'_> {
     /// Carries out orders until there are no more.
     /// Returns the copies of `hashes.b3`, which still have to be finished.
     pub fn run(&self, queue: &Receiver<Order>) -> Result<Vec<Partial>> {
+        let mut at_hand = AtHand { open: Vec::new(), gathered: self.gathered(), marks: Coming::default() };
+        let result = self.carry_out(queue, &mut at_hand);
+        if result.is_err() && !self.progress.cancelled() {
+            self.save(at_hand);
+        }
+        result
+    }
+
+    fn carry_out(&self, queue: &Receiver<Order>, at_hand: &mut AtHand) -> Result<Vec<Partial>> {
         let (mut hashes, mut written) = (Vec::new(), 0u64);
-        let block = self.template.block;
-        let run = run_bytes(self.drives.placement.len(), self.template.segment_bytes);
-        let (mut open, mut gathered) = (Vec::new(), Gathered::new(block, run));
-        let (underway, mut marks) = (Underway::default(), Coming::default());
+        let underway = Underway::default();
         for order in queue {
             // What waits in the queue would keep a slow drive busy for a while.
             self.may_go_on()?;
             match order {
-                Order::Begin(group) => open = self.begin(group)?,
-                Order::GoOn(group) => open = self.go_on(group)?,
+                Order::Begin(group) => at_hand.open = self.begin(group)?,
+                Order::GoOn(group) => at_hand.open = self.go_on(group)?,
                 Order::Rows(stripe) => {
-                    if let Some(end) = gathered.take(stripe, open.len()) {
-                        self.write(&open, &mut gathered, &underway, end)?;
+                    if let Some(end) = at_hand.gathered.take(stripe, at_hand.open.len()) {
+                        self.write(&at_hand.open, &mut at_hand.gathered, &underway, end)?;
                     }
                 }
-                Order::Mark(passed) => marks.push(passed),
+                Order::Mark(passed) => at_hand.marks.push(passed),
                 Order::End(end) => {
-                    marks = Coming::default();
-                    self.write(&open, &mut gathered, &underway, u64::MAX)?;
-                    gathered = Gathered::new(block, run);
+                    self.write(&at_hand.open, &mut at_hand.gathered, &underway, u64::MAX)?;
                     self.may_go_on()?;
                     self.progress.syncing(self.drive, true);
-                    finish_all(open.drain(..).map(|(_, file)| file).collect())?;
+                    finish_all(at_hand.open.drain(..).map(|(_, file)| file).collect())?;
                     self.progress.syncing(self.drive, false);
+                    (at_hand.gathered, at_hand.marks) = (self.gathered(), Coming::default());
                     underway.all(|bytes| self.count(bytes));
                     written = self.write_values(&mut hashes, &end.values, written)?;
                     self.drives.wrote(end.group)?;
                 }
                 Order::Known(values) => written = self.write_values(&mut hashes, &values, written)?,
             }
-            let durable = marks.durable(gathered.written(), || reach(&open));
+            at_hand.hasten();
+            let durable = at_hand.marks.durable(at_hand.reach());
             durable.iter().try_for_each(|passed| self.drives.safe(passed))?;
         }
-        match open.is_empty() {
+        match at_hand.open.is_empty() {
             true => Ok(hashes),
             false => Err(Error::Interrupted),
         }
+    }
+
+    /// Something went wrong, maybe elsewhere: what was written before a mark is to be gone on with, if it can be made durable.
+    fn save(&self, mut at_hand: AtHand) {
+        if let Some((_, file)) = at_hand.open.first()
+            && file.sync_file_system().is_ok()
+        {
+            // The first error is what is told.
+            let _ = at_hand.marks.all().iter().try_for_each(|passed| self.drives.safe(passed));
+        }
+    }
+
+    fn gathered(&self) -> Gathered {
+        Gathered::new(self.template.block, run_bytes(self.drives.placement.len(), self.template.segment_bytes))
     }
 
     /// Writes a run of each volume, or what there is of it.

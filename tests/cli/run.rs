@@ -72,6 +72,14 @@ impl Call {
         self
     }
 
+    /// No file that it makes may be longer than so many KiB.
+    pub fn with_files_up_to(mut self, kib: u64) -> Call {
+        let shell = format!("ulimit -f {kib} && exec \"$0\" \"$@\"");
+        let program = std::mem::replace(&mut self.program, "sh".into());
+        self.arguments.splice(0..0, ["-c".into(), shell.into(), program]);
+        self
+    }
+
     /// The command as the standard library has it.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

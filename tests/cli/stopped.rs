@@ -41,15 +41,6 @@ fn a_limit_of_the_length_of_files_is_told() {
     vault.checkpoint("checkpoint", 3_000_000);
     vault.make(&["usb"]);
     let export = "export checkpoint --to usb --recipients keys.txt --parity 1+1";
-    let program = vault.call("sender", export).command().get_program().to_string_lossy().into_owned();
-    let limited = format!("ulimit -f 1000 && exec {program} {export}");
-    let mut call = vault.tool("sh", "-c").arg(limited);
-    for (name, value) in vault.call("sender", export).command().get_envs() {
-        call = match value {
-            Some(value) => call.env(&name.to_string_lossy(), value),
-            None => call.without(&name.to_string_lossy()),
-        };
-    }
-    call.run().fails(7).says("ulimit -f");
+    vault.call("sender", export).with_files_up_to(1000).run().fails(7).says("ulimit -f");
     assert_eq!(fs::read_dir(vault.path("usb")).unwrap().count(), 0);
 }
