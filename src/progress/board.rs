@@ -2,6 +2,7 @@
 
 use crate::progress::meter::Meter;
 use crate::progress::phase::{Lane, Phase};
+use crate::progress::trouble::{Trouble, Watch};
 use std::time::Duration;
 
 /// A phase as far as it is.
@@ -24,6 +25,7 @@ struct OnDrive {
     syncing: bool,
     /// Of what moves, and of the share.
     meters: [Meter; 2],
+    watch: Watch,
 }
 
 impl OnDrive {
@@ -50,6 +52,8 @@ pub struct Line {
     pub left: Option<Duration>,
     /// Since when it is under way.
     pub lasts: Duration,
+    /// What is wrong with the drive, if all others wait for it.
+    pub trouble: Option<Trouble>,
 }
 
 impl Board {
@@ -61,6 +65,7 @@ impl Board {
             share: 0,
             syncing: false,
             meters: [Meter::new(now), Meter::new(now)],
+            watch: Watch::new(now),
         };
         let drives = drives.iter().map(on).collect();
         Board { phase, total, begun: now, done: 0, meter: Meter::new(now), drives }
@@ -92,6 +97,7 @@ impl Board {
         if let Some(on) = self.drives.get_mut(drive) {
             on.moved = on.moved.saturating_add(bytes);
             on.meters[0].note(now, on.moved);
+            on.watch.note(now, on.meters[0].rate(now));
         }
     }
 
@@ -121,7 +127,8 @@ impl Board {
     /// All of it.
     pub fn all(&self, now: Duration) -> Line {
         let lasts = now.saturating_sub(self.begun);
-        let line = Line { drive: None, phase: self.phase, done: 0, total: None, rate: None, left: None, lasts };
+        let line =
+            Line { drive: None, phase: self.phase, done: 0, total: None, rate: None, left: None, lasts, trouble: None };
         match self.counts() {
             false => line,
             true => Line {
@@ -136,7 +143,13 @@ impl Board {
 
     /// Drive by drive, without those of a set that nothing moves from or to: most are not here.
     pub fn drives(&self, now: Duration) -> impl Iterator<Item = Line> + '_ {
+        let least = self.drives.iter().filter(|on| on.lane.bytes.is_none()).map(|on| on.share).min();
         self.drives.iter().filter(|on| on.moves()).map(move |on| {
+            // Those that are written to wait for each other: who is ahead has nothing to do.
+            let is_due = match on.lane.bytes {
+                Some(bytes) => on.moved < bytes,
+                None => on.share < self.total && least == Some(on.share),
+            };
             let rest = self.total.saturating_sub(on.share);
             // What is to come is like what has come.
             let whole =
@@ -154,6 +167,7 @@ impl Board {
                 rate: on.meters[0].rate(now),
                 left,
                 lasts: now.saturating_sub(self.begun),
+                trouble: on.watch.trouble(now).filter(|_| is_due),
             }
         })
     }
@@ -185,6 +199,25 @@ mod tests {
         board.share(4 * S, 1, 900);
         assert!(board.is_done());
         assert_eq!(board.drives(4 * S).next().unwrap().total, Some(600));
+    }
+
+    #[test]
+    fn of_drives_that_stand_still_that_one_is_named_for_which_the_others_wait() {
+        let lanes = [1, 2].map(|number| Lane { number, bytes: None });
+        let mut board = Board::new(S, Phase::Export, 1000, &lanes);
+        for drive in 0..2 {
+            board.drive(2 * S, drive, 600);
+            board.share(2 * S, drive, 100 + 50 * drive as u64);
+        }
+        let troubles = |board: &Board, now| board.drives(now).map(|line| line.trouble).collect::<Vec<_>>();
+        assert_eq!(troubles(&board, 31 * S), [None, None]);
+        assert_eq!(troubles(&board, 32 * S), [Some(Trouble::Still(30 * S)), None]);
+        board.share(33 * S, 0, 900);
+        board.share(33 * S, 1, 850);
+        assert_eq!(troubles(&board, 90 * S), [None, None]);
+        let mut board = Board::new(S, Phase::Verify, 1000, &[4, 5].map(|number| Lane { number, bytes: Some(500) }));
+        board.drive(2 * S, 0, 500);
+        assert_eq!(troubles(&board, 62 * S), [None, Some(Trouble::Still(61 * S))]);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod board;
 mod meter;
 mod phase;
+mod trouble;
 
 pub use board::{Board, Line};
 pub use meter::Meter;
 pub use phase::{Lane, Phase};
+pub use trouble::Trouble;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

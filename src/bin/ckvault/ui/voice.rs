@@ -1,6 +1,6 @@
 //! Progress in lines: for people who read a log, and for programs.
 
-use ckvault::progress::{Board, Line, Phase};
+use ckvault::progress::{Board, Line, Phase, Trouble};
 use indicatif::HumanBytes;
 use serde_json::json;
 use std::time::Duration;
@@ -70,7 +70,10 @@ impl Voice {
         self.last = now;
         let mut all = board.all(now);
         match self.whom {
-            For::People => vec![format!("ckvault: {} {}", name(all.phase), how_far(&all, true))],
+            For::People => {
+                let line = format!("ckvault: {} {}", name(all.phase), how_far(&all, true));
+                std::iter::once(line).chain(board.drives(now).filter_map(|line| complaint(&line))).collect()
+            }
             For::Programs => {
                 if awaited {
                     all.phase = Phase::Wait;
@@ -91,6 +94,11 @@ fn object(line: &Line) -> String {
         "rate": line.rate,
         "eta": eta,
         "drive": line.drive,
+        "still": match line.trouble {
+            Some(Trouble::Still(time)) => Some(time.as_secs()),
+            _ => None,
+        },
+        "slow": matches!(line.trouble, Some(Trouble::Slow(_))),
     })
     .to_string()
 }
@@ -134,11 +142,28 @@ pub fn how_far(line: &Line, roomy: bool) -> String {
     };
     let rate = line.rate.map(|rate| format!(", {}/s", HumanBytes(rate))).unwrap_or_default();
     let left = match (line.drive, line.phase, line.left) {
+        _ if trouble(line).is_some() => format!(", {}", trouble(line).unwrap_or_default()),
         (Some(_), Phase::Sync, _) => format!(", {}", name(Phase::Sync)),
         (_, _, Some(left)) if line.done < total => format!(", {} left", short_time(left)),
         _ => String::new(),
     };
     format!("{done}{rate}{left}")
+}
+
+/// What is wrong with a drive.
+fn trouble(line: &Line) -> Option<String> {
+    Some(match line.trouble? {
+        Trouble::Still(time) => format!("nothing has moved for {}", short_time(time)),
+        Trouble::Slow(was) => format!("was {}/s", HumanBytes(was)),
+    })
+}
+
+/// The same as a line of its own.
+fn complaint(line: &Line) -> Option<String> {
+    let (drive, trouble) = (line.drive?, trouble(line)?);
+    let rate = line.rate.filter(|_| matches!(line.trouble, Some(Trouble::Slow(_))));
+    let now = rate.map(|rate| format!("slow, {}/s now, ", HumanBytes(rate))).unwrap_or_default();
+    Some(format!("ckvault: drive {drive}: {now}{trouble}"))
 }
 
 /// Never a hundred before all is done.
@@ -207,8 +232,8 @@ mod tests {
             ["ckvault: exporting 50.00 MiB of 100.00 MiB, 5.00 MiB/s, 10 s left"]
         );
         let lines = Voice::new(For::Programs).beats(&board, s(2), false);
-        let one = r#"{"done":52428800,"drive":null,"eta":2.0,"phase":"export","rate":26214400,"total":104857600}"#;
-        let two = r#"{"done":62914560,"drive":2,"eta":2.0,"phase":"sync","rate":31457280,"total":125829120}"#;
+        let one = r#"{"done":52428800,"drive":null,"eta":2.0,"phase":"export","rate":26214400,"slow":false,"still":null,"total":104857600}"#;
+        let two = r#"{"done":62914560,"drive":2,"eta":2.0,"phase":"sync","rate":31457280,"slow":false,"still":null,"total":125829120}"#;
         assert_eq!((&lines[0][..], &lines[2][..], lines.len()), (one, two, 3));
         let drives: Vec<String> = board.drives(s(2)).map(|line| how_far(&line, true)).collect();
         assert_eq!(drives[0], "60.00 MiB of 120.00 MiB, 30.00 MiB/s, 2 s left");
@@ -219,7 +244,27 @@ mod tests {
         let sync = Board::new(s(0), Phase::Sync, 0, &[]);
         assert_eq!(voice.beats(&sync, s(75), false), ["ckvault: syncing for 1 min 15 s"]);
         let waits = Voice::new(For::Programs).beats(&sync, s(9), true);
-        assert_eq!(waits, [r#"{"done":0,"drive":null,"eta":null,"phase":"wait","rate":null,"total":null}"#]);
+        assert_eq!(
+            waits,
+            [r#"{"done":0,"drive":null,"eta":null,"phase":"wait","rate":null,"slow":false,"still":null,"total":null}"#]
+        );
+    }
+
+    #[test]
+    fn a_drive_that_stands_still_or_has_become_slow_is_named() {
+        let s = Duration::from_secs;
+        let lanes = [1, 2].map(|number| Lane { number, bytes: Some(1 << 30) });
+        let mut board = Board::new(s(0), Phase::Verify, 2 << 30, &lanes);
+        (1..20).for_each(|n| board.drive(s(n), 0, 20 << 20));
+        (20..70).for_each(|n| board.drive(s(n), 0, 1 << 20));
+        let lines = Voice::new(For::People).beats(&board, s(70), false);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].starts_with("ckvault: drive 1: slow, 1.") && lines[1].ends_with("/s now, was 20.00 MiB/s"));
+        assert_eq!(lines[2], "ckvault: drive 2: nothing has moved for 1 min 10 s");
+        let bars: Vec<String> = board.drives(s(70)).map(|line| how_far(&line, true)).collect();
+        assert_eq!(bars[1], "0 B of 1.00 GiB, nothing has moved for 1 min 10 s");
+        let lines = Voice::new(For::Programs).beats(&board, s(70), false);
+        assert!(lines[1].contains(r#""slow":true,"still":null"#) && lines[2].contains(r#""slow":false,"still":70"#));
     }
 
     #[test]
