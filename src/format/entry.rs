@@ -511,7 +511,7 @@ mod tests {
             assert_eq!(most.validate(), Ok(()), "{what}");
             assert!(matches!(more.validate(), Err(FormatError::Limit { what: limit, .. }) if limit == what), "{what}");
         }
-        assert_eq!(Entry { kind: file(0, 0), mtime: (0, 999_999_999), ..entry }.validate(), Ok(()));
+        assert_eq!(Entry { kind: file(0, 0), mode: 0o7777, mtime: (0, 999_999_999), ..entry }.validate(), Ok(()));
     }
 
     #[test]
