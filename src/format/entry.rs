@@ -456,6 +456,7 @@ mod tests {
             &[Extent(0, 1024), Extent(512, 512)],
             &[Extent(u64::MAX - 511, 512)],
             &[Extent(1, 511)],
+            &[Extent(1, 512)],
             &[Extent(0, 100)],
             // They touch, and are one.
             &[Extent(0, 512), Extent(512, 512)],
@@ -465,5 +466,60 @@ mod tests {
             assert!(validate_extents(bad, size).is_err(), "{bad:?}");
         }
         assert!(validate_extents(&[], 0).is_err());
+    }
+
+    #[test]
+    fn the_most_is_allowed_and_one_more_is_not() {
+        let name = |len: usize| Name::new(&vec![b'x'; len]);
+        let attributes = |number: usize, len: usize| -> Vec<(Name, Name)> {
+            (0..number).map(|i| (Name::new(format!("user.{i:05}").as_bytes()), name(len))).collect()
+        };
+        let file = |size: u64, extents: usize| {
+            let each = (0..extents as u64).map(|i| Extent(2 * i * ALIGNMENT, ALIGNMENT));
+            Kind::File { size, extents: (extents > 0).then(|| each.collect()), blake3: None }
+        };
+        let entry = read(FILE).unwrap();
+        let dir = read(DIR).unwrap();
+        let holes = 2 * (MOST_EXTENTS as u64 + 1) * ALIGNMENT;
+        for (what, most, more) in [
+            (
+                "length of a path",
+                Entry { path: name(LONGEST_PATH), ..dir.clone() },
+                Entry { path: name(LONGEST_PATH + 1), ..dir.clone() },
+            ),
+            (
+                "size of a file",
+                Entry { kind: file(LARGEST, 0), ..entry.clone() },
+                Entry { kind: file(LARGEST + 1, 0), ..entry.clone() },
+            ),
+            (
+                "extents of a file",
+                Entry { kind: file(holes, MOST_EXTENTS), ..entry.clone() },
+                Entry { kind: file(holes, MOST_EXTENTS + 1), ..entry.clone() },
+            ),
+            (
+                "extended attributes",
+                Entry { xattrs: attributes(MOST_XATTRS, 0), ..dir.clone() },
+                Entry { xattrs: attributes(MOST_XATTRS + 1, 0), ..dir.clone() },
+            ),
+            (
+                "length of an extended attribute",
+                Entry { xattrs: attributes(1, LONGEST_XATTR), ..dir.clone() },
+                Entry { xattrs: attributes(1, LONGEST_XATTR + 1), ..dir },
+            ),
+        ] {
+            assert_eq!(most.validate(), Ok(()), "{what}");
+            assert!(matches!(more.validate(), Err(FormatError::Limit { what: limit, .. }) if limit == what), "{what}");
+        }
+        assert_eq!(Entry { kind: file(0, 0), mode: 0o7777, mtime: (0, 999_999_999), ..entry }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn beside_the_base64_of_a_name_there_may_be_what_is_not_known() {
+        let line = FILE.replace("\"a\"", r#"{"later":{"base64":1},"base64":"/w==","other":"x"}"#);
+        assert_eq!(read(&line).unwrap().path, Name::new(b"\xff"));
+        refused(&line, &[("\"base64\":\"/w==\",", "")]);
+        // Also by a parser that does not look for fields that stand twice.
+        assert!(serde_json::from_str::<Name>(r#"{"base64":"/w==","base64":"/g=="}"#).is_err());
     }
 }

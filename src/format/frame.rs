@@ -68,6 +68,7 @@ mod tests {
     fn empty_and_short_frames_are_refused() {
         assert!(payload(&[], 0).is_err());
         assert!(payload(&header(0, 0), 0).is_err());
+        assert_eq!(payload(&[&header(3, 1)[..], b"x"].concat(), 3), Ok(&b"x"[..]));
         assert!(check_length(16, 1 << 16).is_err() && check_length(17, 1 << 16).is_ok());
     }
 

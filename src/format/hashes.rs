@@ -496,4 +496,20 @@ mod tests {
             prop_assert!(hasher.finish(len as u64).is_none());
         }
     }
+
+    #[test]
+    fn four_spans_fold_by_pairs_and_a_single_one_is_the_root() {
+        let (block, spans) = (BlockSize::SMALLEST, [1, 2, 3, 4].map(|byte| [byte; 32]));
+        let pair = |left: &Value, right: &Value| merge_subtrees_non_root(left, right, Mode::Hash);
+        let (left, right) = (pair(&spans[0], &spans[1]), pair(&spans[2], &spans[3]));
+        let root = *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes();
+        for len in [3 * block.span() + 1, 4 * block.span()] {
+            assert_eq!(block.root_of_spans(&spans, len), root, "{len}");
+        }
+        // A page that is full, and the only one.
+        let values = [[5; 32]; PAGE];
+        let root = fold_page(&values, true);
+        assert_ne!(root, fold_page(&values, false));
+        assert_eq!(block.spans_and_root(&values, block.span()), (vec![root], root));
+    }
 }

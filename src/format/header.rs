@@ -200,6 +200,7 @@ mod tests {
         let mut page = sample().encode();
         page[13] = 1;
         assert_eq!(Header::length(&page), None);
+        assert_eq!(Header::length(&flipped(7)), None);
         assert_eq!(Header::length(&[0; 16]), None);
     }
 
@@ -213,10 +214,11 @@ mod tests {
     #[test]
     fn every_field_has_its_limits() {
         type Change = fn(&mut Header);
-        let changes: [Change; 13] = [
+        let changes: [Change; 14] = [
             |h| h.group = 1 << 16,
             |h| h.index = 18,
             |h| h.k = 0,
+            |h| (h.k, h.index) = (0, 0),
             |h| h.m = 0,
             |h| h.k = 254,
             |h| (h.k, h.m, h.block) = (16, 17, BlockSize::LARGEST),
@@ -232,6 +234,41 @@ mod tests {
             let mut header = sample();
             change(&mut header);
             assert!(Header::parse(&header.encode()).is_err(), "change {number}");
+        }
+    }
+
+    #[test]
+    fn what_is_at_a_limit_is_allowed() {
+        type Change = fn(&mut Header);
+        let changes: [Change; 8] = [
+            |h| h.group = (1 << 16) - 1,
+            |h| (h.k, h.m, h.index) = (254, 1, 254),
+            |h| (h.k, h.m, h.index) = (1, 254, 254),
+            |h| (h.k, h.m, h.index, h.block) = (16, 16, 31, BlockSize::LARGEST),
+            |h| h.part = 1 << 16,
+            |h| h.segment_bytes = 8 << 20,
+            |h| h.volume_bytes = 2 << 20,
+            |h| h.volume_bytes = 1 << 46,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut header = sample();
+            change(&mut header);
+            assert_eq!(Header::parse(&header.encode()), Ok(header), "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_version_is_told_from_a_damaged_one() {
+        for version in [0, 2] {
+            let mut page = sample().encode();
+            page[8] = version;
+            let hash = blake3::hash(&page[..FIELDS]);
+            page[FIELDS..USED].copy_from_slice(hash.as_bytes());
+            let refused = Header::parse(&page);
+            assert!(
+                matches!(refused, Err(FormatError::Limit { what: "version of the volume header", .. })),
+                "{version}"
+            );
         }
     }
 }

@@ -469,4 +469,73 @@ mod tests {
             assert!(all(&twice).is_err(), "{twice:?}");
         }
     }
+
+    #[test]
+    fn each_number_of_the_head_has_its_limits() {
+        type Change = fn(&mut Head);
+        let head = |change: &Change| {
+            let mut head = inventory(vec![], vec![300]).head;
+            change(&mut head);
+            parse_head(line(&head).trim_ascii_end()).map(|read| assert_eq!(read, head))
+        };
+        let allowed: [Change; 10] = [
+            |h| h.entries = 0,
+            |h| h.entries = MOST_ENTRIES,
+            |h| h.tar_bytes = 1024,
+            |h| h.tar_bytes = LARGEST,
+            |h| h.part = 1,
+            |h| h.part = 1 << 16,
+            |h| h.segments = 1,
+            |h| h.segments = 1 << 40,
+            |h| h.first = 0,
+            |h| h.first = 1 << 40,
+        ];
+        for (number, change) in allowed.iter().enumerate() {
+            assert_eq!(head(change), Ok(()), "change {number}");
+        }
+        let refused: [(&str, Change); 8] = [
+            ("entries", |h| h.entries = MOST_ENTRIES + 1),
+            ("length of the tar stream", |h| h.tar_bytes = 1023),
+            ("length of the tar stream", |h| h.tar_bytes = LARGEST + 1),
+            ("part", |h| h.part = 0),
+            ("part", |h| h.part = (1 << 16) + 1),
+            ("segments", |h| h.segments = 0),
+            ("segments", |h| h.segments = (1 << 40) + 1),
+            ("first segment", |h| h.first = (1 << 40) + 1),
+        ];
+        for (what, change) in refused {
+            assert!(matches!(head(&change), Err(FormatError::Limit { what: limit, .. }) if limit == what), "{what}");
+        }
+    }
+
+    #[test]
+    fn all_lines_have_no_more_bytes_than_a_reader_takes() {
+        let first = lines_of(&inventory(vec![], vec![300])).remove(0);
+        let after = |before: u64| {
+            let mut reader = Reader::new(SHAPE);
+            reader.bytes += before;
+            reader.line(&first)
+        };
+        let room = MOST_BYTES - first.len() as u64;
+        assert_eq!(after(room), Ok(()));
+        assert!(matches!(after(room + 1), Err(FormatError::Limit { what: "length of the inventory", .. })));
+    }
+
+    #[test]
+    fn a_segment_too_many_is_refused_when_it_comes() {
+        let lines = lines_of(&inventory(vec![], vec![300, 301, 302]));
+        let mut reader = Reader::new(SHAPE);
+        reader.line(&lines_of(&inventory(vec![], vec![300, 301]))[0]).unwrap();
+        let taken = lines[1..].iter().map(|line| reader.line(line).is_ok());
+        assert_eq!(taken.collect::<Vec<_>>(), [true, true, false]);
+    }
+
+    #[test]
+    fn who_reads_all_lines_is_told_of_a_path_that_stands_twice() {
+        let dir = Entry { path: Name::new(b"a"), kind: Kind::Dir, mode: 0, mtime: (0, 0), xattrs: vec![], offset: 0 };
+        let mut twice = inventory(vec![dir.clone()], vec![300]);
+        twice.entries.push(dir);
+        twice.head.entries = 2;
+        assert!(matches!(read(lines_of(&twice).into_iter()), Err(FormatError::Contradiction(_))));
+    }
 }

@@ -680,7 +680,9 @@ pub(crate) mod tests {
             Manifest::parse(&manifest.encode())
         };
         let long = "x".repeat(64);
-        for good in ["NOTES.txt", "ckvault.exe", ".well-known", "a", "-", "keys.agent", "manifest.json5", &long] {
+        for good in
+            ["NOTES.txt", "ckvault.exe", ".well-known", "read_me", "a", "-", "keys.agent", "manifest.json5", &long]
+        {
             let parsed = with(&[good, "ckvault-arm"]);
             assert!(parsed.is_ok_and(|m| m.metadata().count() == names::METADATA.len() + 2), "{good}");
         }
@@ -703,6 +705,7 @@ pub(crate) mod tests {
         for taken in [
             "manifest.json",
             "Manifest.json.sig",
+            "manifest.json.sig2",
             "b3sums",
             "copy",
             "CUSTODY",
@@ -794,12 +797,17 @@ pub(crate) mod tests {
             Manifest::parse(&manifest.encode())
         };
         assert!(with(|_| ()).is_ok());
-        let changes: [fn(&mut Vec<Span>); 5] = [
+        let changes: [fn(&mut Vec<Span>); 6] = [
             |spans| spans.swap(0, 1),
             |spans| spans[1] = Span([3; 32]),
             |spans| spans.truncate(1),
             |spans| spans.clear(),
             |spans| spans.push(Span([2; 32])),
+            // The hash of the volume itself, which folds to that.
+            |spans| {
+                let bytes = BlockSize::SMALLEST.span() + BlockSize::SMALLEST.bytes();
+                *spans = vec![Span(BlockSize::SMALLEST.root_of_spans(&[[1; 32], [2; 32]], bytes))];
+            },
         ];
         for (number, change) in changes.into_iter().enumerate() {
             assert!(matches!(with(change), Err(FormatError::Contradiction(_))), "change {number}");
@@ -824,6 +832,7 @@ pub(crate) mod tests {
     fn names_of_volumes_and_directories() {
         assert_eq!(volume_name(3, 1, 2), "g00003-d001.ckv");
         assert_eq!(volume_name(3, 2, 2), "g00003-p000.ckv");
+        assert_eq!(group_of_volume("g00003-d001.ckv"), Some(3));
         assert_eq!(group_of_volume("g00003-p000.ckv"), Some(3));
         for other in [
             "g00003-p000.ckv.partial",
@@ -861,6 +870,101 @@ pub(crate) mod tests {
             Manifest { set: "00".repeat(16), ..next },
         ] {
             assert!(!first.is_followed_by(&own, &other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn shapes_and_numbers_at_their_limits_are_allowed_and_beyond_them_are_not() {
+        for (k, m) in [(254, 1), (1, 254), (1, 1)] {
+            assert!(Manifest::parse(&sample(k, m, 1).encode()).is_ok(), "{k}+{m}");
+        }
+        let what = |manifest: Manifest| match manifest.validate() {
+            Err(FormatError::Limit { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what(sample(128, 128, 1)), "K+M");
+        assert_eq!((sample(1, 1, 1 << 15).validate(), what(sample(1, 1, (1 << 15) + 1))), (Ok(()), "volumes"));
+        let with = |change: fn(&mut Manifest)| {
+            let mut manifest = sample(4, 2, 2);
+            change(&mut manifest);
+            manifest
+        };
+        assert_eq!(with(|m| m.drives = 255).validate(), Ok(()));
+        assert_eq!((what(with(|m| m.drives = 0)), what(with(|m| m.drives = 256))), ("drives", "drives"));
+        assert_eq!(what(with(|m| m.groups[0].volumes[0].drive = 0)), "drive number");
+        for bytes in [LEAST_VOLUME, LARGEST_VOLUME] {
+            assert_eq!(Manifest { volume_bytes: bytes, ..sample(4, 2, 2) }.validate(), Ok(()));
+        }
+        for bytes in [LEAST_VOLUME - 1, LARGEST_VOLUME + 1] {
+            assert_eq!(what(Manifest { volume_bytes: bytes, ..sample(4, 2, 2) }), "volume size");
+        }
+        let on_one = |m: &mut Manifest| {
+            m.drives = 1;
+            m.groups.iter_mut().flat_map(|group| &mut group.volumes).for_each(|volume| volume.drive = 1);
+        };
+        assert_eq!(with(on_one).validate(), Ok(()));
+        assert!(is_tool("c") && is_tool(&"c".repeat(128)) && !is_tool("") && !is_tool(&"c".repeat(129)));
+    }
+
+    #[test]
+    fn files_are_as_long_as_they_may_be_and_not_empty() {
+        let with = |name: &str, bytes: u64| {
+            let mut manifest = sample(4, 2, 2);
+            manifest.files.insert(name.into(), Listed::without_pieces(bytes, [1; 32]));
+            Manifest::parse(&manifest.encode())
+        };
+        for (name, most) in [
+            (names::RECOVER_TXT, LONGEST_FILE),
+            (names::KEYS, LONGEST_SLOT),
+            (names::PROGRAM, LONGEST_PROGRAM),
+            ("notes", LONGEST_FILE),
+        ] {
+            assert!(with(name, 1).is_ok() && with(name, most).is_ok(), "{name}");
+            for bytes in [0, most + 1] {
+                assert!(matches!(with(name, bytes), Err(FormatError::Limit { .. })), "{name} {bytes}");
+            }
+        }
+        assert!(matches!(with(names::INVENTORY, LONGEST_INVENTORY + 1), Err(FormatError::Limit { .. })));
+        let values = 4 * 3 * 3;
+        assert!(with(names::HASHES, values * 32).is_ok());
+        for bytes in [(values - 1) * 32, values * 32 + 1] {
+            assert!(matches!(with(names::HASHES, bytes), Err(FormatError::Contradiction(_))), "{bytes}");
+        }
+        let endless = vec![b' '; LONGEST as usize + 1];
+        let refused = Manifest::parse(&endless);
+        assert!(matches!(refused, Err(FormatError::Limit { what: "length of the manifest", .. })));
+        assert!(matches!(Manifest::parse(&endless[1..]), Err(FormatError::Syntax(_))));
+    }
+
+    #[test]
+    fn the_rows_of_a_group_are_those_of_its_longest_volume() {
+        let block = BlockSize::SMALLEST;
+        let mut manifest = sample(2, 1, 1);
+        manifest.groups[0].volumes[1].bytes = block.bytes() + 1;
+        assert_eq!((manifest.groups[0].longest(), manifest.groups[0].rows(block)), (3 * block.bytes(), 2));
+        manifest.groups[0].volumes[0].bytes = 4 * block.bytes();
+        assert_eq!((manifest.groups[0].longest(), manifest.groups[0].rows(block)), (4 * block.bytes(), 3));
+    }
+
+    #[test]
+    fn all_groups_have_one_shape_and_as_many_volumes_as_it_says() {
+        let with = |change: fn(&mut Manifest)| {
+            let mut manifest = sample(4, 2, 2);
+            change(&mut manifest);
+            // So that nothing else is wrong.
+            let volumes: usize = manifest.groups.iter().map(|group| group.volumes.len()).sum();
+            manifest.files.get_mut(names::HASHES).unwrap().bytes = volumes as u64 * 3 * 32;
+            manifest.validate()
+        };
+        assert_eq!(with(|_| ()), Ok(()));
+        let changes: [fn(&mut Manifest); 4] = [
+            |m| drop(m.groups[1].volumes.pop()),
+            |m| m.groups[1].volumes.extend_from_within(..1),
+            |m| (m.groups[1].k, m.groups[1].m) = (3, 3),
+            |m| drop((m.groups[1].volumes.pop(), m.groups[1].m = 1)),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert!(matches!(with(change), Err(FormatError::Contradiction(_))), "change {number}");
         }
     }
 }

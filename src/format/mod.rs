@@ -358,7 +358,9 @@ mod tests {
         let id = parse_id("000102030405060708090a0b0c0d0eff").unwrap();
         assert_eq!(hex(&id), "000102030405060708090a0b0c0d0eff");
         assert!(parse_id("000102030405060708090a0b0c0d0eFF").is_none());
-        assert!(parse_id("00").is_none());
+        for length in [2, 31, 33, 34, 64] {
+            assert!(parse_id(&"0".repeat(length)).is_none(), "{length}");
+        }
     }
 
     #[test]

@@ -195,4 +195,25 @@ mod tests {
             let _ = check(&[&MAGIC.to_le_bytes()[..], &tail].concat(), Filter::Planes);
         }
     }
+
+    #[test]
+    fn a_frame_that_is_no_single_segment_may_say_its_length_and_that_it_has_no_dictionary() {
+        // Magic number, descriptor, window: there is neither a dictionary nor a length.
+        let frame = streamed(20, false);
+        assert_eq!(frame[4], 0);
+        for (flag, length) in [(1 << 6, 2), (2 << 6, 4), (3 << 6, 8)] {
+            let mut said = frame.clone();
+            said[4] |= flag;
+            said.splice(6..6, vec![7; length]);
+            assert_eq!(check(&said, Filter::Zstd), Ok(()), "{length}");
+        }
+        for (flag, length) in [(1, 1), (2, 2), (3, 4)] {
+            let mut said = frame.clone();
+            said[4] |= flag;
+            said.splice(6..6, vec![0; length]);
+            assert_eq!(check(&said, Filter::Zstd), Ok(()), "{length}");
+            said[5 + length] = 1;
+            assert!(matches!(check(&said, Filter::Zstd), Err(FormatError::Bytes { offset: 6, .. })), "{length}");
+        }
+    }
 }

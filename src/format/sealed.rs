@@ -178,6 +178,7 @@ mod tests {
         for bad in [
             header(""),
             header("body\n"),
+            header("body\n-> a\n\n"),
             header("-> \n"),
             header("-> a  b\n"),
             header("-> a \n"),
@@ -188,6 +189,7 @@ mod tests {
             header(&native())[1..].to_vec(),
             b"age-encryption.org/v2\n-> a\n\n".to_vec(),
             b"age-encryption.org/v1\n-> a\n\n--- AAAA\n".to_vec(),
+            format!("age-encryption.org/v1\n-> a\n\n--- {}=\n", "A".repeat(MAC - 1)).into_bytes(),
         ] {
             let scanned = Header::scan(&bad, SEALED);
             assert!(matches!(scanned, Err(FormatError::Bytes { .. })), "{}", String::from_utf8_lossy(&bad));

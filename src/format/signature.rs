@@ -342,4 +342,48 @@ mod tests {
         let untouched = Signature::parse(&security_key_signature(0)).unwrap();
         assert_eq!(untouched.verify(b"m"), Err(TrustError::Untouched));
     }
+
+    #[test]
+    fn what_is_signed_may_be_hashed_in_either_way() {
+        for hash in [HashAlg::Sha256, HashAlg::Sha512] {
+            let key = key();
+            let armour = key.0.sign(NAMESPACE, hash, b"m").unwrap().to_pem(LineEnding::LF).unwrap();
+            let signature = Signature::parse((armour.trim_end().to_owned() + "\n").as_bytes()).unwrap();
+            assert_eq!(signature.verify(b"m"), Ok(key.public()));
+            assert_eq!(signature.verify(b"n"), Err(TrustError::Invalid));
+        }
+    }
+
+    #[test]
+    fn an_armour_is_short_and_nothing_follows_it() {
+        let of = |namespace: &str| {
+            let armour = key().0.sign(namespace, HashAlg::Sha512, b"m").unwrap().to_pem(LineEnding::LF).unwrap();
+            (armour.trim_end().to_owned() + "\n").into_bytes()
+        };
+        let parsed = |armour: &[u8]| Signature::parse(armour).err();
+        assert_eq!(parsed(&of(&"x".repeat(11_000))), None);
+        assert_eq!(parsed(&of(&"x".repeat(13_000))), Some(TrustError::Armour));
+        assert_eq!(parsed(&[&of("x")[..], b"more\n"].concat()), Some(TrustError::AfterArmour));
+    }
+
+    #[test]
+    fn the_file_of_a_security_key_is_known_to_be_one() {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+        let public = ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().to_bytes();
+        let public = [string(b"sk-ssh-ed25519@openssh.com"), string(&public), string(b"ssh:")].concat();
+        let handle = [&[USER_PRESENT][..], &string(b"handle"), &string(b"")].concat();
+        let mut private = [&[0; 8][..], &public, &handle, &string(b"test")].concat();
+        private.extend((1..=8).take(private.len().next_multiple_of(8) - private.len()));
+        let none = [string(b"none"), string(b"none"), string(b"")].concat();
+        let blob = [&b"openssh-key-v1\0"[..], &none, &[0, 0, 0, 1], &string(&public), &string(&private)].concat();
+        let text = STANDARD.encode(blob);
+        let lines: Vec<&str> = text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let name = "OPENSSH PRIVATE KEY";
+        let file = format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n"));
+        let key = SigningKey::parse(file.as_bytes()).unwrap();
+        assert!(key.is_security_key() && !key.is_encrypted());
+        assert_eq!(key.algorithm(), "sk-ssh-ed25519@openssh.com");
+        assert_eq!(parse_public(&format!("\n {}\r\n\n", key.public_file())), Some(key.public()));
+    }
 }

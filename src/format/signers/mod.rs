@@ -177,6 +177,8 @@ fn principals(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 mod tests {
     use super::*;
     use crate::format::limits::of_page;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use ssh_key::PublicKey;
 
     #[test]
@@ -279,5 +281,49 @@ mod tests {
     fn keys_of_other_types_are_passed_over() {
         let signers = read("me ssh-rsa AAAAB3NzaC1yc2E=\nme rsa-sha2-512 AAAAB3NzaC1yc2E=\n");
         assert!(signers.is_empty() && signers.bad_lines().is_empty());
+        for kind in ["ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com", "sk-ssh-later", "ssh-later"] {
+            let blob = [&(kind.len() as u32).to_be_bytes(), kind.as_bytes()].concat();
+            let signers = read(&format!("me {kind} {}\n", STANDARD.encode(blob)));
+            assert!(signers.is_empty() && signers.bad_lines().is_empty(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_space_to_openssh_is_space() {
+        let tabs = KEY.replace(' ', "\t");
+        for line in [
+            &format!("me\t{KEY}"),
+            &format!("me\r{KEY}"),
+            &format!("me {tabs}\tx"),
+            &format!("me namespaces=\"ckvault\"\t{KEY}"),
+            // Nothing need stand behind the quote that ends the names.
+            &format!("\"me\"{KEY}"),
+            // What OpenSSH passes over within a key.
+            &format!("me {}", KEY.replace("ILM+", "IL\u{b}M\u{c}+")),
+            // A byte of zero ends a line, and the key has been told before.
+            &format!("me {KEY}\0\u{1}"),
+        ] {
+            for file in [format!("{line}\r\n"), format!("\r\n \t\r \t\n{line}\r\n\t\n# c\r\n")] {
+                assert_eq!((judge(&file), read(&file).bad_lines()), (Ok("me".into()), &[][..]), "{line:?}");
+            }
+        }
+        assert_eq!(read(&format!("me\0 {KEY}")).bad_lines().len(), 1);
+    }
+
+    #[test]
+    fn options_are_known_in_any_case_of_letters() {
+        let with = |options: &str| judge(&format!("me {options} {KEY}"));
+        assert!(with("NameSpaces=\"ckvault\",VALID-AFTER=\"20200101Z\"").is_ok());
+        assert!(matches!(with("Cert-Authority"), Err(TrustError::CertAuthority(_))));
+        // A quote within a value is one of its characters.
+        assert!(matches!(with(r#"namespaces="ckvault\"""#), Err(TrustError::OtherNamespace(_))));
+        assert!(with(r#"namespaces="a\",ckvault""#).is_ok());
+    }
+
+    #[test]
+    fn a_lone_key_has_the_name_in_its_comment_whatever_that_is() {
+        for (comment, name) in [("", "(no name)"), (" ", "(no name)"), (" !eve,*", "!eve,*"), (" me ", "me")] {
+            assert_eq!(judge(&format!("{KEY}{comment}\n")).as_deref(), Ok(name), "{comment:?}");
+        }
     }
 }

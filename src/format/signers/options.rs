@@ -119,6 +119,7 @@ mod tests {
             ("a=\"b\tc\",d=\"e f\"\tg", "a=\"b\tc\",d=\"e f\""),
             (r#"a="b\" c" d"#, r#"a="b\" c""#),
             (r"a\ b", r"a\"),
+            (r##"a="b\"" c"##, r##"a="b\"""##),
         ] {
             assert_eq!(end(text.as_bytes()), Some(options.len()), "{text}");
         }
@@ -134,5 +135,12 @@ mod tests {
         assert!(between("20260101", "20260102").is_ok_and(|o| o.after < o.before && !o.authority));
         assert!(between("20260101", "20260101").is_err() && between("20260102", "20260101").is_err());
         assert!(read("cert-authority").is_ok_and(|o| o.authority) && read("cert-authority,").is_err());
+    }
+
+    #[test]
+    fn a_quote_in_a_value_is_one_of_its_characters() {
+        let (value, rest) = unquote(br#""a\"b\c",d"#).unwrap();
+        assert_eq!((&value[..], rest), (&br#"a"b\c"#[..], &b",d"[..]));
+        assert!(unquote(br#""a\""#).is_err() && unquote(b"a").is_err());
     }
 }
