@@ -67,6 +67,15 @@ impl Partial {
         })
     }
 
+    /// Begins a file in the place of whatever is unfinished there.
+    pub fn anew(dir: &Dir, name: &str) -> Result<Partial> {
+        let partial = format!("{name}{PARTIAL_SUFFIX}");
+        match dir.remove(&partial) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::on_drive("remove", dir.show(&partial))(e)),
+            _ => Partial::replacing(dir, name),
+        }
+    }
+
     /// Takes up an unfinished file that has a place of at least `least` bytes, to be written anew there. A link, or a file that has
     /// another name as well, is none.
     pub fn taken_up(dir: &Dir, name: &str, least: u64) -> Option<Partial> {

@@ -8,9 +8,11 @@ use crate::media::durable::Partial;
 use crate::pack::mark::{self, Digest, Mark};
 use crate::pack::packing::Packing;
 use crate::pack::plan::Plan;
+use crate::pack::rebuild::Rebuilding;
 use crate::pack::writers::Drives;
 use crate::progress::Progress;
 use crate::stages::filehash::{Ledger, Page};
+use crate::stages::parity::Codec;
 use crate::threads::lock;
 use std::io;
 use std::sync::Mutex;
@@ -120,8 +122,18 @@ pub fn bytes(marks: &[Mark], packing: &Packing) -> Vec<u64> {
 /// Reads what lies before the marks of a group, and has the writers go on behind the last one that holds; `None` if none does.
 pub fn take_up(group: u32, packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Option<BegunGroup>> {
     let mut begun = BegunGroup::new(group, packing.plan);
-    let Some(volumes) = packing.marks.first().and_then(|_| volumes(group, packing)) else { return Ok(None) };
-    for mark in packing.marks {
+    let mut marks = packing.marks;
+    let (mut volumes, lost) = volumes(group, packing);
+    if !lost.is_empty() {
+        // What is behind the rows that are complete is lost with its volume: but those that the last mark knows reach behind the
+        // mark before.
+        let Some((last, before)) = marks.split_last().filter(|(_, before)| !before.is_empty()) else { return Ok(None) };
+        let Some(made) = remake(&volumes, &lost, (group, last.rows), packing, progress)? else { return Ok(None) };
+        volumes.extend(made);
+        volumes.sort_by_key(|begun| begun.volume);
+        marks = before;
+    }
+    for mark in marks {
         let Some(lengths) = begun.lengths_at(mark, packing.plan.shape()) else { break };
         let Some(read) = read(&volumes, &begun, (mark.rows, &lengths), progress)? else { break };
         if !begun.advance(mark, lengths, read) {
@@ -135,17 +147,54 @@ pub fn take_up(group: u32, packing: &Packing, sink: &Drives, progress: &dyn Prog
     Ok(Some(begun))
 }
 
-/// The volumes of a group, all of them unfinished; `None` if one is not there.
-fn volumes(group: u32, packing: &Packing) -> Option<Vec<Begun>> {
+/// The volumes of a group, all of them unfinished, and those that are not there.
+fn volumes(group: u32, packing: &Packing) -> (Vec<Begun>, Vec<usize>) {
+    let (mut there, mut lost) = (Vec::new(), Vec::new());
+    for (volume, drive) in packing.plan.placement.iter().enumerate() {
+        let name = volume_name(group as usize, volume, packing.plan.k);
+        match Partial::unfinished(&packing.dirs.dirs[*drive], &name) {
+            Some(file) => {
+                file.forget();
+                there.push(Begun { volume, drive: *drive, file });
+            }
+            None => lost.push(volume),
+        }
+    }
+    (there, lost)
+}
+
+/// Makes those volumes again that are lost, as far as rows are complete, from the others; `None` if these do not suffice.
+fn remake(
+    there: &[Begun],
+    lost: &[usize],
+    (group, rows): (u32, u64),
+    packing: &Packing,
+    progress: &dyn Progress,
+) -> Result<Option<Vec<Begun>>> {
     let plan = packing.plan;
-    let volume = |(volume, drive): (usize, &usize)| {
-        let name = volume_name(group as usize, volume, plan.k);
-        let dir = &packing.dirs.dirs[*drive];
-        let file = Partial::unfinished(dir, &name)?;
-        file.forget();
-        Some(Begun { volume, drive: *drive, file })
+    if lost.len() > plan.m.into() {
+        return Ok(None);
+    }
+    let make = |volume: &usize| {
+        let (drive, name) = (plan.placement[*volume], volume_name(group as usize, *volume, plan.k));
+        let file = Partial::anew(&packing.dirs.dirs[drive], &name)?;
+        Ok(Begun { volume: *volume, drive, file })
     };
-    plan.placement.iter().enumerate().map(volume).collect()
+    let made: Vec<Begun> = lost.iter().map(make).collect::<Result<_>>()?;
+    let file = |all: &[Begun], volume: usize| all.iter().position(|begun| begun.volume == volume).unwrap_or(0);
+    let read = |volume: usize, bytes: &mut [u8], at: u64| {
+        Ok(there[file(there, volume)].file.read_up_to(bytes, at)? == bytes.len())
+    };
+    let write = |volume: usize, bytes: &[u8], at: u64| made[file(&made, volume)].file.write_at(bytes, at);
+    let rebuilding = Rebuilding {
+        codec: &Codec::new(plan.k, plan.m)?,
+        volumes: plan.placement.len(),
+        sources: &there.iter().map(|begun| begun.volume).take(plan.k.into()).collect::<Vec<_>>(),
+        targets: &lost.iter().map(|volume| (*volume, rows)).collect::<Vec<_>>(),
+        read: &read,
+        write: &write,
+    };
+    Ok(rebuilding.run(plan.block.bytes()..rows, progress)?.then_some(made))
 }
 
 /// Reads from all volumes what lies between where a group stands and a mark; `None` if not all of that is there.

@@ -62,9 +62,13 @@ impl SetDirs {
     /// Takes up those that an interrupted export left: what is not a volume or the key slot is removed, the manifest
     /// first, so that nothing looks complete. Of further copies only the names go: those of files that were given a place before
     /// volumes that are there keep it, and are written anew in it.
-    pub fn take_up(drives: &[Dir], name: &str, sizes: Sizes) -> Result<SetDirs> {
+    /// Those on drives that are `replaced` may be new.
+    pub fn take_up(drives: &[Dir], name: &str, sizes: Sizes, replaced: &[usize]) -> Result<SetDirs> {
         let mut taken = SetDirs::none(drives, name, sizes);
-        for drive in drives {
+        for (position, drive) in drives.iter().enumerate() {
+            if replaced.contains(&position) && !is_on(drive, name) {
+                durable::create_dir(drive, name)?;
+            }
             let dir = drive.dir(name).map_err(|e| match e.kind() {
                 ErrorKind::NotFound => Error::drive(
                     format!("{name} is not on {}", drive.path().display()),

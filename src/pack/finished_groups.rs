@@ -1,18 +1,23 @@
 //! What an interrupted export has written counts if what is on the drives is still that: groups that were completed, and the one that
-//! was begun.
+//! was begun. Volumes that are not, or that went with a drive, are made again from the others, where parity suffices.
 
 use crate::error::{Error, Result};
 use crate::format::hashes::{BlockSize, Value};
 use crate::format::manifest::{Group, Volume, volume_name};
 use crate::media::dir::Location;
+use crate::media::durable::{Partial, finish_all};
 use crate::pack::begun_group;
 use crate::pack::capacity::Closed;
 use crate::pack::deal::Start;
 use crate::pack::directories::SetDirs;
 use crate::pack::packing::Packing;
+use crate::pack::rebuild::Rebuilding;
 use crate::pack::writers::{Drives, Known};
 use crate::progress::{Phase, Progress};
 use crate::stages::filehash::Ledger;
+use crate::stages::parity::Codec;
+use std::collections::BTreeMap;
+use std::io;
 
 /// Bytes that are read at a time: as much as the largest block has.
 const RUN: usize = BlockSize::LARGEST.size();
@@ -26,23 +31,18 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
     if known.is_empty() && packing.marks.is_empty() {
         return Ok(start);
     }
-    let begun = begun_group::bytes(packing.marks, packing);
-    let volumes = |k: &Known| k.group.volumes.iter().map(|v| v.bytes).collect::<Vec<u64>>();
-    let on = |drive: usize| {
-        let all = known.iter().flat_map(|k| &k.group.volumes);
-        let of_group = begun.iter().zip(&packing.plan.placement).filter(|(_, d)| **d == drive);
-        let finished: u64 = all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum();
-        finished + of_group.map(|(bytes, _)| bytes).sum::<u64>()
-    };
-    let all = known.iter().flat_map(volumes).chain(begun.iter().copied()).sum();
-    progress.begin(Phase::Recheck, all, &packing.lanes(|drive| Some(on(drive))));
+    announce(0, packing, progress);
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
-        let Some(values) = reread(number, (&group.group, block), dirs, progress)? else { return Ok(start) };
+        let mut found = reread(number, (&group.group, block), dirs, progress)?;
+        if remake(number, &group.group, packing, &mut found, progress)? {
+            announce(number + 1, packing, progress);
+        }
+        let Some(values) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(start) };
         sink.know(group, values)?;
-        lengths.extend(volumes(group));
+        lengths.extend(lengths_of(group));
         start.segment += group.frames.len() as u64;
-        start.after = Some((number as u32, volumes(group)[..usize::from(group.group.k)].to_vec()));
+        start.after = Some((number as u32, lengths_of(group)[..usize::from(group.group.k)].to_vec()));
         start.ledger = Ledger::from_page(group.page.clone());
         start.closed = Closed::before(block, lengths.iter().copied());
     }
@@ -54,13 +54,31 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
     Ok(start)
 }
 
-/// The values of the blocks of a group as it is on the drives; `None` if it is not what was written.
+fn lengths_of(known: &Known) -> Vec<u64> {
+    known.group.volumes.iter().map(|v| v.bytes).collect()
+}
+
+/// Tells what is read: the known groups from one on, and the one that was begun.
+fn announce(from: usize, packing: &Packing, progress: &dyn Progress) {
+    let known = packing.known.get(from..).unwrap_or_default();
+    let begun = begun_group::bytes(packing.marks, packing);
+    let on = |drive: usize| {
+        let all = known.iter().flat_map(|k| &k.group.volumes);
+        let of_group = begun.iter().zip(&packing.plan.placement).filter(|(_, d)| **d == drive);
+        let finished: u64 = all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum();
+        finished + of_group.map(|(bytes, _)| bytes).sum::<u64>()
+    };
+    let all = known.iter().flat_map(lengths_of).chain(begun.iter().copied()).sum();
+    progress.begin(Phase::Recheck, all, &packing.lanes(|drive| Some(on(drive))));
+}
+
+/// The values of the blocks of each volume of a group, as it is on the drives; `None` of one that is not what was written.
 fn reread(
     number: usize,
     (group, block): (&Group, BlockSize),
     dirs: &SetDirs,
     progress: &dyn Progress,
-) -> Result<Option<Vec<Vec<Value>>>> {
+) -> Result<Vec<Option<Vec<Value>>>> {
     let on_drive = |drive: usize| {
         let own = group.volumes.iter().enumerate().filter(move |(_, v)| usize::from(v.drive) == drive + 1);
         own.map(|(i, v)| (i, dirs.dirs[drive].at(volume_name(number, i, group.k)), v)).collect::<Vec<_>>()
@@ -80,6 +98,66 @@ fn reread(
     let mut all: Vec<_> = all.into_iter().flatten().collect();
     all.sort_by_key(|(index, _)| *index);
     Ok(all.into_iter().map(|(_, values)| values).collect())
+}
+
+/// Makes volumes of a group that are not what was written from the others, if these suffice, and reads them back. Returns whether there
+/// were any.
+fn remake(
+    number: usize,
+    group: &Group,
+    packing: &Packing,
+    found: &mut [Option<Vec<Value>>],
+    progress: &dyn Progress,
+) -> Result<bool> {
+    let (block, dirs) = (packing.plan.block, packing.dirs);
+    let lost: Vec<usize> = (0..found.len()).filter(|v| found[*v].is_none()).collect();
+    if lost.is_empty() || lost.len() > group.m.into() {
+        return Ok(false);
+    }
+    let place = |v: usize| {
+        let drive = usize::from(group.volumes[v].drive) - 1;
+        dirs.dirs[drive].at(volume_name(number, v, group.k))
+    };
+    let mut made = BTreeMap::new();
+    for v in &lost {
+        let Location { dir, name } = place(*v);
+        let _ = dir.remove(&name);
+        let file = Partial::anew(&dir, &name)?;
+        file.write_at(&packing.header.at(number as u32, *v as u16).encode(), 0)?;
+        made.insert(*v, file);
+    }
+    let whole = (0..found.len()).filter(|v| found[*v].is_some());
+    let Ok(sources) =
+        whole.take(group.k.into()).map(|v| Ok((v, place(v).open()?))).collect::<io::Result<BTreeMap<_, _>>>()
+    else {
+        return Ok(true);
+    };
+    let read = |v: usize, bytes: &mut [u8], at: u64| {
+        let there = sources[&v].read_up_to(bytes, at)?;
+        bytes[there..].fill(0);
+        Ok(at + there as u64 >= group.volumes[v].bytes.min(at + bytes.len() as u64))
+    };
+    let write = |v: usize, bytes: &[u8], at: u64| made[&v].write_at(bytes, at);
+    let targets: Vec<(usize, u64)> = lost.iter().map(|v| (*v, group.volumes[*v].bytes)).collect();
+    let rows = block.bytes()..group.volumes.iter().map(|v| v.bytes).max().unwrap_or(0);
+    let rebuilding = Rebuilding {
+        codec: &Codec::new(group.k, group.m)?,
+        volumes: found.len(),
+        sources: &sources.keys().copied().collect::<Vec<_>>(),
+        targets: &targets,
+        read: &read,
+        write: &write,
+    };
+    if !rebuilding.run(rows, progress)? {
+        return Ok(true);
+    }
+    finish_all(made.into_values().collect())?;
+    progress.begin(Phase::ReadBack, targets.iter().map(|(_, bytes)| bytes).sum(), &[]);
+    for v in lost {
+        let volume = &group.volumes[v];
+        found[v] = values_of(&place(v), (volume, block), usize::from(volume.drive) - 1, progress)?;
+    }
+    Ok(true)
 }
 
 /// The values of a volume, if it has the hash that it was written with.

@@ -20,6 +20,7 @@ mod packing;
 mod part;
 mod plan;
 mod read_back;
+mod rebuild;
 mod reserved;
 mod roots;
 mod rows_out;

@@ -47,7 +47,12 @@ impl Export {
         (ask, progress): (&dyn Ask, &dyn Progress),
     ) -> Result<(Dir, Drive)> {
         let number = (self.at.part - 1) * self.begun.drives.len() as u32 + position as u32 + 1;
-        let hint = "put in the drive and resume; or let --next-drive-command do it";
+        let hint = match self.at.has_progress() {
+            true => format!(
+                "put in the drive and resume; if it is lost, put in another one, and add --replace-drive {number}"
+            ),
+            false => "put in the drive and resume; or let --next-drive-command do it".into(),
+        };
         let mut refusals = 0;
         loop {
             let Refusal { why, is_there } = match self.suits(place, position) {
@@ -57,11 +62,11 @@ impl Export {
             // If it is to be changed, it must not be held.
             self.held[position] = None;
             // At the beginning nothing is written, and what is wrong with a drive is for the command line to mend.
-            let nobody = self.at.part == 1 && self.at.known.is_empty() || !ask.can_change_drives();
+            let nobody = self.at.part == 1 && !self.at.has_progress() || !ask.can_change_drives();
             if nobody || refusals >= MOST_REFUSALS {
                 return Err(Error::drive(format!("drive {number} is needed: {why}"), hint));
             }
-            let empty = if self.at.known.is_empty() { "an empty drive as " } else { "" };
+            let empty = if !self.at.has_progress() { "an empty drive as " } else { "" };
             let first = if is_there { "unmount it, and " } else { "" };
             let message = format!("{why}: {first}mount {empty}drive {number} at {}", place.display());
             if !ask.next_drive(&DriveWanted { place: place.to_owned(), number: Some(number), message }) {
@@ -104,9 +109,10 @@ impl Export {
 
     fn suits_as(&self, dir: &Dir, drive: &Drive, position: usize) -> Result<(), String> {
         let place = dir.path().display();
-        if !self.at.known.is_empty() {
+        let is_here = directories::is_on(dir, &self.dir_name());
+        if self.at.has_progress() && (is_here || !self.replaced.contains(&position)) {
             let wrong = || format!("{place} does not hold part {} of this set", self.at.part);
-            return if directories::is_on(dir, &self.dir_name()) { Ok(()) } else { Err(wrong()) };
+            return if is_here { Ok(()) } else { Err(wrong()) };
         }
         let label = self.begun.label.as_deref();
         let used = |part: &u32| directories::is_on(dir, &set_dir_name(label, &self.begun.set, *part));

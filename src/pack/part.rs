@@ -54,6 +54,8 @@ pub struct Export {
     pub(super) near: bool,
     /// Whether an interruption left files that were removed.
     pub(super) goes_on: bool,
+    /// Positions of drives that are lost, with what they had of this part.
+    pub(super) replaced: Vec<usize>,
     /// Its drives by position, those that have been opened.
     pub(super) held: Vec<Option<Dir>>,
 }
@@ -73,6 +75,13 @@ pub(super) struct Position {
     pub(super) known: Vec<Known>,
     /// Marks of the group behind these.
     pub(super) marks: Vec<Mark>,
+}
+
+impl Position {
+    /// Whether something of it is on the drives already.
+    pub(super) fn has_progress(&self) -> bool {
+        !self.known.is_empty() || !self.marks.is_empty()
+    }
 }
 
 /// A part that is on the drives.
@@ -123,6 +132,7 @@ impl Export {
             at,
             near: false,
             goes_on: false,
+            replaced: Vec::new(),
             held,
         })
     }
@@ -140,6 +150,20 @@ impl Export {
             known: unfinished.known,
             marks: unfinished.marks,
         };
+    }
+
+    /// Drives with these numbers are lost, and others are in their places.
+    pub fn replace(&mut self, numbers: &[u32]) -> Result<()> {
+        let drives = self.begun.drives.len() as u32;
+        let before = (self.at.part - 1) * drives;
+        for number in numbers {
+            let position = number.checked_sub(before + 1).filter(|position| *position < drives);
+            let what = || format!("drive {number} is none of those that this export is writing to");
+            let hint =
+                || format!("they are {} to {}: give the number of the one that is lost", before + 1, before + drives);
+            self.replaced.push(position.ok_or_else(|| Error::usage(what(), hint()))? as usize);
+        }
+        Ok(())
     }
 
     /// The command that goes on with it.
@@ -173,9 +197,9 @@ impl Export {
     pub(super) fn set_dirs(&self, drives: &[Dir]) -> Result<(SetDirs, BTreeMap<String, Listed>)> {
         let name = self.dir_name();
         let sizes = self.sizes(drives)?;
-        let dirs = match self.at.known.is_empty() && self.at.marks.is_empty() {
-            false => SetDirs::take_up(drives, &name, sizes)?,
-            true => {
+        let dirs = match self.at.has_progress() {
+            true => SetDirs::take_up(drives, &name, sizes, &self.replaced)?,
+            false => {
                 // What an interruption left before anything was remembered.
                 let left = drives.iter().filter(|drive| directories::is_on(drive, &name));
                 left.into_iter().try_for_each(|drive| directories::remove_from(drive, &name))?;

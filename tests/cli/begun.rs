@@ -2,6 +2,7 @@
 
 use crate::durability::ending;
 use crate::harm;
+use crate::resume::killed;
 use crate::support::*;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -92,12 +93,16 @@ fn it_is_interrupted_again_and_again_and_goes_on_wherever_its_drives_are() {
 fn what_is_not_as_it_was_is_written_again() {
     let vault = prepared();
     let elsewhere = vault.path("elsewhere");
-    let harm: [(&str, &dyn Fn(&Path)); 7] = [
+    let harm: [(&str, &dyn Fn(&Path)); 8] = [
         ("flipped", &|file| harm::flip(file, 100_000, 3)),
         ("flipped later", &|file| harm::flip(file, 10 << 20, 3)),
         ("header page", &|file| harm::flip(file, 100, 3)),
         ("cut", &|file| fs::OpenOptions::new().write(true).open(file).unwrap().set_len(5 << 20).unwrap()),
         ("gone", &|file| fs::remove_file(file).unwrap()),
+        ("two gone", &|file| {
+            fs::remove_file(file).unwrap();
+            fs::remove_file(file.with_file_name("g00000-d000.ckv.partial")).unwrap_or_default();
+        }),
         ("link", &|file| {
             fs::rename(file, &elsewhere).unwrap();
             std::os::unix::fs::symlink(&elsewhere, file).unwrap();
@@ -127,4 +132,61 @@ fn volumes_that_had_their_names_already_go_on_too() {
     let before = sealed(&set.join("g00000-d000.ckv"));
     goes_on(&vault, "usb1 usb2");
     assert!(sealed(&set.join("g00000-d000.ckv")) == before, "what was durable was sealed again");
+}
+
+#[test]
+fn what_a_lost_drive_had_is_made_again_from_the_others() {
+    let vault = prepared();
+    let export = EXPORT.replace("2+1", "2+2");
+    vault.make(&["usb1", "usb2", "usb3"]);
+    limited(&vault, &export, 33).fails(7).says("--resume");
+    assert!(marks(&vault) >= 2);
+    let set = fs::read_dir(vault.path("usb1")).unwrap().next().unwrap().unwrap().path();
+    let before = sealed(&set.join("g00000-d000.ckv.partial"));
+    fs::rename(vault.path("usb2"), vault.path("lost")).unwrap();
+    vault.sender("export --resume").fails(7).says("drive 2 is needed").says("--replace-drive 2");
+    vault.sender("export --resume --to usb1 --to usb3").fails(7).says("does not hold").says("--replace-drive 2");
+    vault.sender("export --resume --to usb1 --to usb3 --replace-drive 3").fails(2).says("1 to 2");
+    vault.sender("export --replace-drive 2 --to usb1 --recipients keys.txt").fails(2);
+    vault.sender("export --resume --to usb1 --to usb3 --replace-drive 2").ok();
+    assert!(sealed(&set.join("g00000-d000.ckv")) == before, "what was durable was sealed again");
+    assert_eq!(vault.verdict("usb1 usb3")["verdict"], "intact");
+    vault.restores("usb3", "source");
+    assert_eq!(state(&vault), None);
+}
+
+#[test]
+fn what_it_had_of_finished_groups_too() {
+    let vault = Vault::new();
+    vault.checkpoint("source", 30_000_000);
+    let export = "export source --to usb --to usb2 --to usb3 --recipients keys.txt --volume-size 2M --parity 4+2";
+    for (lost, kept) in [(&["usb2"][..], true), (&["usb2", "usb3"], false)] {
+        for name in ["usb2", "usb3", "usb2-lost", "usb3-lost", "usb2-new", "usb3-new"] {
+            let _ = fs::remove_dir_all(vault.path(name));
+        }
+        vault.make(&["usb2", "usb3"]);
+        // The other drives have finished the first group when this one is that far: they wait for each other.
+        let set = killed(&vault, export, "g00002-d003.ckv");
+        let (before, name) = (sealed(&set.join("g00000-d000.ckv")), set.file_name().unwrap());
+        let (mut resume, mut drives) = ("export --resume --to usb".to_owned(), vec!["usb".to_owned()]);
+        for drive in ["usb2", "usb3"] {
+            let is_lost = lost.contains(&drive);
+            if is_lost {
+                fs::rename(vault.path(drive), vault.path(format!("{drive}-lost"))).unwrap();
+                vault.make(&[&format!("{drive}-new")]);
+            }
+            drives.push(if is_lost { format!("{drive}-new") } else { drive.into() });
+            resume += &format!(" --to {}", drives.last().unwrap());
+        }
+        lost.iter().for_each(|drive| resume += &format!(" --replace-drive {}", &drive[3..]));
+        vault.sender(&resume).ok();
+        let drives = drives.join(" ");
+        assert_eq!(vault.verdict(&drives)["verdict"], "intact");
+        vault.restores(&drives, "source");
+        assert_eq!(sealed(&set.join("g00000-d000.ckv")) == before, kept, "{lost:?}");
+        if kept {
+            let volume = |drive: &str| fs::read(vault.path(drive).join(name).join("g00000-d001.ckv")).unwrap();
+            assert!(volume("usb2-lost") == volume("usb2-new"));
+        }
+    }
 }

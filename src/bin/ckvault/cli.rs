@@ -156,6 +156,9 @@ pub struct Export {
     /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool if they have moved, and anything else only as it was
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["discard", "dry_run"])]
     resume: Option<Option<String>>,
+    /// With --resume, drive N is lost: what it had is made again from the others, on the drive that is in its place
+    #[arg(long, value_name = "N", requires = "resume")]
+    replace_drive: Vec<u32>,
     /// Remove what an interrupted export left on these drives, and begin anew
     #[arg(long)]
     discard: bool,

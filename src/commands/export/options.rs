@@ -56,6 +56,8 @@ pub struct Options {
     pub same_device_ok: bool,
     /// Plan only.
     pub dry_run: bool,
+    /// On resuming, drives by their numbers that are lost: what they had is made again on those that are given in their places.
+    pub replaced: Vec<u32>,
     /// Go on with an interrupted export: the only one, or that with this beginning of its id.
     pub resume: Option<Option<String>>,
     /// Remove what an interrupted export left on the drives, and begin anew.

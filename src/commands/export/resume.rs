@@ -60,6 +60,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
         unfinished.marks.clear();
     }
     export.stand_at(unfinished);
+    export.replace(&options.replaced)?;
     finish(options, export, totals, ask, progress)
 }
 

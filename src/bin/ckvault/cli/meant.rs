@@ -159,6 +159,7 @@ impl Export {
             read_back: !self.no_read_back,
             program: self.with_tool,
             dry_run: self.dry_run,
+            replaced: self.replace_drive,
             resume: self.resume,
             discard: self.discard,
             // Who only plans needs none.
