@@ -74,7 +74,8 @@ impl Call {
 
     /// No file that it makes may be longer than so many KiB.
     pub fn with_files_up_to(mut self, kib: u64) -> Call {
-        let shell = format!("ulimit -f {kib} && exec \"$0\" \"$@\"");
+        // In blocks of 512 bytes, as POSIX has it.
+        let shell = format!("ulimit -f {} && exec \"$0\" \"$@\"", 2 * kib);
         let program = std::mem::replace(&mut self.program, "sh".into());
         self.arguments.splice(0..0, ["-c".into(), shell.into(), program]);
         self
