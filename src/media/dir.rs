@@ -208,10 +208,10 @@ impl Dir {
         self.open_with(name, OFlags::RDWR, 0)
     }
 
-    /// Makes a file that must not exist.
+    /// Makes a file that must not exist, to be written and read.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         self.disk().allow(Operation::Create, &self.show(&name))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         self.open_unasked(name.as_ref(), flags, mode)
     }
 
