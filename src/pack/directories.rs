@@ -99,6 +99,17 @@ impl SetDirs {
         Ok(())
     }
 
+    /// By drive, bytes of the volumes that are unfinished, or of groups from `finished` on.
+    pub fn unfinished_bytes(&self, finished: u32) -> Result<Vec<u64>> {
+        let is_begun = |name: &str| match finished_name(name) {
+            Some(volume) => group_of_volume(volume).is_some(),
+            None => group_of_volume(name).is_some_and(|of| of >= finished),
+        };
+        let bytes = |dir: &Dir, name: &str| dir.stat(name).ok().flatten().map_or(0, |stat| stat.st_size.max(0) as u64);
+        let on = |dir: &Dir| Ok(names_in(dir)?.iter().filter(|n| is_begun(n)).map(|name| bytes(dir, name)).sum());
+        self.dirs.iter().map(on).collect()
+    }
+
     /// Where the key slot goes before there is a volume.
     pub fn first_places(&self) -> Vec<Dir> {
         self.copies.iter().chain(&self.dirs).cloned().collect()

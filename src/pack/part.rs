@@ -9,7 +9,7 @@ use crate::format::signature::{SigningKey, public_line};
 use crate::format::{FORMAT, FormatError, names, parse_id, recovery};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
-use crate::media::drive::{self, Drive};
+use crate::media::drive::{self, Drive, UNTOLD};
 use crate::media::program::Program;
 use crate::pack::capacity::{self, Room};
 use crate::pack::directories::{self, SetDirs};
@@ -212,8 +212,14 @@ impl Export {
     }
 
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
-        // Measured now, when what an interruption left is gone.
-        let drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+        // Measured now, when what an interruption left is gone, but for volumes that take no more room when they are gone on with.
+        let mut drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+        let finished = self.at.known.len() as u32;
+        let there: Vec<(u64, u64)> = drives.iter().map(|d| d.device).zip(dirs.unfinished_bytes(finished)?).collect();
+        for drive in drives.iter_mut().filter(|drive| drive.free != UNTOLD) {
+            drive.free +=
+                there.iter().filter(|(device, _)| *device == drive.device).map(|(_, bytes)| bytes).sum::<u64>();
+        }
         let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
         let given = dirs.sizes().hashes_and_manifest();
         let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);

@@ -1,11 +1,12 @@
 //! An export that is interrupted inside a group goes on in it.
 
+use crate::drives::Mount;
 use crate::durability::ending;
 use crate::harm;
 use crate::resume::killed;
 use crate::support::*;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A group that holds everything, with a mark after each 12 MiB; volumes become 35 MiB long.
@@ -189,4 +190,25 @@ fn what_it_had_of_finished_groups_too() {
             assert!(volume("usb2-lost") == volume("usb2-new"));
         }
     }
+}
+
+#[test]
+fn what_is_there_takes_no_room_of_the_drive_that_goes_on() {
+    let vault = Vault::new();
+    symlink("drive1", vault.path("usb")).unwrap();
+    let drives: Option<Vec<Mount>> = (1..=2).map(|i| Mount::new(&vault, &format!("drive{i}"), "size=64M")).collect();
+    let Some(_drives) = drives else { return };
+    vault.make(&["source"]);
+    fs::write(vault.path("source/model.safetensors"), noise(7, 60 << 20)).unwrap();
+    let export = "export source --to usb --recipients keys.txt --volume-size 64M --parity 2+1 --no-read-back";
+    let change = "ln -sfn drive$CKVAULT_DRIVE_NUMBER $CKVAULT_DRIVE";
+    let call = vault.call("sender", export).arg("--next-drive-command").arg(change);
+    call.with_files_up_to(17 << 10).run().fails(7).says("--resume");
+    assert!(marks(&vault) > 0);
+    let resume = vault.call("sender", "export --resume --json").arg("--next-drive-command").arg(change);
+    let report = resume.run().ok().json();
+    // Without the interruption it would be on these two as well.
+    assert_eq!(list(&report["parts"]).len(), 2, "{report}");
+    assert_eq!(vault.verdict("drive1 drive2")["verdict"], "intact");
+    vault.restores("drive1 drive2", "source");
 }
