@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::media::cache;
 use crate::media::dir::Dir;
+use crate::media::disk::is_failure;
 use crate::media::pace::Reach;
 use crate::media::unfinished::Note;
 use crate::threads::FirstError;
@@ -79,21 +80,46 @@ impl Partial {
     /// Takes up an unfinished file that has a place of at least `least` bytes, to be written anew there. A link, or a file that has
     /// another name as well, is none.
     pub fn taken_up(dir: &Dir, name: &str, least: u64) -> Option<Partial> {
-        let file = dir.open_to_go_on(format!("{name}{PARTIAL_SUFFIX}")).ok()?;
-        let known = file.metadata().ok()?;
+        Partial::at_its_place(dir, name, least).ok()?
+    }
+
+    fn at_its_place(dir: &Dir, name: &str, least: u64) -> std::io::Result<Option<Partial>> {
+        let file = dir.open_to_go_on(format!("{name}{PARTIAL_SUFFIX}"))?;
+        let known = file.metadata()?;
         let ours = known.nlink() == 1 && known.len() >= least;
         let end = AtomicU64::new(0);
-        ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None })
+        Ok(ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None }))
+    }
+
+    /// Its length.
+    pub fn len(&self) -> u64 {
+        self.file.metadata().map_or(0, |known| known.len())
     }
 
     /// Takes up an unfinished file where it stands, to be read and written on; one that has its name already is unfinished again. A
     /// link, or a file that has another name as well, is none.
-    pub fn unfinished(dir: &Dir, name: &str) -> Option<Partial> {
+    /// An error is one of the drive.
+    pub fn unfinished(dir: &Dir, name: &str) -> Result<Option<Partial>> {
         let partial = format!("{name}{PARTIAL_SUFFIX}");
-        if !dir.has_file(&partial) && dir.has_file(name) {
-            dir.rename(name, &partial).ok()?;
+        let failed = |e: std::io::Error| match is_failure(&e) {
+            true => Err(Error::on_drive("open", dir.show(&partial))(e)),
+            false => Ok(None),
+        };
+        if !dir.has_file(&partial)
+            && dir.has_file(name)
+            && let Err(e) = dir.rename(name, &partial)
+        {
+            return failed(e);
         }
-        Partial::taken_up(dir, name, 0).map(|file| Partial { placed: false, ..file })
+        match Partial::at_its_place(dir, name, 0) {
+            Ok(file) => Ok(file.map(|file| Partial { placed: false, ..file })),
+            Err(e) => failed(e),
+        }
+    }
+
+    /// What is behind this is not of the file any more, whatever is written there now.
+    pub fn stands_at(&self, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
     }
 
     /// What is read of it next comes from the drive, as far as the system lets it.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::deal::{Dealer, Shape};
-use crate::format::hashes::{SLICE, Value, subtree};
+use crate::format::hashes::{BlockValues, SLICE, Value, subtree};
 use crate::format::manifest::volume_name;
 use crate::media::durable::Partial;
 use crate::pack::mark::{self, Digest, Mark};
@@ -37,8 +37,8 @@ pub struct BegunGroup {
     pub lengths: Vec<u64>,
     /// Where the rows end that are complete.
     pub rows: u64,
-    /// The values of the slices of each volume in these.
-    pub slices: Vec<Vec<Value>>,
+    /// The values of the blocks of each volume in these.
+    pub values: Vec<BlockValues>,
     /// What data volumes have behind them.
     pub tails: Vec<Vec<u8>>,
 }
@@ -68,7 +68,7 @@ impl BegunGroup {
             group,
             lengths: vec![header; plan.k.into()],
             rows: header,
-            slices: vec![Vec::new(); plan.placement.len()],
+            values: vec![BlockValues::new(plan.block); plan.placement.len()],
             ..BegunGroup::default()
         }
     }
@@ -93,7 +93,7 @@ impl BegunGroup {
         }
         let complete = mark::whole_slices(self.rows, mark.rows);
         self.tails.clear();
-        for (all, stretch) in self.slices.iter_mut().zip(read) {
+        for (all, stretch) in self.values.iter_mut().zip(read) {
             all.extend(&stretch.slices[..complete]);
             self.tails.push(stretch.tail);
         }
@@ -111,27 +111,21 @@ impl BegunGroup {
     }
 }
 
-/// Bytes of each volume that are read to find out, about.
-pub fn bytes(marks: &[Mark], packing: &Packing) -> Vec<u64> {
-    let frames: u64 = marks.iter().flat_map(|mark| &mark.frames).map(|bytes| u64::from(*bytes)).sum();
-    let (plan, rows) = (packing.plan, marks.last().map_or(0, |mark| mark.rows));
-    let of = |volume| if volume < usize::from(plan.k) { frames / u64::from(plan.k) } else { rows };
-    (0..plan.placement.len()).map(of).collect()
-}
-
 /// Reads what lies before the marks of a group, and has the writers go on behind the last one that holds; `None` if none does.
 pub fn take_up(group: u32, packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Result<Option<BegunGroup>> {
     let mut begun = BegunGroup::new(group, packing.plan);
     let mut marks = packing.marks;
-    let (mut volumes, lost) = volumes(group, packing);
+    let Some(last) = marks.last() else { return Ok(None) };
+    let (mut volumes, lost) = volumes((group, last.rows), packing)?;
     if !lost.is_empty() {
         // What is behind the rows that are complete is lost with its volume: but those that the last mark knows reach behind the
         // mark before.
-        let Some((last, before)) = marks.split_last().filter(|(_, before)| !before.is_empty()) else { return Ok(None) };
+        let before = &marks[..marks.len() - 1];
         let Some(made) = remake(&volumes, &lost, (group, last.rows), packing, progress)? else { return Ok(None) };
         volumes.extend(made);
         volumes.sort_by_key(|begun| begun.volume);
         marks = before;
+        packing.recheck(group as usize, progress);
     }
     for mark in marks {
         let Some(lengths) = begun.lengths_at(mark, packing.plan.shape()) else { break };
@@ -143,16 +137,19 @@ pub fn take_up(group: u32, packing: &Packing, sink: &Drives, progress: &dyn Prog
     if begun.marks == 0 {
         return Ok(None);
     }
+    for v in &volumes {
+        v.file.stands_at(begun.lengths.get(v.volume).copied().unwrap_or(begun.rows));
+    }
     sink.go_on(&begun, volumes.into_iter().map(|v| (v.drive, v.volume, v.file)))?;
     Ok(Some(begun))
 }
 
-/// The volumes of a group, all of them unfinished, and those that are not there.
-fn volumes(group: u32, packing: &Packing) -> (Vec<Begun>, Vec<usize>) {
+/// The volumes of a group, all of them unfinished, and those that are not there, or end before these rows.
+fn volumes((group, rows): (u32, u64), packing: &Packing) -> Result<(Vec<Begun>, Vec<usize>)> {
     let (mut there, mut lost) = (Vec::new(), Vec::new());
     for (volume, drive) in packing.plan.placement.iter().enumerate() {
         let name = volume_name(group as usize, volume, packing.plan.k);
-        match Partial::unfinished(&packing.dirs.dirs[*drive], &name) {
+        match Partial::unfinished(&packing.dirs.dirs[*drive], &name)?.filter(|file| file.len() >= rows) {
             Some(file) => {
                 file.forget();
                 there.push(Begun { volume, drive: *drive, file });
@@ -160,7 +157,7 @@ fn volumes(group: u32, packing: &Packing) -> (Vec<Begun>, Vec<usize>) {
             None => lost.push(volume),
         }
     }
-    (there, lost)
+    Ok((there, lost))
 }
 
 /// Makes those volumes again that are lost, as far as rows are complete, from the others; `None` if these do not suffice.

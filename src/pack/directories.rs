@@ -99,14 +99,12 @@ impl SetDirs {
         Ok(())
     }
 
-    /// By drive, bytes of the volumes that are unfinished, or of groups from `finished` on.
-    pub fn unfinished_bytes(&self, finished: u32) -> Result<Vec<u64>> {
-        let is_begun = |name: &str| match finished_name(name) {
-            Some(volume) => group_of_volume(volume).is_some(),
-            None => group_of_volume(name).is_some_and(|of| of >= finished),
-        };
-        let bytes = |dir: &Dir, name: &str| dir.stat(name).ok().flatten().map_or(0, |stat| stat.st_size.max(0) as u64);
-        let on = |dir: &Dir| Ok(names_in(dir)?.iter().filter(|n| is_begun(n)).map(|name| bytes(dir, name)).sum());
+    /// By drive, the room that the unfinished volumes of a group take.
+    pub fn bytes_of_group(&self, group: u32) -> Result<Vec<u64>> {
+        let is_of = |name: &&String| finished_name(name).and_then(group_of_volume) == Some(group);
+        let bytes = |stat: rustix::fs::Stat| (stat.st_blocks.max(0) as u64).saturating_mul(512);
+        let of_file = |dir: &Dir, name: &String| dir.stat(name).ok().flatten().map_or(0, bytes);
+        let on = |dir: &Dir| Ok(names_in(dir)?.iter().filter(is_of).map(|name| of_file(dir, name)).sum());
         self.dirs.iter().map(on).collect()
     }
 

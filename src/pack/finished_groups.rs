@@ -31,12 +31,12 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
     if known.is_empty() && packing.marks.is_empty() {
         return Ok(start);
     }
-    announce(0, packing, progress);
+    packing.recheck(0, progress);
     let mut lengths = Vec::new();
     for (number, group) in known.iter().enumerate() {
         let mut found = reread(number, (&group.group, block), dirs, progress)?;
         if remake(number, &group.group, packing, &mut found, progress)? {
-            announce(number + 1, packing, progress);
+            packing.recheck(number + 1, progress);
         }
         let Some(values) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(start) };
         sink.know(group, values)?;
@@ -56,20 +56,6 @@ pub fn recheck(packing: &Packing, sink: &Drives, progress: &dyn Progress) -> Res
 
 fn lengths_of(known: &Known) -> Vec<u64> {
     known.group.volumes.iter().map(|v| v.bytes).collect()
-}
-
-/// Tells what is read: the known groups from one on, and the one that was begun.
-fn announce(from: usize, packing: &Packing, progress: &dyn Progress) {
-    let known = packing.known.get(from..).unwrap_or_default();
-    let begun = begun_group::bytes(packing.marks, packing);
-    let on = |drive: usize| {
-        let all = known.iter().flat_map(|k| &k.group.volumes);
-        let of_group = begun.iter().zip(&packing.plan.placement).filter(|(_, d)| **d == drive);
-        let finished: u64 = all.filter(|v| usize::from(v.drive) == drive + 1).map(|v| v.bytes).sum();
-        finished + of_group.map(|(bytes, _)| bytes).sum::<u64>()
-    };
-    let all = known.iter().flat_map(lengths_of).chain(begun.iter().copied()).sum();
-    progress.begin(Phase::Recheck, all, &packing.lanes(|drive| Some(on(drive))));
 }
 
 /// The values of the blocks of each volume of a group, as it is on the drives; `None` of one that is not what was written.

@@ -31,7 +31,7 @@ pub struct Mark {
 
 /// How many bytes of frames lie between two marks, about.
 pub fn interval(plan: &Plan) -> u64 {
-    let group = plan.volume_bytes.saturating_mul(plan.placement.len() as u64);
+    let group = plan.volume_bytes.saturating_mul(plan.k.into());
     (group / PER_GROUP).clamp(LEAST, MOST)
 }
 
@@ -120,6 +120,7 @@ pub struct Passed {
 pub struct Coming {
     ahead: VecDeque<Arc<Passed>>,
     underway: Underway<Arc<Passed>>,
+    durable: Vec<Arc<Passed>>,
 }
 
 impl Coming {
@@ -132,22 +133,20 @@ impl Coming {
     pub fn wrote(&mut self, written: u64, reach: Reach) -> bool {
         let before = self.ahead.len();
         while let Some(passed) = self.ahead.pop_front_if(|passed| passed.end <= written) {
-            self.underway.wrote(passed, Reach { durable: 0, ..reach }, |_| ());
+            self.underway.wrote(passed, reach, |passed| self.durable.push(passed));
         }
         self.ahead.len() < before
     }
 
     /// Those before which all is durable.
     pub fn durable(&mut self, reach: Reach) -> Vec<Arc<Passed>> {
-        let mut durable = Vec::new();
-        self.underway.look(reach, |passed| durable.push(passed));
-        durable
+        self.underway.look(reach, |passed| self.durable.push(passed));
+        std::mem::take(&mut self.durable)
     }
 
     /// All behind which was written: all of that is durable.
     pub fn all(&mut self) -> Vec<Arc<Passed>> {
-        let mut durable = Vec::new();
-        self.underway.all(|passed| durable.push(passed));
-        durable
+        self.underway.all(|passed| self.durable.push(passed));
+        std::mem::take(&mut self.durable)
     }
 }

@@ -52,7 +52,7 @@ pub struct Export {
     pub(super) at: Position,
     /// Whether copies of metadata of a part that is done may lie near each other.
     pub(super) near: bool,
-    /// Whether an interruption left files that were removed.
+    /// Whether it goes on after an interruption.
     pub(super) goes_on: bool,
     /// Positions of drives that are lost, with what they had of this part.
     pub(super) replaced: Vec<usize>,
@@ -212,17 +212,7 @@ impl Export {
     }
 
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
-        // Measured now, when what an interruption left is gone, but for volumes that take no more room when they are gone on with.
-        let mut drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
-        let finished = self.at.known.len() as u32;
-        let there: Vec<(u64, u64)> = drives.iter().map(|d| d.device).zip(dirs.unfinished_bytes(finished)?).collect();
-        for drive in drives.iter_mut().filter(|drive| drive.free != UNTOLD) {
-            drive.free +=
-                there.iter().filter(|(device, _)| *device == drive.device).map(|(_, bytes)| bytes).sum::<u64>();
-        }
-        let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
-        let given = dirs.sizes().hashes_and_manifest();
-        let room = Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given);
+        let measure = |goes_on: Option<u32>| self.room(held, dirs, goes_on);
         dirs.reserve_first()?;
         let packing = Packing {
             source: &self.source,
@@ -234,7 +224,7 @@ impl Export {
             page: &self.at.page,
             known: &self.at.known,
             marks: &self.at.marks,
-            room: self.begun.plan.in_parts.then_some(&room),
+            room: self.begun.plan.in_parts.then_some(&measure),
             log: &self.state,
         };
         let packed = pack(&packing, progress)?;
@@ -242,6 +232,20 @@ impl Export {
             false => Ok(packed),
             true => Err(Error::drive("not one frame fits the drives at hand", "use larger drives")),
         }
+    }
+
+    /// What the drives have room for, besides the volumes of a group that goes on: these count as if they were still to be written.
+    fn room(&self, held: &[Dir], dirs: &SetDirs, goes_on: Option<u32>) -> Result<Room> {
+        let mut drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+        let there = goes_on.map(|group| dirs.bytes_of_group(group)).transpose()?.unwrap_or_default();
+        let there: Vec<(u64, u64)> = drives.iter().map(|d| d.device).zip(there).collect();
+        for drive in drives.iter_mut().filter(|drive| drive.free != UNTOLD) {
+            let own = there.iter().filter(|(device, _)| *device == drive.device);
+            drive.free = own.fold(drive.free, |free, (_, bytes)| free.saturating_add(*bytes)).min(UNTOLD);
+        }
+        let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
+        let given = dirs.sizes().hashes_and_manifest();
+        Ok(Room::new(&self.begun.plan, &drives, self.metadata, most_segments, given))
     }
 
     /// What metadata may need of drives at the beginning of a part.

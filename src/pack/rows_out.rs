@@ -80,7 +80,7 @@ impl<'a> RowsOut<'a> {
         let mut passing = Passing::default();
         if let Some(begun) = begun {
             passing.begin(begun.group, (n, plan.block), begun.rows);
-            passing.values.iter_mut().zip(&begun.slices).for_each(|(all, slices)| all.extend(slices));
+            passing.values.clone_from(&begun.values);
         }
         Ok(RowsOut { codec, k: plan.k.into(), n, block: plan.block, passing: Mutex::new(passing), sink })
     }

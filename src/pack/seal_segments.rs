@@ -23,10 +23,11 @@ pub fn fill(packing: &Packing, sink: &Drives, failure: &FirstError, progress: &d
     let (dirs, source) = (packing.dirs, packing.source);
     let start = finished_groups::recheck(packing, sink, progress)?;
     dirs.remove_groups_after(start.after.as_ref().map(|(group, _)| *group), start.begun.as_ref().map(|b| b.group))?;
+    let room = packing.room.map(|measure| measure(start.begun.as_ref().map(|b| b.group))).transpose()?;
     let first = start.segment;
     progress.begin(Phase::Export, source.tar_bytes() - source.start_of(first), &packing.lanes(|_| None));
     let workers = workers_within(workers(), HELD * u64::from(packing.plan.segment_bytes), MOST_HELD);
-    let striper = Striper::new(packing.plan, workers, start, packing.room, sink)?;
+    let striper = Striper::new(packing.plan, workers, start, room.as_ref(), sink)?;
     let (to, compression) = (packing.to, packing.plan.compression);
     let sealing = Sealing { source, striper: &striper, to, compression, progress, next: AtomicU64::new(first) };
     std::thread::scope(|scope| {

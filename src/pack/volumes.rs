@@ -29,6 +29,14 @@ pub fn pack(packing: &Packing, progress: &dyn Progress) -> Result<Packed> {
         sink.close();
         end
     });
-    let end = failure.take().map_or(end, Err)?;
+    // Writers whose orders ended say that they were interrupted: what went wrong says more.
+    let end = match end {
+        Ok(end) => end,
+        Err(error) => {
+            failure.keep(Err(error), || ());
+            0
+        }
+    };
+    failure.check()?;
     Ok(sink.finish(end, copies.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
