@@ -47,7 +47,10 @@ def kernel(place):
     """Debian's kernel, unpacked in `place`, where it stays: its image, and the directory of its modules."""
     unpacked = f"{place}/kernel"
     if not os.path.isdir(unpacked):
-        os.makedirs(f"{place}/package", exist_ok=True)
+        shutil.rmtree(f"{unpacked}.partial", ignore_errors=True)
+        shutil.rmtree(f"{place}/package", ignore_errors=True)
+        os.makedirs(f"{place}/package")
+        run("apt-get", "update", "-qq")
         name = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-amd64"))[1]
         run("apt-get", "download", "-q", name, cwd=f"{place}/package")
         package, = os.listdir(f"{place}/package")
@@ -68,6 +71,8 @@ def wanted_modules(modules):
             path, _, others = line.partition(":")
             needs[path] = others.split()
     named = {os.path.basename(path).removesuffix(".ko").replace("-", "_"): path for path in needs}
+    if absent := [name for name in LOADED if name not in named]:
+        raise SystemExit(f"this kernel has no {', '.join(absent)}, or not as a module that is no archive")
     found, open_ones = set(), [named[name] for name in LOADED + FETCHED if name in named]
     while open_ones:
         path = open_ones.pop()
@@ -119,9 +124,15 @@ class Archive:
 
 def initramfs(path, modules, ckvault, trees):
     """Writes it, with the directories `trees` under the names that they shall have."""
+    busybox = shutil.which("busybox")
+    for program in (busybox, ckvault):
+        with open(program, "rb") as file:
+            if b"/lib64/ld-linux" in file.read():
+                hint = "busybox-static has a busybox that needs none, tests/portable/build.sh makes such a ckvault"
+                raise SystemExit(f"{program} needs libraries, which are not in the box: {hint}")
     archive = Archive(path)
     archive.put("init", stat.S_IFREG | 0o755, INIT.format(loaded=" ".join(LOADED)).encode())
-    archive.put_file("bin/busybox", shutil.which("busybox"))
+    archive.put_file("bin/busybox", busybox)
     archive.put("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
     archive.put_file("bin/ckvault", ckvault, stat.S_IFREG | 0o755)
     version = os.path.basename(modules)
@@ -137,7 +148,7 @@ class Ran:
     """How a command in the guest ended."""
 
     def __init__(self, command, code, out, err):
-        self.command, self.code, self.out, self.err = command, code, out, err
+        self.command, self.code, self.out, self.err = command.removeprefix(HOME), code, out, err
 
     def ends(self, code):
         if self.code != code:
@@ -177,7 +188,7 @@ class Job:
                 raise Failed(f"`{self.command}` hangs")
             time.sleep(0.1)
         out, err, code = (self.box.run(f"cat {self.place}/{name}").out for name in ("out", "err", "code"))
-        return Ran(self.command, int(code), out, err)
+        return self.box.ran(Ran(self.command, int(code), out, err))
 
 
 class Monitor:
@@ -234,8 +245,8 @@ def dial(path, alive):
 class Box:
     """A machine that has been booted. Used by `with`."""
 
-    def __init__(self, place, image, ramdisk):
-        self.place, self.numbers, self.plugged = place, itertools.count(), {}
+    def __init__(self, place, image, ramdisk, verbose=False):
+        self.place, self.verbose, self.numbers, self.plugged = place, verbose, itertools.count(), {}
         self.console = f"{place}/console"
         with open(f"{place}/qemu", "w") as said:
             self.qemu = subprocess.Popen(
@@ -284,23 +295,33 @@ class Box:
         return Ran(command, code, *said)
 
     def ckvault(self, arguments):
-        return self.run(HOME + "ckvault " + arguments)
+        return self.ran(self.run(HOME + "ckvault " + arguments))
+
+    def ran(self, ran):
+        if self.verbose:
+            print(f"$ {ran.command}\n{ran.out}{ran.err}[{ran.code}]", flush=True)
+        return ran
 
     def start(self, arguments):
         return Job(self, HOME + "ckvault " + arguments)
 
     def names(self):
-        return set(self.run("cd /sys/block; for name in sd* sr*; do [ -e $name/size ] && [ $(cat $name/size) != 0 ] && echo $name; done").out.split())
+        """Of the disks and discs that the kernel has, and that have a size."""
+        with_size = "for name in sd* sr*; do [ -e $name/size ] && [ $(cat $name/size) != 0 ] && echo $name; done"
+        return set(self.run(f"cd /sys/block; {with_size}").out.split())
 
     def plug(self, drive, bus="storage", kind="scsi-hd"):
         """Plugs a drive in; returns the device that it is now."""
         before, name = self.names(), f"drive{next(self.numbers)}"
+        drive.gets_power()
         self.monitor.ask("blockdev-add", **drive.node(self, name))
         if bus == "storage":
             self.monitor.ask("device_add", driver="usb-storage", id=name, bus="usb.0", drive=name)
         else:
             self.monitor.ask("device_add", driver="usb-uas", id=name, bus="usb.0")
             self.monitor.ask("device_add", driver=kind, id=f"{name}-lun", bus=f"{name}.0", drive=name)
+            # Until then it has no plug, so that it can be given what it carries.
+            self.monitor.ask("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
         self.plugged[drive] = name
         begun = time.monotonic()
         while not (new := self.names() - before):
@@ -312,10 +333,14 @@ class Box:
     def pull(self, drive):
         """Pulls a drive, whatever happens to be underway."""
         name = self.plugged.pop(drive)
+        drive.loses_power()
         self.monitor.ask("device_del", id=name)
         self.monitor.wait_for("DEVICE_DELETED", device=name)
         self.monitor.ask("blockdev-del", **{"node-name": name})
-        drive.pulled()
+
+    def stall(self, drive):
+        """A drive that has a rate takes its time with what comes from now on: until it is pulled."""
+        self.monitor.ask("qom-set", path=f"/objects/{self.plugged[drive]}-rate", property="limits", value={"bps-total": 1})
 
     def moved(self, drive, way):
         """Bytes that the machine has read from a drive (`rd`) or written to it (`wr`) since it was plugged in."""

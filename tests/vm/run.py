@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""usage: run.py CKVAULT [STORY...] [--cache DIR] [--list]
+"""usage: run.py CKVAULT [STORY...] [--cache DIR] [--list] [--verbose]
 
 Sets on USB drives, as a real kernel drives them: Debian's, in qemu, without the help of the machine's own processor. CKVAULT is the static
 program (tests/portable/build.sh). Each story boots a box of its own and prints one line; without names, all are told. Needs
@@ -32,11 +32,11 @@ def make_checkpoint(root):
     os.symlink("step 100/shard-1.bin", f"{root}/latest")
 
 
-def tell(name, image, ramdisk, work):
+def tell(name, image, ramdisk, work, verbose):
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=work) as place:
         try:
-            with box.Box(place, image, ramdisk) as machine:
+            with box.Box(place, image, ramdisk, verbose) as machine:
                 os.mkdir(f"{place}/drives")
                 scenarios.STORIES[name](machine, f"{place}/drives")
         except box.Failed as failed:
@@ -55,6 +55,7 @@ def main():
     options.add_argument("stories", nargs="*", metavar="STORY")
     options.add_argument("--cache", default=os.path.join(os.path.dirname(__file__), "../../target/vm"))
     options.add_argument("--list", action="store_true", help="only say which stories there are")
+    options.add_argument("--verbose", action="store_true", help="show what ckvault is asked in each story, and what it says")
     given = options.parse_args()
     if given.list:
         print("\n".join(scenarios.STORIES))
@@ -68,7 +69,7 @@ def main():
         make_checkpoint(f"{work}/checkpoint")
         ramdisk = f"{work}/initramfs"
         box.initramfs(ramdisk, modules, given.ckvault, {"keys": f"{work}/keys", "checkpoint": f"{work}/checkpoint"})
-        held = [tell(name, image, ramdisk, work) for name in given.stories or scenarios.STORIES]
+        held = [tell(name, image, ramdisk, work, given.verbose) for name in given.stories or scenarios.STORIES]
     if not all(held):
         sys.exit(f"{held.count(False)} of {len(held)} did not hold")
 
