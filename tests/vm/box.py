@@ -2,7 +2,7 @@
 
 Nothing of it is installed and nothing in it is trusted: the guest does what it is told over a virtio port, and the host judges.
 """
-import base64, itertools, json, os, re, shlex, shutil, socket, stat, subprocess, time
+import base64, itertools, json, lzma, os, re, shlex, shutil, socket, stat, subprocess, tempfile, time
 
 # What the guest has to begin with; what else the kernel asks for, its own modprobe brings from what FETCHED names.
 LOADED = "virtio_pci virtio_console xhci_pci usb_storage uas sd_mod sr_mod".split()
@@ -43,42 +43,52 @@ def run(*command, **more):
     return done.stdout
 
 
-def kernel(place):
-    """Debian's kernel, unpacked in `place`, where it stays: its image, and the directory of its modules."""
-    unpacked = f"{place}/kernel"
+def kernel(place, package=None):
+    """Debian's kernel, unpacked in `place`, where it stays: its image, and the directory of its modules. The stock one, or that of
+    a package that is given."""
+    unpacked = f"{place}/{os.path.basename(package) if package else 'kernel'}"
     if not os.path.isdir(unpacked):
-        shutil.rmtree(f"{unpacked}.partial", ignore_errors=True)
-        shutil.rmtree(f"{place}/package", ignore_errors=True)
-        os.makedirs(f"{place}/package")
-        run("apt-get", "update", "-qq")
-        name = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-amd64"))[1]
-        run("apt-get", "download", "-q", name, cwd=f"{place}/package")
-        package, = os.listdir(f"{place}/package")
-        run("dpkg-deb", "-x", f"{place}/package/{package}", f"{unpacked}.partial")
+        with tempfile.TemporaryDirectory() as fetched:
+            if not package:
+                run("apt-get", "update", "-qq")
+                name = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-amd64"))[1]
+                run("apt-get", "download", "-q", name, cwd=fetched)
+                package, = (f"{fetched}/{name}" for name in os.listdir(fetched))
+            os.makedirs(place, exist_ok=True)
+            shutil.rmtree(f"{unpacked}.partial", ignore_errors=True)
+            run("dpkg-deb", "-x", package, f"{unpacked}.partial")
+        for root, _, files in os.walk(f"{unpacked}.partial/lib/modules"):
+            for path in (f"{root}/{file}" for file in files if file.endswith(".ko.xz")):
+                with lzma.open(path) as packed, open(path.removesuffix(".xz"), "wb") as module:
+                    shutil.copyfileobj(packed, module)
+                os.remove(path)
         version, = os.listdir(f"{unpacked}.partial/lib/modules")
         run("busybox", "depmod", "-b", f"{unpacked}.partial", version)
         os.rename(f"{unpacked}.partial", unpacked)
-        shutil.rmtree(f"{place}/package")
     version, = os.listdir(f"{unpacked}/lib/modules")
     return f"{unpacked}/boot/vmlinuz-{version}", f"{unpacked}/lib/modules/{version}"
 
 
-def wanted_modules(modules):
-    """The files of the modules that are named above, and of all that they need."""
-    needs = {}
+def all_modules(modules):
+    """By their names: file, and the files of what each needs. From what depmod has written."""
+    found = {}
     with open(f"{modules}/modules.dep") as lines:
         for line in lines:
             path, _, others = line.partition(":")
-            needs[path] = others.split()
-    named = {os.path.basename(path).removesuffix(".ko").replace("-", "_"): path for path in needs}
-    if absent := [name for name in LOADED if name not in named]:
-        raise SystemExit(f"this kernel has no {', '.join(absent)}, or not as a module that is no archive")
-    found, open_ones = set(), [named[name] for name in LOADED + FETCHED if name in named]
-    while open_ones:
-        path = open_ones.pop()
+            found[os.path.basename(path).removesuffix(".ko").replace("-", "_")] = (path, others.split())
+    return found
+
+
+def wanted_modules(modules):
+    """The files of the modules that are named above, and of all that they need."""
+    named = all_modules(modules)
+    needs, found = dict(named.values()), set()
+    waiting = [named[name][0] for name in LOADED + FETCHED if name in named]
+    while waiting:
+        path = waiting.pop()
         if path not in found:
             found.add(path)
-            open_ones += needs[path]
+            waiting += needs[path]
     return found
 
 
@@ -195,15 +205,20 @@ class Monitor:
     """qemu's monitor: commands that are answered, and events."""
 
     def __init__(self, path, alive):
-        self.socket, self.events = dial(path, alive), []
+        self.socket, self.events, self.alive = dial(path, alive), [], alive
         self.lines = self.socket.makefile("r")
         self.lines.readline()
         self.ask("qmp_capabilities")
 
     def read(self):
-        line = self.lines.readline()
+        try:
+            line = self.lines.readline()
+        except OSError as error:
+            self.alive()
+            raise Failed(f"qemu does not answer: {error}") from None
         if not line:
-            raise Failed("qemu has ended")
+            self.alive()
+            raise Failed("qemu has hung up")
         return json.loads(line)
 
     def ask(self, command, **arguments):
@@ -236,7 +251,6 @@ def dial(path, alive):
         except (FileNotFoundError, ConnectionRefusedError):
             dialled.close()
             alive()
-            time.sleep(0.05)
         else:
             dialled.settimeout(ENOUGH)
             return dialled
@@ -274,14 +288,20 @@ class Box:
         self.qemu.wait()
 
     def alive(self):
-        if self.qemu.poll() is not None:
+        """Says how qemu has ended, if it has, or is about to."""
+        try:
+            self.qemu.wait(0.5)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
             raise Failed(f"qemu ended with {self.qemu.returncode}\n" + open(f"{self.place}/qemu").read())
 
     def line(self):
         try:
             line = self.answers.readline().decode()
-        except TimeoutError:
-            raise Failed("the guest does not answer") from None
+        except OSError as error:
+            self.alive()
+            raise Failed(f"the guest does not answer: {error}") from None
         if not line:
             self.alive()
             raise Failed("the guest has hung up")
@@ -322,7 +342,7 @@ class Box:
             self.monitor.ask("device_add", driver=kind, id=f"{name}-lun", bus=f"{name}.0", drive=name)
             # Until then it has no plug, so that it can be given what it carries.
             self.monitor.ask("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
-        self.plugged[drive] = name
+        self.plugged[drive], drive.bus = name, bus
         begun = time.monotonic()
         while not (new := self.names() - before):
             if time.monotonic() - begun > ENOUGH:
@@ -334,7 +354,13 @@ class Box:
         """Pulls a drive, whatever happens to be underway."""
         name = self.plugged.pop(drive)
         drive.loses_power()
-        self.monitor.ask("device_del", id=name)
+        if drive.bus == "uas":
+            # What has been asked of it is answered before the machine goes on: qemu 7.2 ends if such a drive goes before.
+            self.monitor.ask("stop")
+            self.monitor.ask("device_del", id=name)
+            self.monitor.ask("cont")
+        else:
+            self.monitor.ask("device_del", id=name)
         self.monitor.wait_for("DEVICE_DELETED", device=name)
         self.monitor.ask("blockdev-del", **{"node-name": name})
 

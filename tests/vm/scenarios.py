@@ -12,6 +12,10 @@ IN_GROUPS = f"{EXPORT} --parity 4+2 --volume-size 2M"
 SLOW = 3_000_000
 
 
+# A module that not every kernel has.
+NEEDS = {"ntfs3": "ntfs3"}
+
+
 def story(function):
     STORIES[function.__name__.replace("_", "-")] = function
 
