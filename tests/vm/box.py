@@ -37,7 +37,10 @@ class Failed(Exception):
 
 
 def run(*command, **more):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    except FileNotFoundError:
+        raise SystemExit(f"there is no {command[0]} here") from None
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}\n{done.stdout}")
     return done.stdout
@@ -185,10 +188,13 @@ class Job:
 
     def while_it_goes(self, happened):
         """Waits until something has happened, which must be before the command ends."""
+        begun = time.monotonic()
         while not happened():
             if not self.goes_on():
                 ran = self.end()
-                raise Failed(f"`{self.command}` ended with {ran.code} before that\n{ran.out}{ran.err}")
+                raise Failed(f"`{ran.command}` ended with {ran.code} before that\n{ran.out}{ran.err}")
+            if time.monotonic() - begun > ENOUGH:
+                raise Failed(f"`{self.command}` does not come so far")
             time.sleep(0.05)
 
     def end(self):
@@ -365,7 +371,7 @@ class Box:
         self.monitor.ask("blockdev-del", **{"node-name": name})
 
     def stall(self, drive):
-        """A drive that has a rate takes its time with what comes from now on: until it is pulled."""
+        """A drive that has a rate does nothing more, until it is pulled: which must be soon, or the kernel gives it up."""
         self.monitor.ask("qom-set", path=f"/objects/{self.plugged[drive]}-rate", property="limits", value={"bps-total": 1})
 
     def moved(self, drive, way):
