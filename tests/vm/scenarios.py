@@ -401,10 +401,18 @@ def lying(box, place, beyond):
 
 @story
 def lies_and_drops(box, place):
+    """What was written to where nothing is shows when it is read back. What the drive has of the set may go on on another."""
     lying(box, place, "nothing").says("does not hold what was written to it", "its capacity is faked")
     claims_nothing(box)
+    other = Drive(place, "exfat", 400)
+    box.mount(box.plug(other), "/other", "exfat")
+    box.run("cp -r /drive/*.ckvault /other/").ends(0)
+    box.ckvault("export --resume --to /other").ends(0)
+    again(box, other, "/other")
+    is_whole(box, "/other")
 
 
 @story
 def lies_and_wraps(box, place):
+    """Worse: what is written last takes the place of what was written first, maybe of the tables of the file system."""
     lying(box, place, "wraps")
