@@ -352,3 +352,35 @@ fn create_new(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = dir.create(name, mode).map_err(Error::io("create", &path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::disk::Disk;
+
+    #[test]
+    fn a_file_that_is_gone_on_with_ends_where_it_stands_or_where_it_is_written_to() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::given(&Disk::default(), temp.path()).unwrap();
+        for (written, len) in [(0, 3), (1, 4)] {
+            let file = Partial::anew(&dir, "a").unwrap();
+            file.write_at(b"longer than before", 0).unwrap();
+            drop(file);
+            let file = Partial::unfinished(&dir, "a").unwrap().unwrap();
+            let mut bytes = [0; 6];
+            assert_eq!((file.len(), file.read_up_to(&mut bytes, 0).unwrap(), &bytes), (18, 6, b"longer"));
+            file.write_at(b"header", 0).unwrap();
+            file.stands_at(3);
+            file.write_at(&b"x"[..written], 3).unwrap();
+            file.finish().unwrap();
+            assert_eq!(dir.read("a", 99).unwrap().len(), len);
+            // It goes on under the name of what is unfinished, and a link is nothing to go on with.
+            assert_eq!(Partial::unfinished(&dir, "a").unwrap().unwrap().len(), len as u64);
+            assert!(!dir.has("a"));
+            dir.hard_link("a.partial", "b.partial").unwrap();
+            dir.symlink("a.partial".as_ref(), "c.partial").unwrap();
+            assert!(["a", "b", "c", "d"].iter().all(|name| Partial::unfinished(&dir, name).unwrap().is_none()));
+            ["a.partial", "b.partial", "c.partial"].iter().for_each(|name| dir.remove(name).unwrap());
+        }
+    }
+}

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{BlockSize, Value};
 use crate::format::manifest::{Group, Volume, volume_name};
 use crate::media::dir::Location;
+use crate::media::disk::is_failure;
 use crate::media::durable::{Partial, finish_all};
 use crate::pack::begun_group;
 use crate::pack::capacity::Closed;
@@ -146,14 +147,19 @@ fn remake(
     Ok(true)
 }
 
-/// The values of a volume, if it has the hash that it was written with.
+/// The values of a volume, if it has the hash that it was written with. Bad sectors make it another; a drive that is not there any more
+/// is an error.
 fn values_of(
     file: &Location,
     (volume, block): (&Volume, BlockSize),
     drive: usize,
     progress: &dyn Progress,
 ) -> Result<Option<Vec<Value>>> {
-    let Ok(file) = file.open() else { return Ok(None) };
+    let file = match file.open() {
+        Err(e) if is_failure(&e) => return Err(Error::on_drive("open", file.path())(e)),
+        Err(_) => return Ok(None),
+        Ok(file) => file,
+    };
     if file.metadata().is_ok_and(|m| m.len() != volume.bytes) {
         return Ok(None);
     }

@@ -35,6 +35,11 @@ impl Export {
         let drive = |(position, place): (usize, &PathBuf)| {
             let found = self.drive(position, place, (ask, progress))?;
             self.held[position] = Some(found.0.clone());
+            if self.replaced.contains(&position) && directories::is_on(&found.0, &self.dir_name()) {
+                let place = found.0.path().display().to_string();
+                progress
+                    .warn(&format!("{place} holds what was written to that drive: it goes on, and is not replaced"));
+            }
             Ok(found)
         };
         places.iter().enumerate().map(drive).collect()

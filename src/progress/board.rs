@@ -29,6 +29,15 @@ struct OnDrive {
 }
 
 impl OnDrive {
+    /// Which part of what is to be done here is done.
+    fn part(&self, total: u64) -> f64 {
+        let (done, all) = match self.lane.bytes {
+            Some(bytes) => (self.moved, bytes),
+            None => (self.share, total),
+        };
+        done as f64 / all.max(1) as f64
+    }
+
     /// Whether something is to move, or has moved although nothing was to.
     fn moves(&self) -> bool {
         self.lane.bytes != Some(0) || self.moved > 0
@@ -52,7 +61,7 @@ pub struct Line {
     pub left: Option<Duration>,
     /// Since when it is under way.
     pub lasts: Duration,
-    /// What is wrong with the drive, if all others wait for it.
+    /// What is wrong with the drive, if others wait for it.
     pub trouble: Option<Trouble>,
 }
 
@@ -97,7 +106,7 @@ impl Board {
         if let Some(on) = self.drives.get_mut(drive) {
             on.moved = on.moved.saturating_add(bytes);
             on.meters[0].note(now, on.moved);
-            on.watch.note(now, on.meters[0].rate(now));
+            on.watch.note(now, [&on.meters[0], &on.meters[1]].map(|meter| meter.rate(now)));
         }
     }
 
@@ -124,6 +133,14 @@ impl Board {
         shares.min().unwrap_or(self.done).min(self.total)
     }
 
+    /// The part that is done of those drives for which others wait: drives wait for each other, and who is ahead has nothing to do. If
+    /// all are equally far, none of them is to blame.
+    fn behind(&self) -> Option<f64> {
+        let parts = || self.drives.iter().filter(|on| on.moves()).map(|on| on.part(self.total));
+        let (least, most) = (parts().reduce(f64::min)?, parts().reduce(f64::max)?);
+        (least < 1.0 && (least < most || parts().count() == 1)).then_some(least)
+    }
+
     /// All of it.
     pub fn all(&self, now: Duration) -> Line {
         let lasts = now.saturating_sub(self.begun);
@@ -143,13 +160,9 @@ impl Board {
 
     /// Drive by drive, without those of a set that nothing moves from or to: most are not here.
     pub fn drives(&self, now: Duration) -> impl Iterator<Item = Line> + '_ {
-        let least = self.drives.iter().filter(|on| on.lane.bytes.is_none()).map(|on| on.share).min();
+        let behind = self.behind();
         self.drives.iter().filter(|on| on.moves()).map(move |on| {
-            // Those that are written to wait for each other: who is ahead has nothing to do.
-            let is_due = match on.lane.bytes {
-                Some(bytes) => on.moved < bytes,
-                None => on.share < self.total && least == Some(on.share),
-            };
+            let is_behind = behind.is_some_and(|behind| on.part(self.total) <= behind);
             let rest = self.total.saturating_sub(on.share);
             // What is to come is like what has come.
             let whole =
@@ -167,7 +180,7 @@ impl Board {
                 rate: on.meters[0].rate(now),
                 left,
                 lasts: now.saturating_sub(self.begun),
-                trouble: on.watch.trouble(now).filter(|_| is_due),
+                trouble: on.watch.trouble(now).filter(|_| is_behind),
             }
         })
     }
@@ -216,8 +229,15 @@ mod tests {
         board.share(33 * S, 1, 850);
         assert_eq!(troubles(&board, 90 * S), [None, None]);
         let mut board = Board::new(S, Phase::Verify, 1000, &[4, 5].map(|number| Lane { number, bytes: Some(500) }));
+        assert_eq!(troubles(&board, 62 * S), [None, None], "nothing has moved anywhere: who knows why");
         board.drive(2 * S, 0, 500);
         assert_eq!(troubles(&board, 62 * S), [None, Some(Trouble::Still(61 * S))]);
+        // The quick one has done what it could before both go on.
+        let lanes = [4, 5].map(|number| Lane { number, bytes: Some(500) });
+        let mut board = Board::new(S, Phase::Recheck, 1000, &lanes);
+        board.drive(2 * S, 0, 300);
+        board.drive(60 * S, 1, 200);
+        assert_eq!(troubles(&board, 62 * S), [None, None]);
     }
 
     #[test]
