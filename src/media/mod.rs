@@ -2,6 +2,7 @@
 //! process asks of the system for its own safety. Everything that depends on the platform is here.
 
 pub mod accounts;
+pub mod act;
 mod beneath;
 pub(crate) mod cache;
 pub mod device;

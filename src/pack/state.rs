@@ -7,6 +7,7 @@ use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::Group;
 use crate::media::dir::Dir;
+use crate::media::disk::Disk;
 use crate::media::statefile::{self, StateFile};
 use crate::pack::plan::Plan;
 use crate::pack::stripe::GroupEnd;
@@ -128,8 +129,8 @@ pub struct Unfinished {
 
 impl State {
     /// A new export begins.
-    pub fn create(dir: &Path, begun: &Begun) -> Result<State> {
-        let file = StateFile::create(dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
+    pub fn create(disk: &Disk, dir: &Path, begun: &Begun) -> Result<State> {
+        let file = StateFile::create(disk, dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
         Ok(State { file, groups: AtomicBool::new(false) })
     }
 
@@ -256,8 +257,8 @@ impl Unfinished {
 pub type Kept = (Dir, Vec<(String, Option<Unfinished>)>);
 
 /// The exports whose state is in `dir`; `None` if there is no such directory.
-pub fn unfinished(dir: &Path) -> Result<Option<Kept>> {
-    let Some((dir, names)) = statefile::all(dir)? else { return Ok(None) };
+pub fn unfinished(disk: &Disk, dir: &Path) -> Result<Option<Kept>> {
+    let Some((dir, names)) = statefile::all(disk, dir)? else { return Ok(None) };
     let look = |name: String| {
         let unfinished = State::take_up(&dir, &name)?.map(|(_, unfinished)| unfinished);
         Ok((name, unfinished))

@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::format::hex;
 use crate::format::inventory::{Entry, Name};
 use crate::media::dir::Location;
-use crate::media::disk::Operation;
 use crate::media::staging::Staging;
 use crate::media::staging::claim::{Claim, Earlier, in_the_way};
 use crate::set::{Bits, fixed};
@@ -281,8 +280,7 @@ impl Journal {
     /// What was torn must not stand before what comes now.
     fn cut(&self) -> Result<()> {
         let (disk, path) = (self.at.dir.disk(), self.at.path());
-        let cut = disk.allow(Operation::Resize, &path).and_then(|()| self.file.set_len(self.end));
-        cut.map_err(Error::io("shorten", path))
+        disk.resize(&self.file, &path, self.end).map_err(Error::io("shorten", &path))
     }
 
     fn append(&mut self, text: &str) -> Result<()> {
