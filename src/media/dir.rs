@@ -57,7 +57,7 @@ impl Dir {
         Ok(Dir::held(disk, or_unlisted(open)?, path.to_owned()))
     }
 
-    /// The same for one that may not be there yet: it is made, and those above it.
+    /// The same for one that may not be there yet: it is made, durably, and those above it.
     pub fn given_or_made(disk: &Disk, path: &Path) -> io::Result<Dir> {
         Dir::made_with(disk, path, 0o777)
     }
@@ -71,7 +71,9 @@ impl Dir {
         match (Dir::given(disk, path), path.parent(), path.file_name()) {
             (Err(e), Some(parent), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                let made = Dir::made_with(disk, parent, mode)?.make_dir(name, mode)?;
+                let parent = Dir::made_with(disk, parent, mode)?;
+                let made = parent.make_dir(name, mode)?;
+                parent.sync()?;
                 Ok(Dir::held(disk, made.0.fd.try_clone()?, path.to_owned()))
             }
             (opened, ..) => opened,
