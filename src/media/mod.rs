@@ -22,6 +22,7 @@ pub(crate) mod pace;
 pub mod process;
 pub mod processor;
 pub mod program;
+pub(crate) mod record;
 pub(crate) mod removal;
 pub(crate) mod sets;
 pub(crate) mod staging;

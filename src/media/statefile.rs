@@ -1,10 +1,11 @@
-//! A file of the user's that remembers: lines are added and made durable one by one, nobody else may read it, and one process
-//! at a time has it.
+//! A file of the user's that remembers: lines are added and made durable one by one, each with its check, nobody else may read it,
+//! and one process at a time has it.
 
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::lock;
+use crate::media::record;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -56,28 +57,34 @@ impl StateFile {
         lock::whole(&self.file).map_err(Error::io("lock", self.path()))
     }
 
-    /// Its whole lines; a last one that was not written to its end is cut off.
+    /// Its whole lines; one that was not written whole is cut off, with all after it. None if it is not one of ours.
     pub fn lines(&mut self) -> Result<Vec<String>> {
-        let (mut text, path) = (String::new(), self.path());
-        let read = (&mut self.file).take(LONGEST + 1).read_to_string(&mut text).map_err(Error::io("read", &path))?;
+        let (mut bytes, path) = (Vec::new(), self.path());
+        let read = (&mut self.file).take(LONGEST + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         if read as u64 > LONGEST {
             return Err(Error::usage(
                 format!("{} is too long to be what it is named like", path.display()),
                 "look at what it is, and move it away",
             ));
         }
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
+        let (mut lines, mut whole) = (Vec::new(), 0);
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(text) = record::text(line) else { break };
+            lines.push(text.to_owned());
+            whole += line.len();
+        }
+        // What does not begin with one is none of ours, and stays as it is.
+        if 0 < whole && whole < bytes.len() {
             self.dir.disk().resize(&self.file, &path, whole as u64).map_err(Error::io("write", &path))?;
         }
-        Ok(text[..whole].lines().map(str::to_owned).collect())
+        Ok(lines)
     }
 
     /// Adds a line, durably.
     pub fn append(&self, line: &str) -> Result<()> {
         let (disk, path) = (self.dir.disk(), self.path());
         let end = self.file.metadata().map_err(Error::io("look at", &path))?.len();
-        let written = disk.write_all_at(&self.file, format!("{line}\n").as_bytes(), end);
+        let written = disk.write_all_at(&self.file, record::line(line).as_bytes(), end);
         written.and_then(|()| disk.sync(&self.file, &path)).map_err(Error::io("write", &path))
     }
 
@@ -115,19 +122,23 @@ mod tests {
         let dir = Dir::given(&disk, temp.path()).unwrap();
         assert!(StateFile::open(&dir, "a").unwrap().is_none(), "it is locked");
         drop(state);
+        // The power was cut: of two lines, the second is there whole.
         let mut file = std::fs::OpenOptions::new().append(true).open(temp.path().join("a")).unwrap();
-        file.write_all(b"two, but not to its e").unwrap();
+        file.write_all(format!("two, and \0\0 {}", record::line("three")).as_bytes()).unwrap();
         let mut state = StateFile::open(&dir, "a").unwrap().unwrap();
         assert_eq!(state.lines().unwrap(), ["one"]);
-        state.append("three").unwrap();
+        state.append("two").unwrap();
         drop(state);
         let path = temp.path().join("a");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}{}", record::line("one"), record::line("two")));
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let names = || all(&disk, temp.path()).unwrap().unwrap().1;
         assert_eq!(names(), ["a"]);
         StateFile::open(&dir, "a").unwrap().unwrap().remove().unwrap();
         assert!(names().is_empty());
         assert!(all(&disk, &temp.path().join("nothing")).unwrap().is_none());
+        std::fs::write(&path, "dear diary\n").unwrap();
+        assert!(StateFile::open(&dir, "a").unwrap().unwrap().lines().unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary\n");
     }
 }

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 6");
+const VERSION: &str = concat!("ckvault ", env!("CARGO_PKG_VERSION"), " state 7");
 
 /// How an export was begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -173,7 +173,8 @@ impl State {
             )
         };
         let lines = file.lines()?.into_iter().map(|l| serde_json::from_str(&l).map_err(|e| broken(e.to_string())));
-        let unfinished = collect(lines)?.ok_or_else(|| broken("it has no beginning".into()))?;
+        let unfinished =
+            collect(lines)?.ok_or_else(|| broken("it has no beginning, or is of another version".into()))?;
         if unfinished.begun.tool != VERSION {
             return Err(Error::refused(
                 format!("the export {} was begun by {:?}", unfinished.begun.set, unfinished.begun.tool),
