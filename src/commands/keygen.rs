@@ -76,7 +76,7 @@ impl OwnKey {
 /// What was typed.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// What the fence is raised through.
+    /// What is written through.
     pub disk: Disk,
     /// The directory to write to.
     pub out: PathBuf,
@@ -119,7 +119,7 @@ pub fn run(options: &Options, ask: &dyn Ask, progress: &dyn Progress) -> Result<
         let dir = Dir::given(&Disk::default(), &options.out).map_err(Error::io("open", &options.out))?;
         return show(options, &dir, progress);
     }
-    let dir = Dir::given_or_made_private(&Disk::default(), &options.out).map_err(Error::io("create", &options.out))?;
+    let dir = Dir::given_or_made_private(&options.disk, &options.out).map_err(Error::io("create", &options.out))?;
     let (there, missing): (Vec<&str>, Vec<&str>) = ALL.into_iter().partition(|name| dir.has(name));
     match (there.first(), missing.first()) {
         (Some(_), None) if options.passphrase => Err(Error::usage(

@@ -5,6 +5,7 @@
 //! ever followed, not even in the middle of a name: the kernel is told so (openat2(2), `RESOLVE_NO_SYMLINKS`), and where it
 //! does not know how, each component is opened by itself. Paths are kept to be shown, and not used again.
 
+use super::act::Act;
 use super::beneath::{beneath, dir_beneath, is_link, parent_of, told};
 use super::disk::{Disk, Opened, Operation};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -56,7 +57,7 @@ impl Dir {
         Ok(Dir::held(disk, or_unlisted(open)?, path.to_owned()))
     }
 
-    /// The same for one that may not be there yet: it is made, and those above it.
+    /// The same for one that may not be there yet: it is made, durably, and those above it.
     pub fn given_or_made(disk: &Disk, path: &Path) -> io::Result<Dir> {
         Dir::made_with(disk, path, 0o777)
     }
@@ -70,7 +71,9 @@ impl Dir {
         match (Dir::given(disk, path), path.parent(), path.file_name()) {
             (Err(e), Some(parent), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                let made = Dir::made_with(disk, parent, mode)?.make_dir(name, mode)?;
+                let parent = Dir::made_with(disk, parent, mode)?;
+                let made = parent.make_dir(name, mode)?;
+                parent.sync()?;
                 Ok(Dir::held(disk, made.0.fd.try_clone()?, path.to_owned()))
             }
             (opened, ..) => opened,
@@ -178,6 +181,7 @@ impl Dir {
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
         self.disk().allow(Operation::Create, &self.show(&name))?;
         rustix::fs::mkdirat(parent.as_fd(), last, Mode::from_raw_mode(mode)).map_err(|e| self.full(e.into()))?;
+        self.disk().did(&Act::Named((parent.as_fd(), last)));
         let made = self.dir(name.as_ref()).and_then(|dir| match dir.names() {
             // Somebody who may rename here has put another directory in the place of the new one.
             Ok(names) if !names.is_empty() => Err(io::ErrorKind::DirectoryNotEmpty.into()),
@@ -198,27 +202,29 @@ impl Dir {
         super::take_all(self.open(name)?, limit)
     }
 
-    /// Opens a file for writing.
+    /// Opens a file for writing and reading.
     pub fn open_to_write(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
-        self.open_with(name, OFlags::WRONLY, 0)
-    }
-
-    /// Opens a file for reading and writing.
-    pub fn open_to_go_on(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         self.open_with(name, OFlags::RDWR, 0)
     }
 
     /// Makes a file that must not exist, to be written and read.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         self.disk().allow(Operation::Create, &self.show(&name))?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        self.open_unasked(name.as_ref(), flags, mode)
+        self.made(name.as_ref(), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode)
     }
 
     /// Opens a file of ours for reading and writing; makes it if it is not there.
     pub fn open_or_create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         self.disk().allow(Operation::Create, &self.show(&name))?;
-        self.open_unasked(name.as_ref(), OFlags::RDWR | OFlags::CREATE, mode)
+        self.made(name.as_ref(), OFlags::RDWR | OFlags::CREATE, mode)
+    }
+
+    fn made(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
+        let file = self.open_unasked(name, flags, mode)?;
+        if let Ok((parent, last)) = parent_of(&self.0.fd, name) {
+            self.disk().did(&Act::Named((parent.as_fd(), last)));
+        }
+        Ok(file)
     }
 
     /// Opens a file of ours for reading and for writing at its end.
@@ -308,7 +314,9 @@ impl Dir {
         self.disk().allow(Operation::Rename, &self.show(&from))?;
         let (old, from) = parent_of(&self.0.fd, from.as_ref())?;
         let (new, to) = parent_of(&dir.0.fd, to.as_ref())?;
-        Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?)
+        rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?;
+        self.disk().did(&Act::Renamed((old.as_fd(), from), (new.as_fd(), to)));
+        Ok(())
     }
 
     /// Gives a file another name in `dir` that nothing has. Where the file system cannot do that at once, it is looked for first.
@@ -316,13 +324,14 @@ impl Dir {
         self.disk().allow(Operation::Rename, &self.show(&from))?;
         let (old, from) = parent_of(&self.0.fd, from.as_ref())?;
         let (new, to) = parent_of(&dir.0.fd, to.as_ref())?;
-        match rustix::fs::renameat_with(old.as_fd(), from, new.as_fd(), to, RenameFlags::NOREPLACE) {
+        let renamed = match rustix::fs::renameat_with(old.as_fd(), from, new.as_fd(), to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match dir.stat(to)? {
                 None => Ok(rustix::fs::renameat(old.as_fd(), from, new.as_fd(), to)?),
                 Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
             },
             other => Ok(other?),
-        }
+        };
+        renamed.inspect(|()| self.disk().did(&Act::Renamed((old.as_fd(), from), (new.as_fd(), to))))
     }
 
     /// Removes what is no directory: of a link the link itself.
@@ -338,14 +347,18 @@ impl Dir {
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> io::Result<()> {
         self.disk().allow(Operation::Remove, &self.show(name))?;
         let (parent, last) = parent_of(&self.0.fd, name)?;
-        Ok(rustix::fs::unlinkat(parent.as_fd(), last, flags)?)
+        rustix::fs::unlinkat(parent.as_fd(), last, flags)?;
+        self.disk().did(&Act::Removed((parent.as_fd(), last)));
+        Ok(())
     }
 
     /// Makes a symbolic link.
     pub fn symlink(&self, text: &OsStr, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.disk().allow(Operation::Change, &self.show(&name))?;
         let (parent, last) = parent_of(&self.0.fd, name.as_ref())?;
-        rustix::fs::symlinkat(text, parent.as_fd(), last).map_err(|e| self.full(e.into()))
+        rustix::fs::symlinkat(text, parent.as_fd(), last).map_err(|e| self.full(e.into()))?;
+        self.disk().did(&Act::Named((parent.as_fd(), last)));
+        Ok(())
     }
 
     /// What a file system has run out of, if it is not bytes.
@@ -366,7 +379,9 @@ impl Dir {
         self.disk().allow(Operation::Change, &self.show(&name))?;
         let (old, file) = parent_of(&self.0.fd, file.as_ref())?;
         let (new, last) = parent_of(&self.0.fd, name.as_ref())?;
-        Ok(rustix::fs::linkat(old.as_fd(), file, new.as_fd(), last, AtFlags::empty())?)
+        rustix::fs::linkat(old.as_fd(), file, new.as_fd(), last, AtFlags::empty())?;
+        self.disk().did(&Act::Named((new.as_fd(), last)));
+        Ok(())
     }
 
     /// Sets the times of a link itself.
@@ -402,20 +417,23 @@ impl Dir {
     }
 
     /// Makes the names in it durable. File systems that cannot (some FUSE ones) say so, and are excused.
+    #[track_caller]
     pub fn sync(&self) -> io::Result<()> {
         self.disk().allow(Operation::Sync, self.path())?;
         match rustix::fs::fsync(&self.0.fd) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+            Ok(()) => self.disk().did(&Act::Synced(self.0.fd.as_fd(), std::panic::Location::caller())),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             // A directory that may not be listed is held without the right to sync it.
-            Err(Errno::BADF) => Ok(()),
-            other => Ok(other?),
+            Err(Errno::BADF) => {}
+            other => other?,
         }
+        Ok(())
     }
 
     /// The last that is done on a drive: makes durable whatever is not yet, and holds it no more. Whether that went well.
     pub fn release(self) -> bool {
         // Drivers that are processes hear of this one only, and the others of the next.
-        let _ = rustix::fs::fsync(&self.0.fd);
+        let _ = self.sync();
         self.disk().sync_all_of(&self).is_ok()
     }
 }

@@ -2,6 +2,8 @@
 //! in a directory is reached through `media::dir`. The fence and the programs that are run outside of it are asked for
 //! here too, so that a library never raises the one or starts the other by itself.
 
+use crate::media::act::Act;
+use crate::media::cache;
 use crate::media::errand::{Done, Errand};
 use crate::media::fence::Needs;
 use crate::media::pace::{Paces, Reach};
@@ -13,6 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::panic::Location;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -42,6 +45,9 @@ pub trait Media: Send + Sync {
     fn allow(&self, _operation: Operation, _path: &Path) -> io::Result<()> {
         Ok(())
     }
+
+    /// Told what has been done, when that went well.
+    fn did(&self, _act: &Act) {}
 
     /// Reads some bytes at `offset`, as pread(2) does.
     fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -128,6 +134,9 @@ struct Paced<M> {
 impl<M: Media> Media for Paced<M> {
     fn allow(&self, operation: Operation, path: &Path) -> io::Result<()> {
         self.media.allow(operation, path)
+    }
+    fn did(&self, act: &Act) {
+        self.media.did(act);
     }
     fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.media.read_at(file, buffer, offset)
@@ -220,6 +229,11 @@ impl Disk {
         self.0.allow(operation, path)
     }
 
+    /// Tells what the caller has done.
+    pub fn did(&self, act: &Act) {
+        self.0.did(act);
+    }
+
     /// Says what is needed from now on, and that nothing else is.
     pub fn confine(&self, needs: &Needs) {
         self.0.confine(needs);
@@ -277,15 +291,34 @@ impl Disk {
         Ok(done)
     }
 
+    /// Gives a file another length.
+    pub fn resize(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        self.0.allow(Operation::Resize, path)?;
+        file.set_len(len)?;
+        self.did(&Act::Resized(file.as_fd(), len));
+        Ok(())
+    }
+
+    /// Gives a file that is no longer a place for its first `len` bytes, which read as zeros. Some file systems cannot do that.
+    pub fn reserve(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        self.0.allow(Operation::Resize, path)?;
+        cache::reserve(file, len)?;
+        self.did(&Act::Resized(file.as_fd(), len));
+        Ok(())
+    }
+
     /// Makes the contents of a file durable.
+    #[track_caller]
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
         let settled = self.settle(file);
         file.sync_all()?;
+        self.did(&Act::Synced(file.as_fd(), Location::caller()));
         settled
     }
 
     /// Makes all that was written to a file system durable, where it can do that in one go.
+    #[track_caller]
     pub fn sync_file_system(&self, file: &File, path: &Path) -> io::Result<()> {
         self.0.allow(Operation::Sync, path)?;
         self.settle(file)?;
@@ -293,11 +326,13 @@ impl Disk {
     }
 
     /// Makes all that was written to a file system durable, and takes note of that.
+    #[track_caller]
     pub(in crate::media) fn sync_all_of(&self, file: &impl AsFd) -> io::Result<()> {
         let device = fstat(file)?.st_dev;
         let before = self.0.reach(device);
         rustix::fs::syncfs(file)?;
         self.0.synced(device, before.written);
+        self.did(&Act::SyncedAll(file.as_fd(), Location::caller()));
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Partial {
     }
 
     fn at_its_place(dir: &Dir, name: &str, least: u64) -> std::io::Result<Option<Partial>> {
-        let file = dir.open_to_go_on(format!("{name}{PARTIAL_SUFFIX}"))?;
+        let file = dir.open_to_write(format!("{name}{PARTIAL_SUFFIX}"))?;
         let known = file.metadata()?;
         let ours = known.nlink() == 1 && known.len() >= least;
         let end = AtomicU64::new(0);
@@ -148,15 +148,16 @@ impl Partial {
     /// It gets a place for this many bytes now, on file systems that keep one. What it does not need is given back when it is
     /// finished; without room it gets none.
     pub fn reserving(mut self, bytes: u64) -> Result<Partial> {
-        let placed = match cache::reserve(&self.file, bytes) {
+        let (disk, path) = (self.dir.disk(), self.path());
+        let placed = match disk.reserve(&self.file, &path, bytes) {
             Err(e) if !is_full(&e) => self.fill(bytes),
             other => other,
         };
         match placed {
             Ok(()) => self.placed = bytes > 0,
             // What there was room for is given back: file systems may have given that much before they found no more.
-            Err(e) if is_full(&e) => self.file.set_len(0).map_err(Error::on_drive("write", self.path()))?,
-            Err(e) => return Err(Error::on_drive("write", self.path())(e)),
+            Err(e) if is_full(&e) => disk.resize(&self.file, &path, 0).map_err(Error::on_drive("write", &path))?,
+            Err(e) => return Err(Error::on_drive("write", &path)(e)),
         }
         Ok(self)
     }
@@ -183,7 +184,7 @@ impl Partial {
         if has <= end {
             return Ok(false);
         }
-        self.file.set_len(end).map_err(Error::on_drive("cut", self.path()))?;
+        self.dir.disk().resize(&self.file, &self.path(), end).map_err(Error::on_drive("cut", self.path()))?;
         Ok(true)
     }
 
@@ -223,6 +224,7 @@ impl Partial {
     }
 
     /// Makes the contents durable, so that they can be read back before they get their name.
+    #[track_caller]
     pub fn sync(&self) -> Result<()> {
         self.dir.disk().sync(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))
     }
@@ -297,11 +299,15 @@ fn make_durable(files: &[&Partial]) -> Result<()> {
 }
 
 /// All files on one file system: in one go where it can; then each says whether that went well.
+#[track_caller]
 fn sync_all(files: &[&Partial]) -> Result<()> {
     if let [first, _, ..] = files {
         first.dir.disk().sync_file_system(&first.file, &first.path()).map_err(Error::on_drive("sync", first.path()))?;
     }
-    files.iter().try_for_each(|file| file.sync())
+    for file in files {
+        file.sync()?;
+    }
+    Ok(())
 }
 
 /// Whether there is no room, or none for this user.
@@ -347,10 +353,10 @@ pub fn write_public(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn create_new(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
-    use std::io::Write;
-    let path = dir.show(name);
-    let mut file = dir.create(name, mode).map_err(Error::io("create", &path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))
+    let (disk, path) = (dir.disk(), dir.show(name));
+    let file = dir.create(name, mode).map_err(Error::io("create", &path))?;
+    disk.write_all_at(&file, bytes, 0).map_err(Error::io("write", &path))?;
+    disk.sync(&file, &path).map_err(Error::io("sync", &path))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! process asks of the system for its own safety. Everything that depends on the platform is here.
 
 pub mod accounts;
+pub mod act;
 mod beneath;
 pub(crate) mod cache;
 pub mod device;
@@ -21,6 +22,7 @@ pub(crate) mod pace;
 pub mod process;
 pub mod processor;
 pub mod program;
+pub(crate) mod record;
 pub(crate) mod removal;
 pub(crate) mod sets;
 pub(crate) mod staging;

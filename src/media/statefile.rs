@@ -1,12 +1,13 @@
-//! A file of the user's that remembers: lines are added and made durable one by one, nobody else may read it, and one process
-//! at a time has it.
+//! A file of the user's that remembers: lines are added and made durable one by one, each with its check, nobody else may read it,
+//! and one process at a time has it.
 
 use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::lock;
+use crate::media::record;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The longest that is read: more than the most entries of a source take.
@@ -23,9 +24,8 @@ pub struct StateFile {
 impl StateFile {
     /// Makes a new one, mode 0600, with its first line, and its directory, mode 0700, if there is none. It has its name only
     /// when it is locked and has that line.
-    pub fn create(dir: &Path, name: &str, line: &str) -> Result<StateFile> {
-        // A disk of its own: where exports are remembered is no drive.
-        let dir = Dir::given_or_made_private(&Disk::default(), dir).map_err(Error::io("create", dir))?;
+    pub fn create(disk: &Disk, dir: &Path, name: &str, line: &str) -> Result<StateFile> {
+        let dir = Dir::given_or_made_private(disk, dir).map_err(Error::io("create", dir))?;
         let hidden = format!(".{name}");
         let file = dir.create(&hidden, 0o600).map_err(Error::io("create", dir.show(&hidden)))?;
         let state = StateFile { dir, name: name.to_owned(), file };
@@ -57,29 +57,35 @@ impl StateFile {
         lock::whole(&self.file).map_err(Error::io("lock", self.path()))
     }
 
-    /// Its whole lines; a last one that was not written to its end is cut off.
+    /// Its whole lines; one that was not written whole is cut off, with all after it. None if it is not one of ours.
     pub fn lines(&mut self) -> Result<Vec<String>> {
-        let (mut text, path) = (String::new(), self.path());
-        let read = (&mut self.file).take(LONGEST + 1).read_to_string(&mut text).map_err(Error::io("read", &path))?;
+        let (mut bytes, path) = (Vec::new(), self.path());
+        let read = (&mut self.file).take(LONGEST + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         if read as u64 > LONGEST {
             return Err(Error::usage(
                 format!("{} is too long to be what it is named like", path.display()),
                 "look at what it is, and move it away",
             ));
         }
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
-            self.file.set_len(whole as u64).map_err(Error::io("write", &path))?;
+        let (mut lines, mut whole) = (Vec::new(), 0);
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(text) = record::text(line) else { break };
+            lines.push(text.to_owned());
+            whole += line.len();
         }
-        Ok(text[..whole].lines().map(str::to_owned).collect())
+        // What does not begin with one is none of ours, and stays as it is.
+        if 0 < whole && whole < bytes.len() {
+            self.dir.disk().resize(&self.file, &path, whole as u64).map_err(Error::io("write", &path))?;
+        }
+        Ok(lines)
     }
 
     /// Adds a line, durably.
     pub fn append(&self, line: &str) -> Result<()> {
-        let mut file = &self.file;
-        let written = file.write_all(line.as_bytes()).and_then(|()| file.write_all(b"\n"));
-        let written = written.and_then(|()| file.sync_data());
-        written.map_err(Error::io("write", self.path()))
+        let (disk, path) = (self.dir.disk(), self.path());
+        let end = self.file.metadata().map_err(Error::io("look at", &path))?.len();
+        let written = disk.write_all_at(&self.file, record::line(line).as_bytes(), end);
+        written.and_then(|()| disk.sync(&self.file, &path)).map_err(Error::io("write", &path))
     }
 
     /// Removes it, durably.
@@ -90,8 +96,8 @@ impl StateFile {
 }
 
 /// The directory of state files, and their names, sorted; `None` if there is no such directory.
-pub fn all(dir: &Path) -> Result<Option<(Dir, Vec<String>)>> {
-    let dir = match Dir::given(&Disk::default(), dir) {
+pub fn all(disk: &Disk, dir: &Path) -> Result<Option<(Dir, Vec<String>)>> {
+    let dir = match Dir::given(disk, dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::io("read", dir))?,
     };
@@ -105,27 +111,34 @@ pub fn all(dir: &Path) -> Result<Option<(Dir, Vec<String>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn lines_are_kept_and_a_torn_one_is_cut_off() {
         let temp = tempfile::tempdir().unwrap();
-        let state = StateFile::create(temp.path(), "a", "one").unwrap();
-        let dir = Dir::given(&Disk::default(), temp.path()).unwrap();
+        let disk = Disk::default();
+        let state = StateFile::create(&disk, temp.path(), "a", "one").unwrap();
+        let dir = Dir::given(&disk, temp.path()).unwrap();
         assert!(StateFile::open(&dir, "a").unwrap().is_none(), "it is locked");
-        (&state.file).write_all(b"two, but not to its e").unwrap();
         drop(state);
+        // The power was cut: of two lines, the second is there whole.
+        let mut file = std::fs::OpenOptions::new().append(true).open(temp.path().join("a")).unwrap();
+        file.write_all(format!("two, and \0\0 {}", record::line("three")).as_bytes()).unwrap();
         let mut state = StateFile::open(&dir, "a").unwrap().unwrap();
         assert_eq!(state.lines().unwrap(), ["one"]);
-        state.append("three").unwrap();
+        state.append("two").unwrap();
         drop(state);
         let path = temp.path().join("a");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}{}", record::line("one"), record::line("two")));
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        let names = || all(temp.path()).unwrap().unwrap().1;
+        let names = || all(&disk, temp.path()).unwrap().unwrap().1;
         assert_eq!(names(), ["a"]);
         StateFile::open(&dir, "a").unwrap().unwrap().remove().unwrap();
         assert!(names().is_empty());
-        assert!(all(&temp.path().join("nothing")).unwrap().is_none());
+        assert!(all(&disk, &temp.path().join("nothing")).unwrap().is_none());
+        std::fs::write(&path, "dear diary\n").unwrap();
+        assert!(StateFile::open(&dir, "a").unwrap().unwrap().lines().unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary\n");
     }
 }

@@ -9,7 +9,7 @@ use crate::pack::mark::{self, Digest, Mark};
 use crate::pack::packing::Packing;
 use crate::pack::plan::Plan;
 use crate::pack::rebuild::Rebuilding;
-use crate::pack::writers::Drives;
+use crate::pack::writers::{Drives, Logged};
 use crate::progress::Progress;
 use crate::stages::filehash::{Ledger, Page};
 use crate::stages::parity::Codec;
@@ -140,7 +140,9 @@ pub fn take_up(group: u32, packing: &Packing, sink: &Drives, progress: &dyn Prog
     for v in &volumes {
         v.file.stands_at(begun.lengths.get(v.volume).copied().unwrap_or(begun.rows));
     }
-    sink.go_on(&begun, volumes.into_iter().map(|v| (v.drive, v.volume, v.file)))?;
+    let (frames, finished) = (begun.frames.len(), begun.finished.len());
+    let logged = Logged { marks: begun.marks, frames, finished };
+    sink.go_on(group, logged, volumes.into_iter().map(|v| (v.drive, v.volume, v.file)))?;
     Ok(Some(begun))
 }
 

@@ -7,6 +7,7 @@ use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::Group;
 use crate::media::dir::Dir;
+use crate::media::disk::Disk;
 use crate::media::statefile::{self, StateFile};
 use crate::pack::mark::Mark;
 use crate::pack::plan::Plan;
@@ -127,8 +128,8 @@ pub struct Unfinished {
 
 impl State {
     /// A new export begins.
-    pub fn create(dir: &Path, begun: &Begun) -> Result<State> {
-        let file = StateFile::create(dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
+    pub fn create(disk: &Disk, dir: &Path, begun: &Begun) -> Result<State> {
+        let file = StateFile::create(disk, dir, &begun.set, &text(&Line::Begun(Box::new(begun.clone())))?)?;
         Ok(State { file, progress: AtomicBool::new(false) })
     }
 
@@ -166,7 +167,8 @@ impl State {
             )
         };
         let lines = file.lines()?.into_iter().map(|l| serde_json::from_str(&l).map_err(|e| broken(e.to_string())));
-        let unfinished = collect(lines)?.ok_or_else(|| broken("it has no beginning".into()))?;
+        let unfinished =
+            collect(lines)?.ok_or_else(|| broken("it has no beginning, or is of another version".into()))?;
         if unfinished.begun.tool != VERSION {
             return Err(Error::refused(
                 format!("the export {} was begun by {:?}", unfinished.begun.set, unfinished.begun.tool),
@@ -278,8 +280,8 @@ impl Unfinished {
 pub type Kept = (Dir, Vec<(String, Option<Unfinished>)>);
 
 /// The exports whose state is in `dir`; `None` if there is no such directory.
-pub fn unfinished(dir: &Path) -> Result<Option<Kept>> {
-    let Some((dir, names)) = statefile::all(dir)? else { return Ok(None) };
+pub fn unfinished(disk: &Disk, dir: &Path) -> Result<Option<Kept>> {
+    let Some((dir, names)) = statefile::all(disk, dir)? else { return Ok(None) };
     let look = |name: String| {
         let unfinished = State::take_up(&dir, &name)?.map(|(_, unfinished)| unfinished);
         Ok((name, unfinished))

@@ -9,7 +9,6 @@ use crate::format::names;
 use crate::media::durable::{Partial, finish_all};
 use crate::media::pace::Reach;
 use crate::media::underway::Underway;
-use crate::pack::begun_group::BegunGroup;
 use crate::pack::directories::SetDirs;
 use crate::pack::gathered::Gathered;
 use crate::pack::mark::{Coming, Mark, Passed};
@@ -152,13 +151,17 @@ impl<'a> Drives<'a> {
     }
 
     /// A group that was begun goes on in its volumes, which are on these drives.
-    pub fn go_on(&self, begun: &BegunGroup, volumes: impl Iterator<Item = (usize, usize, Partial)>) -> Result<()> {
+    pub fn go_on(
+        &self,
+        group: u32,
+        logged: Logged,
+        volumes: impl Iterator<Item = (usize, usize, Partial)>,
+    ) -> Result<()> {
         let mut by_drive: Vec<Vec<(usize, Partial)>> = (0..self.drives).map(|_| Vec::new()).collect();
         volumes.for_each(|(drive, volume, file)| by_drive[drive].push((volume, file)));
         *lock(&self.taken_up) = by_drive;
-        let (frames, finished) = (begun.frames.len(), begun.finished.len());
-        lock(&self.record).logged = Logged { marks: begun.marks, frames, finished };
-        self.send(Order::GoOn(begun.group))
+        lock(&self.record).logged = logged;
+        self.send(Order::GoOn(group))
     }
 
     /// All before a mark is durable on one more drive; with the last one it is taken down.

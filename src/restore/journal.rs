@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::hex;
 use crate::format::inventory::{Entry, Name};
 use crate::media::dir::Location;
-use crate::media::disk::Operation;
+use crate::media::record;
 use crate::media::staging::Staging;
 use crate::media::staging::claim::{Claim, Earlier, in_the_way};
 use crate::set::{Bits, fixed};
@@ -17,8 +17,6 @@ use std::fs::File;
 use std::ops::Range;
 
 const VERSION: &str = "ckvault-import-2";
-/// Hexadecimal digits of a check.
-const CHECK: usize = 16;
 
 /// What is imported, how and where: what must be the same to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +60,7 @@ impl Header {
     /// The first line of the journal.
     pub fn line(&self) -> Result<Vec<u8>> {
         let text = serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok(with_check(&text).into_bytes())
+        Ok(record::line(&text).into_bytes())
     }
 
     /// Whether another import is of the same set to the same target.
@@ -192,12 +190,12 @@ fn nothing_to_resume(claim: &Claim) -> Result<()> {
 fn read(bytes: &[u8]) -> Option<(Option<Header>, Said)> {
     let mut lines = bytes.split_inclusive(|b| *b == b'\n');
     let Some(first) = lines.next().filter(|l| l.ends_with(b"\n")) else { return Some((None, Said::default())) };
-    let header: Header = checked(first).and_then(|text| serde_json::from_str(text).ok())?;
+    let header: Header = record::text(first).and_then(|text| serde_json::from_str(text).ok())?;
     let mut said = Said { end: first.len() as u64, ..Said::default() };
     for line in lines {
-        let Some(record) = checked(line).and_then(|text| text.split_once(' ')) else { break };
-        let Some(ranges) = parse(record.1) else { break };
-        match record.0 {
+        let Some((what, which)) = record::text(line).and_then(|text| text.split_once(' ')) else { break };
+        let Some(ranges) = parse(which) else { break };
+        match what {
             "placed" => said.placed.extend(ranges),
             "again" => ranges.iter().for_each(|r| take_out(&mut said.placed, r)),
             "concluded" => said.concluded = true,
@@ -206,21 +204,6 @@ fn read(bytes: &[u8]) -> Option<(Option<Header>, Said)> {
         said.end += line.len() as u64;
     }
     Some((Some(header), said))
-}
-
-/// The text of a line that has its check.
-fn checked(line: &[u8]) -> Option<&str> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (text, check) = line.rsplit_once(' ')?;
-    (check == check_of(text)).then_some(text)
-}
-
-fn check_of(text: &str) -> String {
-    hex(blake3::hash(text.as_bytes()).as_bytes())[..CHECK].to_owned()
-}
-
-fn with_check(text: &str) -> String {
-    format!("{text} {}\n", check_of(text))
 }
 
 /// `0-3,7`; `-` for none.
@@ -281,12 +264,11 @@ impl Journal {
     /// What was torn must not stand before what comes now.
     fn cut(&self) -> Result<()> {
         let (disk, path) = (self.at.dir.disk(), self.at.path());
-        let cut = disk.allow(Operation::Resize, &path).and_then(|()| self.file.set_len(self.end));
-        cut.map_err(Error::io("shorten", path))
+        disk.resize(&self.file, &path, self.end).map_err(Error::io("shorten", &path))
     }
 
     fn append(&mut self, text: &str) -> Result<()> {
-        let (line, disk, path) = (with_check(text), self.at.dir.disk(), self.at.path());
+        let (line, disk, path) = (record::line(text), self.at.dir.disk(), self.at.path());
         disk.write_all_at(&self.file, line.as_bytes(), self.end).map_err(Error::io("write", path))?;
         self.end += line.len() as u64;
         Ok(())
@@ -340,7 +322,7 @@ mod tests {
             "again 2-3,7".into(),
             "placed 9-10".into(),
         ];
-        lines.iter().flat_map(|l| with_check(l).into_bytes()).collect()
+        lines.iter().flat_map(|l| record::line(l).into_bytes()).collect()
     }
 
     fn placed(said: &Said) -> Vec<u64> {
@@ -352,14 +334,14 @@ mod tests {
         let (read, said) = read(&sample()).unwrap();
         assert_eq!((read, placed(&said), said.concluded), (Some(header()), vec![0, 1, 5, 9, 10], false));
         let mut whole = sample();
-        whole.extend(with_check("concluded -").bytes());
+        whole.extend(record::line("concluded -").bytes());
         assert!(super::read(&whole).unwrap().1.concluded);
     }
 
     #[test]
     fn a_torn_record_never_happened() {
         let whole = sample();
-        let before = whole.len() - with_check("placed 9-10").len();
+        let before = whole.len() - record::line("placed 9-10").len();
         for end in before..whole.len() {
             let said = read(&whole[..end]).unwrap().1;
             assert_eq!((placed(&said), said.end), (vec![0, 1, 5], before as u64), "{end}");

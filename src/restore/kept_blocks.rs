@@ -7,7 +7,6 @@
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::dir::{Dir, Location};
-use crate::media::disk::Operation;
 use crate::media::removal::remove_tree;
 use crate::media::staging::Staging;
 use crate::set::{At, Bits};
@@ -62,8 +61,7 @@ impl Scratch {
         let (disk, path) = (dir.disk(), dir.show(&name));
         let file = dir.open_or_create(&name, 0o600).map_err(Error::io("create", &path))?;
         let len = group.volumes[at.index].bytes;
-        let lengthen = disk.allow(Operation::Resize, &path).and_then(|()| file.set_len(len));
-        lengthen.map_err(Error::io("extend", &path))?;
+        disk.resize(&file, &path, len).map_err(Error::io("extend", &path))?;
         let kept = self.kept.entry((manifest.part, at)).or_insert_with(|| Bits::new(block_size.blocks(len), false));
         for (i, (block, good)) in bytes.chunks(block_size.size()).zip(good).enumerate() {
             let number = first + i as u64;

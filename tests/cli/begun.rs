@@ -94,7 +94,8 @@ fn it_is_interrupted_again_and_again_and_goes_on_wherever_its_drives_are() {
 fn what_is_not_as_it_was_is_written_again() {
     let vault = prepared();
     let elsewhere = vault.path("elsewhere");
-    let harm: [(&str, &dyn Fn(&Path)); 7] = [
+    type Harm<'a> = (&'a str, &'a dyn Fn(&Path));
+    let harm: [Harm; 7] = [
         ("flipped", &|file| harm::flip(file, 100_000, 3)),
         ("flipped later", &|file| harm::flip(file, 10 << 20, 3)),
         ("header page", &|file| harm::flip(file, 100, 3)),

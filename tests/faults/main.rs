@@ -10,4 +10,5 @@ mod import;
 mod media;
 mod only;
 mod people;
+mod power;
 mod swap;

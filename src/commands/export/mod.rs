@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 /// Packs, seals, writes, reads back, signs.
 pub fn run(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Progress) -> Result<Report> {
     // What is resumed is encrypted to whom the state says.
-    if let Ok(dir) = Dir::given(&Disk::default(), &options.state_dir) {
+    if let Ok(dir) = Dir::given(&options.host, &options.state_dir) {
         guarded::check_dir(&dir, progress)?;
     }
     match &options.resume {
@@ -61,7 +61,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let state_dir = match options.dry_run {
         true => None,
         false => Some(
-            Dir::given_or_made_private(&Disk::default(), &options.state_dir)
+            Dir::given_or_made_private(&options.host, &options.state_dir)
                 .map_err(Error::io("create", &options.state_dir))?,
         ),
     };
@@ -102,7 +102,7 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
     let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, &walked)? };
-    let state = State::create(&options.state_dir, &begun)?;
+    let state = State::create(&options.host, &options.state_dir, &begun)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
     let held = held.into_iter().map(Some).collect();
     let export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;

@@ -62,7 +62,9 @@ pub struct Options {
     pub resume: Option<Option<String>>,
     /// Remove what an interrupted export left on the drives, and begin anew.
     pub discard: bool,
-    /// Where it is kept how far exports are.
+    /// What is read and written through of what no drive has: how far exports are.
+    pub host: Disk,
+    /// Where that is kept.
     pub state_dir: PathBuf,
     /// On resuming, what is said again of how it was begun.
     pub restated: Restated,

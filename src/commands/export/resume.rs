@@ -8,7 +8,6 @@ use crate::format::inventory::{Entry, Name};
 use crate::format::manifest::set_dir_name;
 use crate::format::signature::public_line;
 use crate::media::dir::Dir;
-use crate::media::disk::Disk;
 use crate::pack::{
     Begun, Export, Source, State, Unfinished, Walk, changed, is_on, load_signing_key, remove_from, unfinished,
 };
@@ -16,13 +15,13 @@ use crate::progress::{Ask, Nobody, Progress};
 use crate::set::program_to_travel;
 use crate::stages::seal::recipients::{Named, Recipients};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const MOST_SHOWN: usize = 20;
 
 /// Goes on with an interrupted export.
 pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progress: &dyn Progress) -> Result<Report> {
-    let (state, mut unfinished) = take_up(&options.state_dir, which)?;
+    let (state, mut unfinished) = take_up(options, which)?;
     let mut begun = unfinished.begun.clone();
     require_same(options, &begun, progress)?;
     let held = relocate(&mut begun, options)?;
@@ -35,7 +34,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     }
     let program = begun.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
     let drives: Vec<Dir> = held.iter().flatten().cloned().collect();
-    let state_dir = Dir::given(&Disk::default(), &options.state_dir).ok();
+    let state_dir = Dir::given(&options.host, &options.state_dir).ok();
     let how = Walk {
         links: begun.links,
         skip_special: begun.skip_special,
@@ -102,8 +101,8 @@ fn require_same(options: &Options, begun: &Begun, progress: &dyn Progress) -> Re
     }
 }
 
-fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)> {
-    let (dir, mut found) = unfinished(state_dir)?.unzip();
+fn take_up(options: &Options, which: Option<&str>) -> Result<(State, Unfinished)> {
+    let (dir, mut found) = unfinished(&options.host, &options.state_dir)?.unzip();
     let mut found = found.take().unwrap_or_default();
     found.retain(|(id, _)| which.is_none_or(|w| id.starts_with(w)));
     let busy = |id: &str| {
@@ -117,7 +116,7 @@ fn take_up(state_dir: &Path, which: Option<&str>) -> Result<(State, Unfinished)>
                 Some(which) => format!("no interrupted export has an id that begins with {which:?}"),
                 None => "there is no interrupted export".into(),
             },
-            format!("what could be resumed is kept in {}", state_dir.display()),
+            format!("what could be resumed is kept in {}", options.state_dir.display()),
         )),
         (several, _) => {
             let lines: String = several.iter().map(|(id, u)| format!("\n  {}", describe(id, u.as_ref()))).collect();
@@ -202,7 +201,7 @@ pub(super) struct InTheWay {
 
 /// Finds that; refuses to begin beside it unless it may be removed.
 pub(super) fn in_the_way(options: &Options, drives: &[Dir]) -> Result<InTheWay> {
-    let Some((dir, all)) = unfinished(&options.state_dir)? else { return Ok(InTheWay::default()) };
+    let Some((dir, all)) = unfinished(&options.host, &options.state_dir)? else { return Ok(InTheWay::default()) };
     let mut found = InTheWay { states: Some(dir), all: Vec::new() };
     for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.

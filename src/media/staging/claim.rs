@@ -185,7 +185,7 @@ impl Earlier {
 
     /// Whether there is nothing in it that an import would have put there after the first line of its journal.
     pub fn is_bare(&self) -> bool {
-        self.dir.names().is_ok_and(|names| names.iter().all(|name| name == JOURNAL))
+        self.dir.names().is_ok_and(|names| names.iter().all(|name| name == JOURNAL || *name == *unnamed()))
     }
 }
 
@@ -267,16 +267,28 @@ fn make(place: &Dir, prefix: &str, first_line: &[u8]) -> Result<Earlier> {
         if !is_private(place, &dir)? {
             return Err(in_the_way(&path, "it belongs to somebody else, or others may look into it"));
         }
-        let journal = dir.create(JOURNAL, 0o600).map_err(Error::io("create", dir.show(JOURNAL)))?;
-        let disk = dir.disk();
-        disk.write_all_at(&journal, first_line, 0).map_err(Error::io("write", dir.show(JOURNAL)))?;
-        disk.sync(&journal, &dir.show(JOURNAL)).map_err(Error::io("sync", dir.show(JOURNAL)))?;
+        begin_journal(&dir, first_line)?;
         dir.make_dir(FILES, 0o700).map(drop).map_err(Error::io("create", dir.show(FILES)))
     });
     match begun {
         Ok(()) => Ok(Earlier { name, dir }),
         Err(error) => Err(unmade(place, &name, &dir, error)),
     }
+}
+
+/// The journal has its name only with its first line, and before there is anything else: what has no journal has been given up.
+fn begin_journal(dir: &Dir, first_line: &[u8]) -> Result<()> {
+    let (disk, unnamed, path) = (dir.disk(), unnamed(), dir.show(JOURNAL));
+    let journal = dir.create(&unnamed, 0o600).map_err(Error::io("create", &path))?;
+    disk.write_all_at(&journal, first_line, 0).map_err(Error::io("write", &path))?;
+    disk.sync(&journal, &path).map_err(Error::io("sync", &path))?;
+    dir.rename(&unnamed, JOURNAL).map_err(Error::io("rename", &path))?;
+    dir.sync().map_err(Error::io("sync", dir.path()))
+}
+
+/// The name of a journal whose first line may not be whole.
+fn unnamed() -> String {
+    format!("{JOURNAL}{SUFFIX}")
 }
 
 /// Removes a staging directory that was just made, because of an error, which tells it if that fails too.

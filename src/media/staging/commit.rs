@@ -24,8 +24,9 @@ impl Staging {
         if self.disk.is_stopped() {
             return Err(Error::Interrupted);
         }
-        let allowed = self.disk.allow(crate::media::disk::Operation::Sync, path);
-        allowed.and_then(|()| self.disk.sync_all_of(&self.own)).and(settled).map_err(Error::io("sync", path))
+        // Drivers that are processes hear of the first only.
+        self.own.sync().map_err(Error::io("sync", path))?;
+        self.disk.sync_all_of(&self.own).and(settled).map_err(Error::io("sync", path))
     }
 
     /// How far what was written to its file system is.

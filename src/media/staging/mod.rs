@@ -223,8 +223,8 @@ impl Staging {
 
     /// Gives a file its length, where that is not what was written last.
     pub fn set_len(&self, file: &File, path: &[u8], len: u64) -> Result<()> {
-        self.allow(Operation::Resize, "extend", path)?;
-        file.set_len(len).map_err(|e| Error::io("extend", self.target.path.join(printable(path)))(e))
+        let at = self.target.path.join(printable(path));
+        self.disk.resize(file, &at, len).map_err(Error::io("extend", &at))
     }
 
     fn allow(&self, operation: Operation, action: &'static str, path: &[u8]) -> Result<()> {

@@ -138,6 +138,7 @@ impl Export {
         let links = packing.links();
         let options = export::Options {
             disk,
+            host: Disk::default(),
             restated: Restated { sources: self.sources.clone(), compression: packing.compress, links },
             sources: or_here(self.sources),
             drives: self.to,
