@@ -506,8 +506,8 @@ pub(crate) mod tests {
             [(&trusting, Some(&[4 * GIB + 1][..])), (&trusting, None), (&Request::default(), Some(&[4 * GIB]))]
         {
             let refused = judged(request, expected).unwrap_err();
-            assert_eq!(refused.contains("is expected to need 4.0 GiB"), expected.is_some(), "{refused}");
-            assert!(refused.contains("4.0 GiB free") && refused.contains("may need 6."), "{refused}");
+            assert_eq!(refused.contains("is expected to need 4.00 GiB"), expected.is_some(), "{refused}");
+            assert!(refused.contains("4.00 GiB free") && refused.contains("may need 6."), "{refused}");
         }
         // Who has somebody to put in the next drives need not rely on anything.
         let going_on = Request { may_go_on: true, ..Request::default() };
