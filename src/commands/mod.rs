@@ -12,4 +12,4 @@ pub mod verify;
 
 mod reported;
 
-pub use reported::{About, ReportedDrive, ReportedGroup, ReportedPath, ReportedProgram, ReportedVolume};
+pub use reported::{About, Judged, ReportedDrive, ReportedGroup, ReportedPath, ReportedProgram, ReportedVolume};

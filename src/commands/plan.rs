@@ -1,13 +1,13 @@
 //! `ckvault plan`: what drives an export would need, before there are any.
 
-use super::export::{check_inventory, metadata_estimate, require_something, survey};
+use super::export::{check_inventory, metadata_estimate, only_read, require_something, survey};
+use super::reported::Judged;
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::limits::MOST_DRIVES;
 use crate::media::device::Device;
 use crate::media::disk::Disk;
 use crate::media::drive::Drive;
-use crate::media::fence::Needs;
 use crate::pack::{Estimate, Links, Noticed, Plan, Request, Source, Walk, estimate, plan, survives};
 use crate::progress::{Phase, Progress};
 use crate::text::human_bytes;
@@ -45,8 +45,6 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Leave out what is in directories that are marked as caches.
     pub exclude_caches: bool,
-    /// Judge by what is expected, and not by the most that there can be.
-    pub trust_estimate: bool,
     /// Bytes that a drive takes in a second.
     pub rate: Option<u64>,
     /// Everything will be read back after writing.
@@ -60,14 +58,11 @@ pub struct Report {
     pub entries: u64,
     /// Bytes of files that go in, without holes.
     pub bytes_in: u64,
-    /// Bytes of these that were packed to see how long they become.
-    pub sampled: u64,
-    /// Bytes that all of it is expected to have when it is compressed and encrypted, without parity.
-    pub packed: u64,
+    /// How long it becomes, and whether it fits.
+    #[serde(flatten)]
+    pub judged: Judged,
     /// The drives.
     pub drives: Vec<PlannedDrive>,
-    /// Whether all of it fits, as far as that is judged: by the most that there can be, or by what is expected.
-    pub fits: bool,
     /// Whether one part cannot hold all of it, however large drives are.
     pub in_parts: bool,
     /// K of each group.
@@ -122,14 +117,13 @@ pub struct More {
 impl Report {
     /// 7 if it does not fit.
     pub fn exit_code(&self) -> u8 {
-        if self.fits { 0 } else { Error::drive("", "").exit_code() }
+        if self.judged.fits { 0 } else { Error::drive("", "").exit_code() }
     }
 }
 
 /// Looks at the sources, packs some of them, and plans.
 pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
-    // Links in a source may lead anywhere; nothing is written.
-    options.disk.confine(&Needs { read: vec!["/".into()], ..Needs::default() });
+    options.disk.confine(&only_read());
     let how = Walk {
         links: options.links,
         skip_special: options.skip_special,
@@ -172,10 +166,8 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     Ok(Report {
         entries,
         bytes_in,
-        sampled: estimate.read,
-        packed: estimate.frames,
+        judged: Judged::of(estimate, fits),
         drives,
-        fits,
         in_parts: fits && plan.in_parts,
         k: plan.k,
         m: plan.m,
@@ -233,8 +225,6 @@ impl Paper<'_> {
         let drives: Vec<Drive> = free.iter().enumerate().map(drive).collect();
         let request = Request { may_go_on: true, ..self.options.request.clone() };
         let mut plan = plan(&request, &drives, self.tar_bytes, self.metadata)?;
-        // What does not fit goes on in parts as well: that is no matter of the drives.
-        plan.in_parts &= plan.needed.iter().zip(free).all(|(needed, free)| needed <= free);
         check_inventory(self.entries, self.tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, true)?;
         Ok(plan)
     }
@@ -245,7 +235,7 @@ impl Paper<'_> {
 
     fn fits(&self, plan: &Plan, free: &[u64], estimate: Estimate) -> bool {
         let expected = || self.expected(plan, free, estimate).1;
-        let wanted = if self.options.trust_estimate { expected() } else { plan.needed.clone() };
+        let wanted = if self.options.request.trust_estimate { expected() } else { plan.needed.clone() };
         wanted.iter().zip(free).all(|(wanted, free)| wanted <= free)
     }
 

@@ -5,6 +5,7 @@ use crate::format::inventory::Name;
 use crate::format::manifest::{Manifest, volume_name};
 use crate::media::device::Device;
 use crate::media::dir::Dir;
+use crate::pack::Estimate;
 use crate::set::{Set, Slot};
 use base64::Engine as _;
 use serde::{Serialize, Serializer};
@@ -60,6 +61,23 @@ pub(super) fn exact(path: &Path) -> Option<String> {
 /// The bytes of a path in base64.
 pub(super) fn base64_of(path: &Path) -> String {
     base64::engine::general_purpose::STANDARD.encode(path.as_os_str().as_encoded_bytes())
+}
+
+/// How long all becomes, judged by some of it, and whether it fits.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Judged {
+    /// Bytes that were packed to see how long they become.
+    pub sampled: u64,
+    /// Bytes that all of it is expected to have when it is compressed and encrypted, without parity.
+    pub packed: u64,
+    /// Whether all of it fits, as far as that is judged: by the most that there can be, or by what is expected.
+    pub fits: bool,
+}
+
+impl Judged {
+    pub(super) fn of(estimate: Estimate, fits: bool) -> Judged {
+        Judged { sampled: estimate.read, packed: estimate.frames, fits }
+    }
 }
 
 /// What a trusted set says of itself, and which of its drives are here.

@@ -44,7 +44,7 @@ pub(crate) use capacity::{lines_of, most_segments};
 pub(crate) use directories::{is_on, remove_from};
 pub(crate) use estimate::{Estimate, estimate};
 pub(crate) use part::{Export, WrittenPart};
-pub(crate) use plan::{PER_FILE, Plan, plan, survives};
+pub(crate) use plan::{PER_FILE, Plan, has_room, plan, survives};
 pub(crate) use sign::{errands as signing_errands, load as load_signing_key};
 pub(crate) use sizes::cannot_hold;
 pub(crate) use state::{Begun, State, Unfinished, changed, snapshot, unfinished};

@@ -21,6 +21,8 @@ pub const PER_FILE: u64 = 128 << 10;
 pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
 /// What the manifest and `B3SUMS` say of a volume, without its spans.
 pub(crate) const PER_VOLUME: u64 = 200;
+/// What helps where there is not enough room.
+const MORE_ROOM: &str = "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive";
 /// What the manifest says of a span.
 const PER_SPAN: u64 = 67;
 
@@ -41,6 +43,8 @@ pub struct Request {
     pub compression: Compression,
     /// Whether there is somebody who can put in the next drives.
     pub may_go_on: bool,
+    /// `--trust-estimate`.
+    pub trust_estimate: bool,
 }
 
 /// How a set will be written.
@@ -68,7 +72,8 @@ pub struct Plan {
     pub in_parts: bool,
 }
 
-/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides what grows with it.
+/// Plans a set for a tar stream of `tar_bytes` and metadata of at most `metadata` bytes besides what grows with it; whether there is room
+/// is judged apart from that.
 pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) -> Result<Plan> {
     crate::format::within("drives", drives.len() as u64, 1, MOST_DRIVES)
         .map_err(|e| Error::usage(e.to_string(), "use fewer drives"))?;
@@ -93,10 +98,6 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     };
     plan.measure(drives.len(), tar_bytes, metadata);
     plan.in_parts = plan.require_names(drives, request.may_go_on)?;
-    match plan.require_room(drives) {
-        Err(_) if request.may_go_on => plan.in_parts = true,
-        room => room?,
-    }
     Ok(plan)
 }
 
@@ -286,25 +287,49 @@ impl Plan {
         self.placement.iter().filter(|d| **d == drive).count()
     }
 
-    /// Directories on one file system share its free space.
-    fn require_room(&self, drives: &[Drive]) -> Result<()> {
-        for drive in drives {
-            let together = drives.iter().zip(&self.needed).filter(|(d, _)| d.device == drive.device);
-            let needed: u64 = together.map(|(_, n)| n).sum();
-            if needed > drive.free {
-                return Err(Error::drive(
-                    format!(
-                        "{} has {} free, and the set may need {} there",
-                        drive.path.display(),
-                        human_bytes(drive.free),
-                        human_bytes(needed)
-                    ),
-                    "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive",
-                ));
-            }
+    /// Requires room for all of it: as if nothing could be compressed, or for the bytes that are expected on each drive if those are to be
+    /// relied on. Where it may not be enough, the set goes on on the next drives: if there is somebody who puts them in, or nobody is
+    /// expected to have to.
+    pub fn require_room(&mut self, request: &Request, drives: &[Drive], expected: Option<&[u64]>) -> Result<()> {
+        let Some(short) = lacking(drives, &self.needed) else { return Ok(()) };
+        let lack = expected.and_then(|expected| lacking(drives, expected));
+        let is_expected = expected.is_some() && lack.is_none();
+        if request.may_go_on || request.trust_estimate && is_expected {
+            self.in_parts = true;
+            return Ok(());
         }
-        Ok(())
+        let short = lack.unwrap_or(short);
+        let there = |wanted: &[u64]| human_bytes(on_device_of(short, drives, wanted));
+        let expected = expected.map(|e| format!(", and is expected to need {}", there(e))).unwrap_or_default();
+        Err(Error::drive(
+            format!(
+                "{} has {} free, and the set may need {} there{expected}",
+                drives[short].path.display(),
+                human_bytes(drives[short].free),
+                there(&self.needed)
+            ),
+            match lack.is_none() && !request.trust_estimate {
+                true => format!("{MORE_ROOM}; or judge by samples of the sources, with --trust-estimate"),
+                false => MORE_ROOM.into(),
+            },
+        ))
     }
+}
+
+/// Bytes that are wanted of the file system of a drive: directories on one share its free space.
+fn on_device_of(drive: usize, drives: &[Drive], wanted: &[u64]) -> u64 {
+    let together = drives.iter().zip(wanted).filter(|(d, _)| d.device == drives[drive].device);
+    together.map(|(_, bytes)| bytes).sum()
+}
+
+/// Whether drives have so much free as is wanted of each.
+pub fn has_room(drives: &[Drive], wanted: &[u64]) -> bool {
+    lacking(drives, wanted).is_none()
+}
+
+/// The first drive that has not so much free as is wanted of it.
+fn lacking(drives: &[Drive], wanted: &[u64]) -> Option<usize> {
+    (0..drives.len()).find(|drive| on_device_of(*drive, drives, wanted) > drives[*drive].free)
 }
 
 /// One sentence that says what a set survives, derived from K, M and how many volumes of each group each drive holds; and from the damage
@@ -457,10 +482,40 @@ pub(crate) mod tests {
     #[test]
     fn a_full_drive_is_found_before_the_first_byte() {
         let request = Request { survive: Some(1), ..Request::default() };
-        assert_eq!(plan(&request, &drives(&[99 * GIB, 99 * GIB, GIB]), 30 * GIB, 0).unwrap_err().exit_code(), 7);
+        let full = |request: &Request, drives: &[Drive], bytes: u64| {
+            let mut plan = plan(request, drives, bytes, 0).unwrap();
+            plan.require_room(request, drives, None).is_err_and(|e| e.exit_code() == 7)
+                && !has_room(drives, &plan.needed)
+        };
+        assert!(full(&request, &drives(&[99 * GIB, 99 * GIB, GIB]), 30 * GIB));
         let mut same = drives(&[3 * GIB, 3 * GIB]);
         same[1].device = same[0].device;
-        assert_eq!(plan(&Request::default(), &same, 4 * GIB, 0).unwrap_err().exit_code(), 7);
+        assert!(full(&Request::default(), &same, 4 * GIB) && !full(&Request::default(), &same, 2 * GIB));
+    }
+
+    #[test]
+    fn what_is_expected_is_relied_on_where_that_is_wanted() {
+        let drives = drives(&[4 * GIB]);
+        let judged = |request: &Request, expected: Option<&[u64]>| {
+            let mut plan = plan(request, &drives, 6 * GIB, 0).unwrap();
+            plan.require_room(request, &drives, expected).map(|()| plan.in_parts).map_err(|e| e.to_string())
+        };
+        let trusting = Request { trust_estimate: true, ..Request::default() };
+        assert_eq!(judged(&trusting, Some(&[4 * GIB])), Ok(true));
+        for (request, expected) in
+            [(&trusting, Some(&[4 * GIB + 1][..])), (&trusting, None), (&Request::default(), Some(&[4 * GIB]))]
+        {
+            let refused = judged(request, expected).unwrap_err();
+            assert_eq!(refused.contains("is expected to need 4.00 GiB"), expected.is_some(), "{refused}");
+            assert!(refused.contains("4.00 GiB free") && refused.contains("may need 6."), "{refused}");
+        }
+        // Who has somebody to put in the next drives need not rely on anything.
+        let going_on = Request { may_go_on: true, ..Request::default() };
+        assert_eq!(judged(&going_on, Some(&[5 * GIB])), Ok(true));
+        // What fits for sure is in no parts, whatever is expected.
+        let mut small = plan(&trusting, &drives, GIB, 0).unwrap();
+        small.require_room(&trusting, &drives, None).unwrap();
+        assert!(!small.in_parts);
     }
 
     #[test]

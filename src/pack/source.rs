@@ -27,6 +27,11 @@ impl Source {
         source
     }
 
+    /// What was found on the way through them.
+    pub fn walked(&self) -> &Walked {
+        &self.walked
+    }
+
     /// The entries, with those hashes that are known.
     pub fn entries(&self) -> &[Entry] {
         &self.walked.entries

@@ -1,7 +1,10 @@
-//! What is said of drives that are not there yet, and what then comes of it.
+//! What is said of drives that are not there yet, or before anything is written to them, and what then comes of it.
 
+use crate::drives::Mount;
+use crate::parts;
 use crate::support::*;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 /// Weights that can be compressed, and noise that cannot.
 fn sources(vault: &Vault) {
@@ -63,7 +66,7 @@ fn what_does_not_fit_for_sure_may_be_expected_to() {
 fn what_does_not_travel_is_told() {
     let vault = Vault::new();
     sources(&vault);
-    std::os::unix::fs::symlink("/etc/hostname", vault.path("model/out")).unwrap();
+    symlink("/etc/hostname", vault.path("model/out")).unwrap();
     let ran = vault.sender("plan model --drives 1x1G --exclude noise.bin --exclude nothing").ok();
     ran.shows("1 link leads out of the source")
         .shows("noise.bin (--exclude)")
@@ -77,4 +80,104 @@ fn drives_that_contradict_each_other_are_refused() {
     vault.sender("plan model --drives 1T --drives 1x2T").fails(2).says("all alike");
     vault.sender("plan model --drives 0x1T").fails(2).says("3x2T");
     vault.sender("plan model").fails(2).says("--drives");
+}
+
+#[test]
+fn a_dry_run_says_the_same_of_drives_that_are_there() {
+    let vault = Vault::new();
+    sources(&vault);
+    let export = "export model --to usb1 --to usb2 --same-device-ok --parity 2+2 --recipients keys.txt --dry-run";
+    let run = vault.sender(&format!("{export} --json")).ok().json();
+    let drives: String =
+        list(&run["drives"]).iter().map(|drive| format!(" --drives 1x{}", number(&drive["free"]))).collect();
+    let plan = vault.sender(&format!("plan model --parity 2+2 --json{drives}")).ok().json();
+    for same in ["k", "m", "volume_bytes", "block_bytes", "segment_bytes", "entries", "bytes_in", "sampled", "fits"] {
+        assert_eq!(plan[same], run[same], "{same}");
+    }
+    assert_eq!((&plan["groups"], &plan["survives"]), (&run["expected_groups"], &run["survives"]));
+    // The header of whatever is encrypted has a piece of random length.
+    let alike = |a: &serde_json::Value, b: &serde_json::Value| number(a).abs_diff(number(b)) * 1000 < number(a);
+    assert!(alike(&plan["packed"], &run["packed"]), "{plan} {run}");
+    assert_eq!(list(&plan["drives"]).len(), 2);
+    for (planned, there) in list(&plan["drives"]).iter().zip(list(&run["drives"])) {
+        for same in ["drive", "needed", "volumes_per_group"] {
+            assert_eq!(planned[same], there[same], "{same}");
+        }
+        assert!(alike(&planned["expected"], &there["expected"]), "{planned} {there}");
+        assert!(number(&there["expected"]) < number(&there["needed"]), "{there}");
+    }
+    vault
+        .sender(export)
+        .ok()
+        .shows(" become about ")
+        .shows(" before parity, judged by ")
+        .shows(" of each group, about ");
+    // What was written is not expected.
+    let written = vault.sender(&format!("{} --json", export.replace(" --dry-run", ""))).ok().json();
+    for absent in ["sampled", "packed", "fits", "expected_groups"] {
+        assert!(written[absent].is_null() && !run[absent].is_null(), "{absent}: {written}");
+    }
+    assert!(list(&written["drives"]).iter().all(|drive| drive["expected"].is_null()));
+}
+
+const EXPORT: &str = "--to small --parity 4+2 --volume-size 2M --recipients keys.txt";
+
+#[test]
+fn what_is_expected_to_fit_is_exported_where_that_is_relied_on() {
+    let vault = Vault::new();
+    sources(&vault);
+    let plan = vault.sender("plan model --drives 1x1G --parity 4+2 --volume-size 2M --json").ok().json();
+    let drive = &list(&plan["drives"])[0];
+    let between = (number(&drive["needed"]) + number(&drive["expected"])) / 2;
+    let Some(small) = Mount::new(&vault, "small", &format!("size={between}")) else { return };
+    let refused = vault.sender(&format!("export model {EXPORT}")).fails(7);
+    refused.says("may need").says("with --trust-estimate");
+    let planned = vault.sender(&format!("export model {EXPORT} --dry-run")).fails(7);
+    planned.says("may need").says("is expected to need").says("with --trust-estimate");
+    let planned = vault.sender(&format!("export model {EXPORT} --dry-run --trust-estimate")).ok();
+    planned.shows("it is expected to fit, but need not");
+    assert!(names_in(&small.0).is_empty());
+    let report = vault.sender(&format!("export model {EXPORT} --trust-estimate --json")).ok().json();
+    assert_eq!((report["parts"].to_string(), report["last"].to_string()), ("[1]".into(), "true".into()));
+    assert_eq!(vault.verdict("small")["verdict"], "intact");
+    vault.restores("small", "model");
+}
+
+#[test]
+fn what_is_expected_not_to_fit_is_refused_with_both_figures() {
+    let vault = Vault::new();
+    sources(&vault);
+    let Some(small) = Mount::new(&vault, "small", "size=12M") else { return };
+    let refused = vault.sender(&format!("export model {EXPORT} --trust-estimate")).fails(7);
+    let refused = refused.says("may need").says("is expected to need").says("--next-drive-command");
+    refused.check(!refused.stderr.contains("--trust-estimate"), "it is told to do what it did");
+    assert!(names_in(&small.0).is_empty());
+}
+
+/// Zeros wherever samples are taken, and noise between.
+fn what_samples_do_not_show(segment: usize) -> Vec<u8> {
+    let (mut bytes, noise) = (vec![0; 512 * segment - segment / 4], noise(5, 256 * segment));
+    // Of 512 segments every other one is looked at. Headers before the file move it a little.
+    let spans = bytes.chunks_mut(2 * segment).zip(noise.chunks(segment));
+    spans.for_each(|(pair, noise)| pair[segment / 8..segment * 7 / 8].copy_from_slice(&noise[..segment * 3 / 4]));
+    bytes
+}
+
+#[test]
+fn an_export_that_relied_on_too_little_goes_on_on_the_next_drive() {
+    let vault = Vault::new();
+    let Some(_drives) = parts::drives(&vault, 2) else { return };
+    vault.make(&["model"]);
+    fs::write(vault.path("model/weights.bin"), what_samples_do_not_show(64 << 10)).unwrap();
+    let export = "export model --to usb --parity 4+2 --volume-size 2M --segment-size 64K --recipients keys.txt";
+    vault.sender(export).fails(7).says("may need");
+    let ran = vault.sender(&format!("{export} --trust-estimate")).fails(7);
+    ran.says("drive 2 is needed").says("holds part 1 of this set, which is complete").says("--resume");
+    assert_eq!(vault.verdict("drive1")["verdict"], "incomplete");
+    fs::remove_file(vault.path("usb")).unwrap();
+    symlink("drive2", vault.path("usb")).unwrap();
+    let report = vault.sender("export --resume --json").ok().json();
+    assert_eq!((report["parts"].to_string(), report["last"].to_string()), ("[1,2]".into(), "true".into()));
+    assert_eq!(vault.verdict("drive1 drive2")["verdict"], "intact");
+    vault.restores("drive1 drive2", "model");
 }

@@ -212,6 +212,9 @@ struct Packing {
     /// Leave out what is in directories that have a CACHEDIR.TAG
     #[arg(long)]
     exclude_caches: bool,
+    /// Judge room by samples that are packed, and not as if nothing could be compressed; an export that runs out of it goes on on the next drive
+    #[arg(long)]
+    trust_estimate: bool,
 }
 
 /// `plan`.
@@ -225,9 +228,6 @@ pub struct Plan {
     drives: Vec<Drives>,
     #[command(flatten)]
     packing: Packing,
-    /// Judge whether all fits by what is expected, and not as if nothing could be compressed
-    #[arg(long)]
-    trust_estimate: bool,
     /// What a drive writes and reads in a second, for example 100M: says how long it takes
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     rate: Option<u64>,

@@ -17,7 +17,7 @@ pub use show::{inspect, keygen, list};
 pub use verify::verify;
 
 use crate::ui::say;
-use ckvault::commands::{About, ReportedDrive};
+use ckvault::commands::{About, Judged, ReportedDrive};
 use ckvault::format::sealed::Confidentiality;
 use ckvault::text::printable;
 use indicatif::{HumanBytes, HumanDuration};
@@ -57,6 +57,24 @@ fn title(set: &str, label: Option<&str>) -> String {
 
 /// Bytes from which on a share says something.
 const MEANINGFUL: u64 = 1 << 20;
+
+/// What all of so many bytes is expected to become.
+fn becoming(bytes_in: u64, judged: &Judged) -> String {
+    // Of next to nothing, what lies around it is many times as much: that says nothing.
+    let share = match bytes_in {
+        0..MEANINGFUL => String::new(),
+        bytes => format!(" ({:.0} %)", judged.packed as f64 / bytes as f64 * 100.0),
+    };
+    let (packed, sampled) = (HumanBytes(judged.packed), HumanBytes(judged.sampled));
+    format!("about {packed}{share} before parity, judged by {sampled} of them")
+}
+
+/// What a drive would hold: as many bytes as are expected, and the most that there can be.
+fn share_of(volumes: usize, (expected, needed): (u64, u64), free: Option<u64>) -> String {
+    let volumes = counted(volumes as u64, "volume", "volumes");
+    let free = free.map_or_else(|| "an unknown number of bytes".into(), |free| HumanBytes(free).to_string());
+    format!("{volumes} of each group, about {}, at most {}, of {free} free", HumanBytes(expected), HumanBytes(needed))
+}
 
 /// A number and what it counts.
 fn counted(number: u64, one: &str, more: &str) -> String {

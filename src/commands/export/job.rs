@@ -54,6 +54,11 @@ fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {
     needs
 }
 
+/// What only planning needs: links in a source may lead anywhere, and nothing is written.
+pub(in crate::commands) fn only_read() -> Needs {
+    Needs { read: vec!["/".into()], ..Needs::default() }
+}
+
 /// The sources as they are, laid out as a stream; and its length.
 pub(in crate::commands) fn survey(
     disk: &Disk,

@@ -8,7 +8,7 @@ mod resume;
 pub use options::{Options, Restated};
 pub use report::{Destination, Report};
 
-pub(super) use job::{check_inventory, metadata_estimate, survey};
+pub(super) use job::{check_inventory, metadata_estimate, only_read, survey};
 
 use crate::error::{Error, Result};
 use crate::format::hex;
@@ -20,7 +20,8 @@ use crate::media::drive::{self, Drive};
 use crate::media::guarded;
 use crate::media::process::require_open_files;
 use crate::pack::{
-    Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, load_signing_key, plan, snapshot,
+    Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, estimate, has_room, load_signing_key, plan,
+    snapshot,
 };
 use crate::progress::{Ask, Phase, Progress};
 use crate::set::program_to_travel;
@@ -29,7 +30,7 @@ use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::text::for_shell;
 use base64::Engine as _;
 use job::{finish, own};
-use report::Totals;
+use report::{Forecast, Totals};
 use std::path::{Path, PathBuf};
 
 /// Packs, seals, writes, reads back, signs.
@@ -87,12 +88,15 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let metadata = metadata_estimate(&walked, program.as_ref());
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
+    let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
+    let forecast = forecast(options, &request, &plan, (&source, &drives, metadata), progress)?;
+    plan.require_room(&request, &drives, forecast.as_ref().map(|f| &f.on_drives[..]))?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
-    check_inventory(&walked.entries, tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, request.may_go_on)?;
-    let totals = Totals::of(&walked, recipients.named(), &options.own, &key.public(), &slot.bytes);
-    if options.dry_run {
-        return Ok(report::planned(options, &plan, &drives, totals));
+    check_inventory(source.entries(), source.segments(), &mut plan, request.may_go_on)?;
+    let totals = Totals::of(source.walked(), recipients.named(), &options.own, &key.public(), &slot.bytes);
+    if let Some(forecast) = forecast.filter(|_| options.dry_run) {
+        return Ok(report::planned(options, &plan, &drives, &forecast, totals));
     }
     if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
         return Err(cannot_hold(drive, plan.volume_bytes));
@@ -101,12 +105,30 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     progress.stage(Phase::Remove);
     in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
-    let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, &walked)? };
+    let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, source.walked())? };
     let state = State::create(&options.host, &options.state_dir, &begun)?;
-    let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
     let held = held.into_iter().map(Some).collect();
     let export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
     finish(options, export, totals, &ask, progress)
+}
+
+/// What all is expected to become, where that is wanted: in a dry run, and where it decides whether there is room.
+fn forecast(
+    options: &Options,
+    request: &Request,
+    plan: &Plan,
+    (source, drives, metadata): (&Source, &[Drive], u64),
+    progress: &dyn Progress,
+) -> Result<Option<Forecast>> {
+    if !options.dry_run && (!request.trust_estimate || request.may_go_on || has_room(drives, &plan.needed)) {
+        return Ok(None);
+    }
+    if options.dry_run {
+        options.disk.confine(&only_read());
+    }
+    let estimate = estimate(source, plan.compression, progress)?;
+    let (groups, on_drives) = plan.expected(drives.len(), source.tar_bytes(), estimate.frames, metadata);
+    Ok(Some(Forecast { estimate, groups, on_drives }))
 }
 
 /// A set without any file of which something was left out is not what was meant.

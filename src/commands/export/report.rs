@@ -2,11 +2,11 @@
 
 use super::options::Options;
 use crate::commands::keygen::OwnKey;
-use crate::commands::reported::{self, ReportedDrive, ReportedGroup, ReportedProgram};
+use crate::commands::reported::{self, Judged, ReportedDrive, ReportedGroup, ReportedProgram};
 use crate::format::sealed::Confidentiality;
 use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::{Noticed, Plan, Walked, WrittenPart, survives, survives_as_placed};
+use crate::pack::{Estimate, Noticed, Plan, Walked, WrittenPart, has_room, survives, survives_as_placed};
 use crate::set::Origin;
 use crate::stages::seal::recipients::Named;
 use serde::Serialize;
@@ -31,6 +31,12 @@ pub struct Report {
     pub drives: Vec<Destination>,
     /// The groups; in a dry run the most that there will be, without their volumes.
     pub groups: Vec<ReportedGroup>,
+    /// In a dry run only, the groups that are expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_groups: Option<u64>,
+    /// In a dry run only, how long it becomes, and whether it fits.
+    #[serde(flatten)]
+    pub judged: Option<Judged>,
     /// K of each group.
     pub k: u16,
     /// M of each group.
@@ -80,8 +86,20 @@ pub struct Destination {
     pub free: Option<u64>,
     /// The most bytes that the set needed there.
     pub needed: u64,
+    /// In a dry run only, the bytes that are expected there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
     /// How many volumes of each group it holds.
     pub volumes_per_group: usize,
+}
+
+/// What comes of it, judged by some of it.
+pub(super) struct Forecast {
+    pub(super) estimate: Estimate,
+    /// Groups.
+    pub(super) groups: u64,
+    /// Bytes on each drive.
+    pub(super) on_drives: Vec<u64>,
 }
 
 /// What goes in.
@@ -111,14 +129,20 @@ impl Totals {
 }
 
 /// Of a plan.
-pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: Totals) -> Report {
+pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], forecast: &Forecast, totals: Totals) -> Report {
     let group = || ReportedGroup { part: 1, k: plan.k, m: plan.m, volumes: Vec::new() };
     let counts: Vec<usize> = (0..drives.len()).map(|d| plan.volumes_on(d)).collect();
     let groups = vec![counts; plan.most_groups as usize];
     let drive = |(i, drive): (usize, &Drive)| {
         let number = ReportedDrive { drive: i as u32 + 1, ..ReportedDrive::default() };
-        destination(number.at(&drive.path, None, drive.known.clone()), i, drive, plan)
+        let known = number.at(&drive.path, None, drive.known.clone());
+        Destination {
+            needed: plan.needed[i],
+            expected: Some(forecast.on_drives[i]),
+            ..destination(known, i, drive, plan)
+        }
     };
+    let wanted = if options.request.trust_estimate { &forecast.on_drives } else { &plan.needed };
     Report {
         set: None,
         label: options.label.clone(),
@@ -128,6 +152,8 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], totals: 
         last: !plan.in_parts,
         drives: drives.iter().enumerate().map(drive).collect(),
         groups: (0..plan.most_groups).map(|_| group()).collect(),
+        expected_groups: Some(forecast.groups),
+        judged: Some(Judged::of(forecast.estimate, has_room(drives, wanted))),
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
@@ -162,6 +188,8 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         last: true,
         drives: parts.iter().flat_map(|p| drives(p, plan)).collect(),
         groups: parts.iter().flat_map(|p| reported::groups(&p.manifest)).collect(),
+        expected_groups: None,
+        judged: None,
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
@@ -203,6 +231,7 @@ fn destination(known: ReportedDrive, i: usize, drive: &Drive, plan: &Plan) -> De
         drive: known,
         free: (drive.free < UNTOLD).then_some(drive.free),
         needed: plan.needed[i].min(drive.free),
+        expected: None,
         volumes_per_group: plan.volumes_on(i),
     }
 }

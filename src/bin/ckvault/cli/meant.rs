@@ -86,6 +86,7 @@ impl Packing {
             segment_bytes: self.segment_size,
             compression: self.compress.unwrap_or_default(),
             may_go_on: false,
+            trust_estimate: self.trust_estimate,
         }
     }
 }
@@ -121,7 +122,6 @@ impl Plan {
             skip_special: packing.skip_special,
             exclude: packing.exclude,
             exclude_caches: packing.exclude_caches,
-            trust_estimate: self.trust_estimate,
             rate: self.rate,
             read_back: !self.no_read_back,
         };

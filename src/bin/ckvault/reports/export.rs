@@ -1,6 +1,6 @@
 //! What `export` has written, or would write.
 
-use super::{MEANINGFUL, counted, named, quantum, rate, title, unplugging};
+use super::{MEANINGFUL, becoming, counted, named, quantum, rate, share_of, title, unplugging};
 use crate::ui::say;
 use ckvault::commands::export::Report;
 use ckvault::pack::{Noted, Noticed};
@@ -13,26 +13,7 @@ pub fn export(report: &Report, time: Duration) {
     let drives = report.drives.len();
     let volumes: usize = report.groups.iter().map(|g| g.volumes.len()).sum();
     if report.dry_run {
-        say!(
-            "would export {} in {} as at most {} of {}+{} volumes of at most {}",
-            HumanBytes(report.bytes_in),
-            counted(report.entries, "entry", "entries"),
-            counted(report.groups.len() as u64, "group", "groups"),
-            report.k,
-            report.m,
-            HumanBytes(report.volume_bytes)
-        );
-        for planned in &report.drives {
-            let volumes = counted(planned.volumes_per_group as u64, "volume", "volumes");
-            let free =
-                planned.free.map_or_else(|| "an unknown number of bytes".into(), |free| HumanBytes(free).to_string());
-            let needed = HumanBytes(planned.needed);
-            say!("{}: {volumes} of each group, at most {needed} of {free} free", named(&planned.drive));
-        }
-        say!("the set {}", report.survives);
-        people(report);
-        noticed(&report.noticed);
-        return;
+        return would(report);
     }
     say!("exported {}", title(report.set.as_deref().unwrap_or_default(), report.label.as_deref()));
     // Of next to nothing, what lies beside the volumes is many times as much: that says nothing.
@@ -68,6 +49,37 @@ pub fn export(report: &Report, time: Duration) {
     noticed(&report.noticed);
     unplugging(report.safe_to_unplug);
     say!("{}", rate(report.bytes_in, time));
+}
+
+/// What was only planned.
+fn would(report: &Report) {
+    let becoming = report.judged.as_ref().map(|judged| format!(", which become {}", becoming(report.bytes_in, judged)));
+    say!(
+        "would export {} in {}{}",
+        HumanBytes(report.bytes_in),
+        counted(report.entries, "entry", "entries"),
+        becoming.unwrap_or_default()
+    );
+    say!(
+        "with parity: about {} and at most {} of {}+{} volumes of at most {}",
+        report.expected_groups.unwrap_or_default(),
+        counted(report.groups.len() as u64, "group", "groups"),
+        report.k,
+        report.m,
+        HumanBytes(report.volume_bytes)
+    );
+    for planned in &report.drives {
+        let bytes = (planned.expected.unwrap_or(planned.needed), planned.needed);
+        say!("{}: {}", named(&planned.drive), share_of(planned.volumes_per_group, bytes, planned.free));
+    }
+    match (report.last, report.judged.is_some_and(|judged| judged.fits)) {
+        (true, _) => {}
+        (false, true) => say!("it is expected to fit, but need not: then it goes on on the next drives"),
+        (false, false) => say!("it may not fit: then it goes on on the next drives"),
+    }
+    say!("the set {}", report.survives);
+    people(report);
+    noticed(&report.noticed);
 }
 
 /// The command that judges what was written. With one port, the drives take turns at one place.

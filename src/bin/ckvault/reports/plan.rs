@@ -1,7 +1,7 @@
 //! What `plan` has found out.
 
 use super::export::noticed;
-use super::{MEANINGFUL, counted, human_time};
+use super::{becoming, counted, human_time, share_of};
 use crate::ui::say;
 use ckvault::commands::plan::Report;
 use indicatif::HumanBytes;
@@ -9,17 +9,11 @@ use std::time::Duration;
 
 /// After `plan`.
 pub fn plan(report: &Report) {
-    // Of next to nothing, what lies around it is many times as much: that says nothing.
-    let share = match report.bytes_in {
-        0..MEANINGFUL => String::new(),
-        bytes => format!(" ({:.0} %)", report.packed as f64 / bytes as f64 * 100.0),
-    };
     say!(
-        "{} in {} become about {}{share} before parity, judged by {} of them",
+        "{} in {} become {}",
         HumanBytes(report.bytes_in),
         counted(report.entries, "entry", "entries"),
-        HumanBytes(report.packed),
-        HumanBytes(report.sampled)
+        becoming(report.bytes_in, &report.judged)
     );
     say!(
         "with parity: about {} of {}+{} volumes of at most {}",
@@ -30,15 +24,12 @@ pub fn plan(report: &Report) {
     );
     for drive in &report.drives {
         say!(
-            "drive {}: {} of each group, about {}, at most {}, of {} free",
+            "drive {}: {}",
             drive.drive,
-            counted(drive.volumes_per_group as u64, "volume", "volumes"),
-            HumanBytes(drive.expected),
-            HumanBytes(drive.needed),
-            HumanBytes(drive.free)
+            share_of(drive.volumes_per_group, (drive.expected, drive.needed), Some(drive.free))
         );
     }
-    match (report.fits, report.in_parts) {
+    match (report.judged.fits, report.in_parts) {
         (true, false) => say!("all of it fits on {}", counted(report.drives.len() as u64, "drive", "drives")),
         (true, true) => say!("all of it fits, in several parts: one manifest cannot name so much"),
         (false, _) if report.drives.iter().all(|drive| drive.expected <= drive.free) => {
