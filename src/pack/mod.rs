@@ -64,6 +64,9 @@ pub(crate) fn write(export: &mut Export, ask: &dyn Ask, progress: &dyn Progress)
     let mut parts = Vec::new();
     loop {
         let drives = export.drives(ask, progress)?;
+        if std::mem::take(&mut export.moved) {
+            export.state.moved(&export.begun)?;
+        }
         let mut written = write_part(export, drives, progress)?;
         // Locks have been removed: that is to be durable too. Now the drives can be unmounted.
         progress.stage(Phase::Sync);

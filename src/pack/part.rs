@@ -54,6 +54,8 @@ pub struct Export {
     pub(super) near: bool,
     /// Whether it goes on after an interruption.
     pub(super) goes_on: bool,
+    /// Whether its drives are elsewhere than it is remembered.
+    pub moved: bool,
     /// Positions of drives that are lost, with what they had of this part.
     pub(super) replaced: Vec<usize>,
     /// Its drives by position, those that have been opened.
@@ -102,6 +104,10 @@ pub struct WrittenPart {
     pub is_released: bool,
 }
 
+fn examined(drives: &[Dir]) -> Result<Vec<Drive>> {
+    drives.iter().map(drive::examine).collect()
+}
+
 /// A set that nobody could import must not be signed.
 fn breaks_itself(why: &FormatError) -> Error {
     Error::Internal(format!("the set would break its own format, and was not signed: {why}"))
@@ -132,6 +138,7 @@ impl Export {
             at,
             near: false,
             goes_on: false,
+            moved: false,
             replaced: Vec::new(),
             held,
         })
@@ -212,8 +219,11 @@ impl Export {
     }
 
     pub(super) fn pack(&self, held: &[Dir], dirs: &SetDirs, progress: &dyn Progress) -> Result<Packed> {
-        let measure = |goes_on: Option<u32>| self.room(held, dirs, goes_on);
+        let free = || Ok::<_, Error>(examined(held)?.iter().map(|drive| drive.free).collect::<Vec<u64>>());
+        let before = free()?;
         dirs.reserve_first()?;
+        let given: Vec<u64> = before.iter().zip(free()?).map(|(before, after)| before.saturating_sub(after)).collect();
+        let measure = |goes_on: Option<u32>| self.room(held, dirs, (goes_on, &given));
         let packing = Packing {
             source: &self.source,
             plan: &self.begun.plan,
@@ -234,14 +244,16 @@ impl Export {
         }
     }
 
-    /// What the drives have room for, besides the volumes of a group that goes on: these count as if they were still to be written.
-    fn room(&self, held: &[Dir], dirs: &SetDirs, goes_on: Option<u32>) -> Result<Room> {
-        let mut drives = held.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+    /// What the drives have room for. What files without contents have been given, and the volumes of a group that goes on, count as if
+    /// they were still to be written.
+    fn room(&self, held: &[Dir], dirs: &SetDirs, (goes_on, given): (Option<u32>, &[u64])) -> Result<Room> {
+        let mut drives = examined(held)?;
         let there = goes_on.map(|group| dirs.bytes_of_group(group)).transpose()?.unwrap_or_default();
         let there: Vec<(u64, u64)> = drives.iter().map(|d| d.device).zip(there).collect();
-        for drive in drives.iter_mut().filter(|drive| drive.free != UNTOLD) {
-            let own = there.iter().filter(|(device, _)| *device == drive.device);
-            drive.free = own.fold(drive.free, |free, (_, bytes)| free.saturating_add(*bytes)).min(UNTOLD);
+        for (drive, given) in drives.iter_mut().zip(given).filter(|(drive, _)| drive.free != UNTOLD) {
+            let own = there.iter().filter(|(device, _)| *device == drive.device).map(|(_, bytes)| bytes);
+            drive.free =
+                own.fold(drive.free, |free, bytes| free.saturating_add(*bytes)).saturating_add(*given).min(UNTOLD);
         }
         let most_segments = capacity::most_segments(self.source.entries(), &self.begun.plan);
         let given = dirs.sizes().hashes_and_manifest();
@@ -250,7 +262,7 @@ impl Export {
 
     /// What metadata may need of drives at the beginning of a part.
     fn sizes(&self, drives: &[Dir]) -> Result<Sizes> {
-        let drives = drives.iter().map(drive::examine).collect::<Result<Vec<Drive>>>()?;
+        let drives = examined(drives)?;
         let program = self.program.as_ref().map_or(0, Program::bytes);
         Ok(Sizes::of(&self.begun.plan, &drives, self.metadata.saturating_sub(program)))
     }

@@ -15,6 +15,9 @@ const HELD: u64 = 256 << 20;
 /// Of a volume it takes no more than this.
 const LONGEST: u64 = 8 << 20;
 
+type Read<'a> = dyn Fn(usize, &mut [u8], u64) -> io::Result<bool> + Sync + 'a;
+type Write<'a> = dyn Fn(usize, &[u8], u64) -> Result<()> + Sync + 'a;
+
 /// What is made again, and how.
 pub struct Rebuilding<'a> {
     /// Computes it.
@@ -26,9 +29,9 @@ pub struct Rebuilding<'a> {
     /// Those that are made, and how long they are.
     pub targets: &'a [(usize, u64)],
     /// Reads from a volume; behind its end there are zeros. False if what should be there is not.
-    pub read: &'a (dyn Fn(usize, &mut [u8], u64) -> io::Result<bool> + Sync),
+    pub read: &'a Read<'a>,
     /// Writes to a volume.
-    pub write: &'a (dyn Fn(usize, &[u8], u64) -> Result<()> + Sync),
+    pub write: &'a Write<'a>,
 }
 
 impl Rebuilding<'_> {

@@ -96,6 +96,7 @@ pub struct Wrote {
 enum Line {
     Begun(Box<Begun>),
     Part(u32),
+    Moved(Vec<PathBuf>, Vec<bool>),
     Mark(u32, u32, Mark),
     Group(u32, Known),
     Wrote(Wrote),
@@ -135,6 +136,11 @@ impl State {
 
     fn append(&self, line: &Line) -> Result<()> {
         self.file.append(&text(line)?)
+    }
+
+    /// The drives are elsewhere now, and suit.
+    pub fn moved(&self, begun: &Begun) -> Result<()> {
+        self.append(&Line::Moved(begun.drives.clone(), begun.mounted.clone()))
     }
 
     /// A part begins.
@@ -214,6 +220,7 @@ fn collect(lines: impl Iterator<Item = Result<Line>>) -> Result<Option<Unfinishe
                 all.part_begun = true;
                 all.marks.clear();
             }
+            (Line::Moved(drives, mounted), Some(all)) => (all.begun.drives, all.begun.mounted) = (drives, mounted),
             // What is written again replaces itself and what came after it.
             (Line::Mark(group, index, mark), Some(all)) => {
                 all.known.truncate(group as usize);
@@ -275,18 +282,18 @@ impl Unfinished {
     }
 }
 
-/// Where the state of exports is kept, and those that are there by their ids; those that another process is writing are
-/// `None`.
-pub type Kept = (Dir, Vec<(String, Option<Unfinished>)>);
+/// An export by its id. One that another process is writing is `None`; one whose state cannot be read, or is of another version, is an
+/// error.
+pub type KeptExport = (String, Result<Option<Unfinished>>);
 
-/// The exports whose state is in `dir`; `None` if there is no such directory.
-pub fn unfinished(disk: &Disk, dir: &Path) -> Result<Option<Kept>> {
+/// Where the state of exports is kept, and those that are there; `None` if there is no such directory.
+pub fn unfinished(disk: &Disk, dir: &Path) -> Result<Option<(Dir, Vec<KeptExport>)>> {
     let Some((dir, names)) = statefile::all(disk, dir)? else { return Ok(None) };
     let look = |name: String| {
-        let unfinished = State::take_up(&dir, &name)?.map(|(_, unfinished)| unfinished);
-        Ok((name, unfinished))
+        let taken_up = State::take_up(&dir, &name);
+        (name, taken_up.map(|state| state.map(|(_, unfinished)| unfinished)))
     };
-    let all = names.into_iter().map(look).collect::<Result<_>>()?;
+    let all = names.into_iter().map(look).collect();
     Ok(Some((dir, all)))
 }
 

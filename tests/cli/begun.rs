@@ -84,7 +84,8 @@ fn it_is_interrupted_again_and_again_and_goes_on_wherever_its_drives_are() {
         limited(&vault, &format!("export --resume --to usb1-{n} --to usb2-{n}"), 33).fails(7).says("--resume");
         assert!(marks(&vault) >= 2);
     }
-    vault.sender("export --resume --to usb1-3 --to usb2-3").ok();
+    // Where they are now is remembered.
+    vault.sender("export --resume").ok();
     let volume = vault.path("usb1-3").join(name).join("g00000-d000.ckv");
     assert!(sealed(&volume) == before, "what was durable was sealed again");
     vault.restores("usb1-3 usb2-3", "source");
@@ -216,4 +217,21 @@ fn what_is_there_takes_no_room_of_the_drive_that_goes_on() {
     assert_eq!(list(&report["parts"]).len(), 2, "{report}");
     assert_eq!(vault.verdict("drive1 drive2")["verdict"], "intact");
     vault.restores("drive1 drive2", "source");
+}
+
+#[test]
+fn what_cannot_be_a_drive_of_it_is_refused_and_costs_nothing() {
+    let vault = prepared();
+    interrupted(&vault);
+    let before = harm::files_under(&vault.path("usb1"));
+    for (to, says) in [
+        ("--to usb1 --to source", "is what is exported"),
+        ("--to usb1 --to source --replace-drive 2", "is what is exported"),
+        ("--to usb1 --to usb1", "given twice"),
+        ("--to usb1 --to ./usb2/../usb1 --replace-drive 2", "given twice"),
+    ] {
+        vault.sender(&format!("export --resume {to}")).fails(2).says(says);
+    }
+    assert!(harm::files_under(&vault.path("usb1")) == before);
+    goes_on(&vault, "usb1 usb2");
 }

@@ -267,3 +267,18 @@ fn tree_comes_back(vault: &Vault, id: &str) {
 }
 
 with_both_blocks!(finished_groups_count_only_if_they_are_still_what_was_written);
+
+#[test]
+fn what_nobody_can_go_on_with_is_in_nobodys_way() {
+    let vault = prepared();
+    killed_at(&vault, "g00001-p001.ckv");
+    let old = state(&vault)[0].clone();
+    let text = fs::read_to_string(&old).unwrap();
+    // As another version has it: without the checks of its lines.
+    fs::write(&old, text.lines().map(|line| format!("{}\n", &line[..line.len() - 17])).collect::<String>()).unwrap();
+    vault.sender("export --resume").fails(1).says("cannot be read").says(old.to_str().unwrap());
+    vault.make(&["other"]);
+    vault.sender("export source --to other --recipients keys.txt").ok();
+    assert_eq!(vault.verdict("other")["verdict"], "intact");
+    assert!(old.exists());
+}

@@ -1,5 +1,6 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
+use super::check_destinations;
 use super::job::{finish, metadata_estimate, own, survey};
 use super::options::Options;
 use super::report::{Report, Totals};
@@ -25,6 +26,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     let mut begun = unfinished.begun.clone();
     require_same(options, &begun, progress)?;
     let held = relocate(&mut begun, options)?;
+    let moved = !options.drives.is_empty();
     let key = load_signing_key(&options.disk, &begun.signing_key, ask, progress)?;
     if public_line(&key.public()) != begun.signer {
         return Err(Error::usage(
@@ -34,6 +36,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     }
     let program = begun.program.as_ref().map(|path| program_to_travel(&options.disk, path)).transpose()?;
     let drives: Vec<Dir> = held.iter().flatten().cloned().collect();
+    check_destinations(&options.disk, &begun.sources, &drives)?;
     let state_dir = Dir::given(&options.host, &options.state_dir).ok();
     let how = Walk {
         links: begun.links,
@@ -60,6 +63,7 @@ pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progre
     }
     export.stand_at(unfinished);
     export.replace(&options.replaced)?;
+    export.moved = moved;
     finish(options, export, totals, ask, progress)
 }
 
@@ -109,8 +113,8 @@ fn take_up(options: &Options, which: Option<&str>) -> Result<(State, Unfinished)
         Error::refused(format!("the export {id} is being written by another ckvault"), "wait for it, or stop it")
     };
     match (&found[..], dir) {
-        ([(id, Some(_))], Some(dir)) => State::take_up(&dir, id)?.ok_or_else(|| busy(id)),
-        ([(id, None)], _) => Err(busy(id)),
+        ([(id, Ok(None))], _) => Err(busy(id)),
+        ([(id, _)], Some(dir)) => State::take_up(&dir, id)?.ok_or_else(|| busy(id)),
         ([], _) | (_, None) => Err(Error::usage(
             match which {
                 Some(which) => format!("no interrupted export has an id that begins with {which:?}"),
@@ -119,9 +123,16 @@ fn take_up(options: &Options, which: Option<&str>) -> Result<(State, Unfinished)
             format!("what could be resumed is kept in {}", options.state_dir.display()),
         )),
         (several, _) => {
-            let lines: String = several.iter().map(|(id, u)| format!("\n  {}", describe(id, u.as_ref()))).collect();
+            let lines: String = several.iter().map(|(id, u)| format!("\n  {}", described(id, u))).collect();
             Err(Error::usage(format!("several exports were interrupted:{lines}"), "choose one: --resume ID"))
         }
+    }
+}
+
+fn described(id: &str, kept: &Result<Option<Unfinished>>) -> String {
+    match kept {
+        Ok(unfinished) => describe(id, unfinished.as_ref()),
+        Err(error) => format!("{id}: {error}"),
     }
 }
 
@@ -205,7 +216,8 @@ pub(super) fn in_the_way(options: &Options, drives: &[Dir]) -> Result<InTheWay> 
     let mut found = InTheWay { states: Some(dir), all: Vec::new() };
     for (id, unfinished) in all {
         // Another process writes there: two exports have two directories, and do not meet.
-        let Some(unfinished) = unfinished else { continue };
+        // Nor does it meet one that nobody can go on with.
+        let Ok(Some(unfinished)) = unfinished else { continue };
         let left = left_on(drives, &unfinished);
         if left.is_empty() {
             continue;
