@@ -37,6 +37,32 @@ pub fn finish(
     }
 }
 
+/// A destination must not be given twice, nor lie in what is exported.
+pub fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[Dir]) -> Result<()> {
+    let resolve = |path: &PathBuf| Dir::given(disk, path).map_or_else(|_| path.clone(), |dir| dir.real_path());
+    let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
+    let mut seen = Vec::new();
+    for dir in drives {
+        let (path, resolved, identity) = (dir.path(), dir.real_path(), dir.identity().ok());
+        // What lies in a source is left out of it.
+        if sources.contains(&resolved) {
+            return Err(Error::usage(
+                format!("the destination {} is what is exported", path.display()),
+                "export to a directory outside of the source, or name the sources",
+            ));
+        }
+        // One directory may have two paths, by bind mounts.
+        if identity.is_some() && seen.contains(&identity) {
+            return Err(Error::usage(
+                format!("the destination {} is given twice", path.display()),
+                "give each drive once",
+            ));
+        }
+        seen.push(identity);
+    }
+    Ok(())
+}
+
 /// What writing needs. Links in a source may lead anywhere, so everything may be read; but only drives and the state are
 /// written to.
 fn needs(export: &Export, state_dir: &Path, in_parts: bool) -> Needs {

@@ -15,7 +15,6 @@ use crate::format::hex;
 use crate::format::inventory::Kind;
 use crate::format::signature::{SigningKey, public_line};
 use crate::media::dir::Dir;
-use crate::media::disk::Disk;
 use crate::media::drive::{self, Drive};
 use crate::media::guarded;
 use crate::media::process::require_open_files;
@@ -29,7 +28,7 @@ use crate::stages::seal::recipients::Recipients;
 use crate::stages::seal::{SetIdentity, SetRecipient};
 use crate::text::for_shell;
 use base64::Engine as _;
-use job::{finish, own};
+use job::{check_destinations, finish, own};
 use report::{Forecast, Totals};
 use std::path::{Path, PathBuf};
 
@@ -259,30 +258,4 @@ fn check_label(label: Option<&str>) -> Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-/// A destination must not be given twice, nor lie in what is exported.
-fn check_destinations(disk: &Disk, sources: &[PathBuf], drives: &[Dir]) -> Result<()> {
-    let resolve = |path: &PathBuf| Dir::given(disk, path).map_or_else(|_| path.clone(), |dir| dir.real_path());
-    let sources: Vec<PathBuf> = sources.iter().map(resolve).collect();
-    let mut seen = Vec::new();
-    for dir in drives {
-        let (path, resolved, identity) = (dir.path(), dir.real_path(), dir.identity().ok());
-        // What lies in a source is left out of it.
-        if sources.contains(&resolved) {
-            return Err(Error::usage(
-                format!("the destination {} is what is exported", path.display()),
-                "export to a directory outside of the source, or name the sources",
-            ));
-        }
-        // One directory may have two paths, by bind mounts.
-        if identity.is_some() && seen.contains(&identity) {
-            return Err(Error::usage(
-                format!("the destination {} is given twice", path.display()),
-                "give each drive once",
-            ));
-        }
-        seen.push(identity);
-    }
-    Ok(())
 }

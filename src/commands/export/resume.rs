@@ -1,7 +1,6 @@
 //! Interrupted exports: going on with one, and what lies in the way of a new one.
 
-use super::check_destinations;
-use super::job::{finish, metadata_estimate, own, survey};
+use super::job::{check_destinations, finish, metadata_estimate, own, survey};
 use super::options::Options;
 use super::report::{Report, Totals};
 use crate::error::{Error, Result};
