@@ -110,6 +110,8 @@ pub enum Error {
 /// What hints end with.
 const AGAIN: &str = "run the command again";
 /// What to do where there is no room.
+/// What to do when a drive does not keep what is written to it.
+pub const ANOTHER_DRIVE: &str = "do not use this drive: it is failing, or its capacity is faked; use another";
 const MORE_DRIVES: &str = "use an emptier drive, or more drives (--to again)";
 
 /// What to do with what a verb has left.
@@ -186,6 +188,10 @@ impl Error {
             "" => more,
             // Other drives would be other ones than it was begun with.
             MORE_DRIVES => format!("make room there, then {more}"),
+            ANOTHER_DRIVE => format!(
+                "do not use this drive: it is failing, or its capacity is faked; put another in its place, and add --replace-drive \
+                 with its number: {more}"
+            ),
             // That would begin anew.
             hint => match hint.strip_suffix(AGAIN) {
                 Some(first) => format!("{first}{more}"),

@@ -1,6 +1,6 @@
 //! Read-back of one file: what was written is read from the drive again and compared.
 
-use crate::error::{Error, Result};
+use crate::error::{ANOTHER_DRIVE, Error, Result};
 use crate::media::cache;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
@@ -111,7 +111,7 @@ impl Reading {
             true => Ok(()),
             false => Err(Error::drive(
                 format!("{} does not hold what was written to it", self.path.display()),
-                "do not use this drive: it is failing, or its capacity is faked; use another",
+                ANOTHER_DRIVE,
             )),
         }
     }
