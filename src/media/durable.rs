@@ -230,6 +230,7 @@ impl Partial {
     }
 
     /// Makes all that was written to its file system durable.
+    #[track_caller]
     pub fn sync_file_system(&self) -> Result<()> {
         let disk = self.dir.disk();
         disk.sync_file_system(&self.file, &self.path()).map_err(Error::on_drive("sync", self.path()))?;

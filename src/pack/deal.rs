@@ -232,9 +232,11 @@ impl<'a> Striper<'a> {
                     dealing.waiting.clear();
                     self.turn.notify_all();
                 }
-                let Some(sealed) = dealing.waiting.remove(&next).filter(|_| !dealing.full) else { return Ok(()) };
+                let goes_on = !dealing.full && !dealing.stopped;
+                let Some(sealed) = dealing.waiting.remove(&next).filter(|_| goes_on) else { return Ok(()) };
                 dealing.next += 1;
-                self.deal(&mut dealing, sealed)?
+                // Who comes next, before all is stopped, would deal to a group that has ended once more.
+                self.deal(&mut dealing, sealed).inspect_err(|_| dealing.stopped = true)?
             };
             self.turn.notify_all();
             self.copy(copy)?;
@@ -679,6 +681,28 @@ mod tests {
             assert!(striper.accepts(8, len));
             assert_eq!(striper.place(7, frame(7, len - frame::HEADER), Vec::new(), 1).is_ok(), accepted, "{len}");
         }
+    }
+
+    /// A drive that has ended takes no orders; the others would be told of the end of a group twice.
+    #[test]
+    fn a_group_whose_end_nobody_takes_does_not_end_again() {
+        struct Refusing(Mutex<u32>);
+        impl Sink for Refusing {
+            fn order(&self, order: Order) -> Result<()> {
+                if let Order::End(_) = order {
+                    *lock(&self.0) += 1;
+                    return Err(Error::Interrupted);
+                }
+                Ok(())
+            }
+            fn header(&self, _: u32, _: usize) -> Vec<u8> {
+                Vec::new()
+            }
+        }
+        let sink = Refusing(Mutex::default());
+        let striper = Striper::new(&plan(2, 1, 300_000), 1, Start::default(), None, &sink).unwrap();
+        let placed: Vec<bool> = (0..12).map(|n| striper.place(n, frame(n, 60_000), Vec::new(), 1).is_ok()).collect();
+        assert_eq!((placed.iter().filter(|placed| !**placed).count(), *lock(&sink.0)), (1, 1), "{placed:?}");
     }
 
     /// One late segment holds back all others; that many frames must not need more stripes than there are.

@@ -20,7 +20,7 @@ use crate::stages::runs::run_bytes;
 use crate::threads::lock;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,10 +105,10 @@ struct Record {
     page: Page,
     hashes: blake3::Hasher,
     values: u64,
-    /// Groups that are not on all drives yet, and on how many.
-    underway: BTreeMap<u32, (usize, Arc<GroupEnd>)>,
+    /// Groups that are not on all drives yet, and on which they are.
+    underway: BTreeMap<u32, (BTreeSet<usize>, Arc<GroupEnd>)>,
     /// The same of marks, by group and number.
-    marks: BTreeMap<(u32, u32), usize>,
+    marks: BTreeMap<(u32, u32), BTreeSet<usize>>,
     logged: Logged,
 }
 
@@ -165,11 +165,11 @@ impl<'a> Drives<'a> {
     }
 
     /// All before a mark is durable on one more drive; with the last one it is taken down.
-    fn safe(&self, passed: &Passed) -> Result<()> {
+    fn safe(&self, passed: &Passed, drive: usize) -> Result<()> {
         let mut record = lock(&self.record);
         let on_drives = record.marks.entry(passed.at).or_default();
-        *on_drives += 1;
-        if *on_drives < self.drives {
+        on_drives.insert(drive);
+        if on_drives.len() < self.drives {
             return Ok(());
         }
         record.marks.remove(&passed.at);
@@ -180,7 +180,7 @@ impl<'a> Drives<'a> {
 
     fn keep(&self, end: &Arc<GroupEnd>) {
         let mut record = lock(&self.record);
-        record.underway.insert(end.group, (0, end.clone()));
+        record.underway.insert(end.group, (BTreeSet::new(), end.clone()));
         let mut volumes = Vec::new();
         for (v, values) in end.values.iter().enumerate() {
             let (spans, root) = self.template.block.spans_and_root(values, end.lengths[v]);
@@ -193,11 +193,11 @@ impl<'a> Drives<'a> {
     }
 
     /// A writer has made its volumes of a group durable; the last one has it taken down.
-    fn wrote(&self, group: u32) -> Result<()> {
+    fn wrote(&self, group: u32, drive: usize) -> Result<()> {
         let mut record = lock(&self.record);
         let Some((on_drives, end)) = record.underway.get_mut(&group) else { return Ok(()) };
-        *on_drives += 1;
-        if *on_drives < self.drives {
+        on_drives.insert(drive);
+        if on_drives.len() < self.drives {
             return Ok(());
         }
         let end = end.clone();
@@ -325,13 +325,13 @@ impl Writer<'_> {
                     (at_hand.gathered, at_hand.marks) = (self.gathered(), Coming::default());
                     underway.all(|bytes| self.count(bytes));
                     written = self.write_values(&mut hashes, &end.values, written)?;
-                    self.drives.wrote(end.group)?;
+                    self.drives.wrote(end.group, self.drive)?;
                 }
                 Order::Known(values) => written = self.write_values(&mut hashes, &values, written)?,
             }
             at_hand.hasten();
             let durable = at_hand.marks.durable(at_hand.reach());
-            durable.iter().try_for_each(|passed| self.drives.safe(passed))?;
+            durable.iter().try_for_each(|passed| self.drives.safe(passed, self.drive))?;
         }
         match at_hand.open.is_empty() {
             true => Ok(hashes),
@@ -345,7 +345,7 @@ impl Writer<'_> {
             && file.sync_file_system().is_ok()
         {
             // The first error is what is told.
-            let _ = at_hand.marks.all().iter().try_for_each(|passed| self.drives.safe(passed));
+            let _ = at_hand.marks.all().iter().try_for_each(|passed| self.drives.safe(passed, self.drive));
         }
     }
 

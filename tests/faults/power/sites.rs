@@ -34,6 +34,7 @@ pub const SITES: &[(&str, &[&str], &str)] = &[
     ("media/statefile.rs remove: self.dir.sync()", &["export", "export --resume"], ""),
     ("pack/directories.rs tidy: place.sync()", &["export --resume"], ""),
     ("pack/writers.rs pass: file.sync()", &[], PLACE),
+    ("pack/writers.rs save: file.sync_file_system()", &[], MARKED),
     (
         "restore/journal.rs sync: self.at.dir.disk().sync(&self.file, &path)",
         &["import", "import into what stays", "import --resume"],
@@ -43,6 +44,8 @@ pub const SITES: &[(&str, &[&str], &str)] = &[
 
 /// File systems that choose places when they write are to do that now.
 const PLACE: &str = "it has its place before others get theirs";
+/// What lies before a mark is compared when it is gone on behind it.
+const MARKED: &str = "more of what was written before an error is gone on with";
 const READ_BACK: &str = "it is read back from the drive, and not from memory";
 
 /// Where those above come in the end; and what keeps the pace of a drive, on which nothing depends but how long its end takes.
@@ -55,6 +58,8 @@ const WAYS: &[&str] = &[
     "media/durable.rs sync_all: file.sync()",
     // In one go where that can be, before each of them.
     "media/durable.rs sync_all: first.dir.disk().sync_file_system(&first.file, &first.path())",
+    "media/durable.rs sync_file_system: disk.sync_file_system(&self.file, &self.path())",
+    "media/durable.rs sync_file_system: self.sync()",
     "media/pace.rs make_durable: file.sync_data()",
     "media/pace.rs make_durable: syncfs(file)",
     "restore/journal.rs again: self.sync()",
