@@ -696,7 +696,7 @@ mod tests {
                 Ok(())
             }
             fn header(&self, _: u32, _: usize) -> Vec<u8> {
-                Vec::new()
+                vec![0; BLOCK.size()]
             }
         }
         let sink = Refusing(Mutex::default());
