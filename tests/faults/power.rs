@@ -79,14 +79,14 @@ fn cut_off(place: &Place, at: u64) -> bool {
 #[test]
 fn at_any_moment_of_an_export_that_goes_on() {
     let place = place();
-    // It was cut off when its manifest had a name in one place.
+    // It was cut off when its manifest had a name in one place. What is there then stays: cut off there once more, another call may be the
+    // last one, since drives are written to beside each other.
     let is_named = |at: &u64| {
-        let ended = !cut_off(&place, *at);
+        assert!(cut_off(&place, *at), "it ended before");
         let mut sets = fs::read_dir(place.path("usb")).unwrap().map(|set| set.unwrap().path());
-        ended || sets.any(|set| set.join("copy/manifest.json").exists())
+        sets.any(|set| set.join("copy/manifest.json").exists())
     };
-    let at = (1..).find(is_named).unwrap();
-    assert!(cut_off(&place, at));
+    (1..).find(is_named).unwrap();
     let judge = || place.judge_export(&["usb"]);
     let scene = of_export("export --resume", &place, &ONE, &judge);
     scene.record(|disk| place.exports((disk(), disk()), &["usb"], true)).holds();
