@@ -155,12 +155,7 @@ fn run(
             let report = verify::run(&options, bars)?;
             bars.end();
             show(&report, json, outside, |r| reports::verify(r, worked(), outside.is_verbose()))?;
-            if let Some((message, hint)) = &report.untrusted {
-                ui::complain(&Error::untrusted(message, hint));
-            }
-            if let Some((message, hint)) = &report.newer {
-                ui::complain(&Error::newer(message, hint));
-            }
+            complain_of_set(&report);
             return Ok(ExitCode::from(report.exit_code()));
         }
         Verb::Repair(typed) => {
@@ -196,6 +191,16 @@ fn run(
         Verb::RunErrands => outside::serve()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a set was not judged by what is in it.
+fn complain_of_set(report: &verify::Report) {
+    if let Some((message, hint)) = &report.untrusted {
+        ui::complain(&Error::untrusted(message, hint));
+    }
+    if let Some((message, hint)) = &report.newer {
+        ui::complain(&Error::newer(message, hint));
+    }
 }
 
 fn show<R: Serialize>(report: &R, json: bool, outside: &Outside, human: impl FnOnce(&R)) -> Result<()> {
