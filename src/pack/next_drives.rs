@@ -127,6 +127,13 @@ impl Export {
         if !drive.can_hold(self.begun.plan.volume_bytes, Some(dir)) {
             return Err(format!("the file system of {place} cannot hold the volumes"));
         }
+        // Of a drive that is in the place of a lost one.
+        let volumes = self.at.known.iter().flat_map(|known| &known.group.volumes);
+        let lost: u64 = volumes.filter(|v| usize::from(v.drive) == position + 1).map(|v| v.bytes).sum();
+        if drive.free < lost {
+            let (free, lost) = (human_bytes(drive.free), human_bytes(lost));
+            return Err(format!("{place} has only {free} free, and {lost} have to be made again on it"));
+        }
         let plan = &self.begun.plan;
         let volumes = plan.volumes_on(position) as u64;
         let least = volumes * (plan.longest_frame() + plan.block.bytes() + PER_FILE) + 2 * self.metadata + FOR_FILES;
