@@ -6,6 +6,7 @@ use crate::format::manifest::volume_name;
 use crate::format::names;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::heal::queue::{Piece, Queue};
+use crate::media::buffer::Buffer;
 use crate::media::dir::Location;
 use crate::progress::{Lane, Phase, Progress};
 use crate::set::{At, Bits, Blocks, Part, Seen, Source};
@@ -122,7 +123,7 @@ fn check_all(blocks: &Blocks, queues: Vec<Queue>, progress: &dyn Progress) -> Re
     let bad: Mutex<Bad> = Mutex::default();
     let failure = FirstError::default();
     let work = |worker: usize| -> Result<()> {
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         for turn in 0..queues.len() {
             let q = (worker + turn) % queues.len();
             let next = || lock(&queues[q]).next(blocks);
@@ -131,13 +132,14 @@ fn check_all(blocks: &Blocks, queues: Vec<Queue>, progress: &dyn Progress) -> Re
                     return Err(Error::Interrupted);
                 }
                 let sources: Vec<_> = blocks.files(piece.at).into_iter().filter(|s| s.at == piece.file).collect();
-                let seen = blocks.check_in(&sources, piece.at, piece.blocks.clone(), &mut buffer);
-                progress.drive(q, buffer.len() as u64);
-                progress.advance(buffer.len() as u64);
-                let found = piece.blocks.clone().zip(seen).filter(|(_, seen)| *seen != Seen::Good);
-                let found: Vec<(u64, Seen)> = found.collect();
-                if !found.is_empty() {
-                    note(&mut lock(&bad), &piece, blocks.count(piece.at), &found);
+                for bite in piece.bites(blocks.block_size()) {
+                    let seen = blocks.check_in(&sources, piece.at, bite.clone(), &mut buffer);
+                    progress.drive(q, buffer.len() as u64);
+                    progress.advance(buffer.len() as u64);
+                    let found: Vec<(u64, Seen)> = bite.zip(seen).filter(|(_, seen)| *seen != Seen::Good).collect();
+                    if !found.is_empty() {
+                        note(&mut lock(&bad), &piece, blocks.count(piece.at), &found);
+                    }
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::names;
+use crate::media::buffer::Buffer;
 use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::media::drive;
@@ -245,7 +246,7 @@ struct Rebuilding<'a> {
 /// Some blocks of a volume that is being made.
 struct Column {
     at: At,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     seen: Vec<Seen>,
     computed: u64,
 }
@@ -320,7 +321,7 @@ impl Rebuilding<'_> {
 
     fn read(&self, at: At, rows: &Range<u64>) -> Column {
         let end = self.blocks.block_size().blocks(self.blocks.volume(at).bytes).min(rows.end);
-        let mut bytes = Vec::new();
+        let mut bytes = Buffer::default();
         let seen = self.blocks.check(at, rows.start..end, &mut bytes);
         Column { at, bytes, seen, computed: 0 }
     }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::frame;
+use crate::media::buffer::Buffer;
 use crate::pack::source::Source;
 use crate::progress::{Phase, Progress};
 use crate::stages::compress::{Compression, Compressor};
@@ -72,7 +73,7 @@ impl Sampling<'_> {
 
     fn work(&self) -> Result<()> {
         let mut compressor = Compressor::new(self.compression)?;
-        let (mut plain, mut packed, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plain, mut packed, mut sealed) = (Buffer::default(), Vec::new(), Vec::new());
         loop {
             let sample = self.next.fetch_add(1, Ordering::Relaxed);
             if sample >= self.samples {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::frame;
+use crate::media::buffer::Buffer;
 use crate::pack::deal::Striper;
 use crate::pack::finished_groups;
 use crate::pack::packing::Packing;
@@ -82,7 +83,7 @@ impl Sealing<'_> {
 
     fn work(&self) -> Result<()> {
         let mut compressor = Compressor::new(self.compression)?;
-        let (mut plain, mut packed) = (Vec::new(), Vec::new());
+        let (mut plain, mut packed) = (Buffer::default(), Vec::new());
         loop {
             let segment = self.next.fetch_add(1, Ordering::Relaxed);
             if segment >= self.source.segments() || !self.striper.wait_turn(segment) {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::hashes::Value;
 use crate::format::inventory::{Entry, Kind};
+use crate::media::buffer::Buffer;
 use crate::media::disk::{Disk, Opened};
 use crate::media::tree;
 use crate::pack::walk::{Walked, changed, untold};
@@ -62,10 +63,10 @@ impl Source {
     }
 
     /// Reads segment `n` into `buffer`, which is replaced; returns the hashes of what is in it.
-    pub fn read(&self, n: u64, buffer: &mut Vec<u8>) -> Result<Vec<Stretch>> {
+    pub fn read(&self, n: u64, buffer: &mut Buffer) -> Result<Vec<Stretch>> {
         let start = n * u64::from(self.segment_bytes);
         let end = (start + u64::from(self.segment_bytes)).min(self.tar_bytes);
-        buffer.resize((end - start) as usize, 0);
+        buffer.resize((end - start) as usize);
         let (mut at, mut stretches) = (0, Vec::new());
         for piece in tar::pieces(&self.walked.entries, start, end) {
             match piece {

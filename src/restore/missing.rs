@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::format::deal::Place;
 use crate::format::hashes::BlockSize;
 use crate::format::manifest::{Group, Manifest};
+use crate::media::buffer::Buffer;
 use crate::media::dir::Dir;
 use crate::media::staging::Staging;
 use crate::restore::kept_blocks::Scratch;
@@ -183,7 +184,7 @@ impl Gather {
         if !here.has_source(&part.manifest, at) && !self.gone.contains(&part.manifest.drive_number(drive)) {
             return Ok(());
         }
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         let good = blocks.check_good(at, span.clone(), &mut buffer);
         self.scratch.keep(&part.manifest, at, span.start, &buffer, &good)?;
         self.needs.insert(segment, Need { part: part.manifest.part, at, blocks: span });
@@ -254,7 +255,7 @@ impl Gather {
 
     fn harvest_run(&mut self, part: &Part, here: &Presence, blocks: &Blocks, at: At, run: Range<u64>) -> Result<u64> {
         let manifest = &part.manifest;
-        let (mut buffer, mut gained) = (Vec::new(), 0);
+        let (mut buffer, mut gained) = (Buffer::default(), 0);
         for (index, volume) in manifest.groups[at.group].volumes.iter().enumerate() {
             let other = At { index, ..at };
             let last = manifest.block().blocks(volume.bytes).clamp(run.start, run.end);

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{frame, names};
+use crate::media::buffer::Buffer;
 use crate::media::pace::Reach;
 use crate::media::underway::Underway;
 use crate::progress::Progress;
@@ -69,7 +70,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn work(&self, reader: usize) -> Result<()> {
         let mut decompressor = Decompressor::new()?;
-        let (mut sealed, mut plain) = (Vec::new(), Vec::new());
+        let (mut sealed, mut plain) = (Buffer::default(), Vec::new());
         let limit = self.contents.segment_bytes as usize;
         let filter = self.blocks.set().manifest.filter().map_err(breaks(names::MANIFEST))?;
         while let Some((queue, segment)) = self.turns.next(reader) {
@@ -96,7 +97,7 @@ impl Opening<'_> {
     }
 
     /// Reads the frame of a segment; `None` if what is here does not give it.
-    fn read(&self, segment: u64, sealed: &mut Vec<u8>) -> Result<Option<Range<usize>>> {
+    fn read(&self, segment: u64, sealed: &mut Buffer) -> Result<Option<Range<usize>>> {
         let (at, bytes) = frame_of(self.blocks, self.contents, segment)?;
         match self.blocks.read(at, bytes.start, bytes.end, sealed) {
             Ok(range) => {

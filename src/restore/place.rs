@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind, Name};
+use crate::media::buffer::Buffer;
 use crate::media::staging::{Attributes, Staging};
 use crate::restore::salvage::{Broken, Ending, Placed};
 use crate::restore::selection::Copy;
@@ -308,7 +309,7 @@ impl<'a> Placer<'a> {
         lock(&self.state).finished.remove(copy.of as u64);
         let file = self.staging.create_file(&to.0)?;
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = Buffer::new(1 << 20);
         for at in (0..entry.stored()).step_by(buffer.len()) {
             let len = (entry.stored() - at).min(buffer.len() as u64) as usize;
             let mut done = 0;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::inventory::{Entry, Kind};
+use crate::media::buffer::Buffer;
 use crate::progress::{Phase, Progress};
 use crate::restore::place::Placer;
 use crate::set::Contents;
@@ -57,13 +58,13 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn work(&self) -> Result<()> {
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         while let Some((index, at)) = self.stretches.get(self.next.fetch_add(1, Ordering::Relaxed)).copied() {
             if self.progress.cancelled() {
                 return Err(Error::Interrupted);
             }
             let entry = &self.contents.entries[index];
-            buffer.resize((entry.stored() - at).min(STRETCH) as usize, 0);
+            buffer.resize((entry.stored() - at).min(STRETCH) as usize);
             match self.read(index, entry, at, &mut buffer)? {
                 false => self.hashes.give_up(index),
                 true => {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::hashes::{BlockSize, PAGE, Value};
 use crate::format::manifest::{Volume, volume_name};
 use crate::format::names;
+use crate::media::buffer::Buffer;
 use crate::media::cache;
 use crate::media::dir::Location;
 use crate::media::process::open_files;
@@ -167,16 +168,16 @@ impl<'a> Blocks<'a> {
     }
 
     /// Reads blocks `range` of a volume into `out`, each from whichever of `sources` has it, and says what it is.
-    pub fn check_in(&self, sources: &[Arc<Source>], at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<Seen> {
+    pub fn check_in(&self, sources: &[Arc<Source>], at: At, range: Range<u64>, out: &mut Buffer) -> Vec<Seen> {
         let (from, to) = self.bytes_of(at, &range);
         // What lies there from another time is not cleared: a block is good when it was read, or it is not used.
-        out.resize((to - from) as usize, 0);
+        out.resize((to - from) as usize);
         let mut seen = vec![Seen::Unread; (range.end - range.start) as usize];
-        let mut other = Vec::new();
+        let mut other = Buffer::default();
         for (nth, source) in sources.iter().enumerate() {
             // What is wrong in one file is worth more than what is wrong in the next: it is not read over.
             let into = if nth == 0 { &mut *out } else { &mut other };
-            into.resize((to - from) as usize, 0);
+            into.resize((to - from) as usize);
             let read = self.set.read_blocks(source, into, range.start, &|i| seen[i] != Seen::Good);
             for i in (0..seen.len()).filter(|i| read[*i]) {
                 let span = i * self.block.size()..((i + 1) * self.block.size()).min((to - from) as usize);
@@ -197,12 +198,12 @@ impl<'a> Blocks<'a> {
     }
 
     /// The same from all files of the volume; true for each block that is good.
-    pub fn check_good(&self, at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<bool> {
+    pub fn check_good(&self, at: At, range: Range<u64>, out: &mut Buffer) -> Vec<bool> {
         self.check(at, range, out).into_iter().map(|seen| seen == Seen::Good).collect()
     }
 
     /// The same from all files of the volume.
-    pub fn check(&self, at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<Seen> {
+    pub fn check(&self, at: At, range: Range<u64>, out: &mut Buffer) -> Vec<Seen> {
         self.check_in(&self.files(at), at, range, out)
     }
 
@@ -220,7 +221,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Reads bytes `from..to` of a data volume, reconstructing what is bad.
-    pub fn read(&self, at: At, from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<Range<usize>> {
+    pub fn read(&self, at: At, from: u64, to: u64, buffer: &mut Buffer) -> Result<Range<usize>> {
         let size = self.block.size();
         let range = from / self.block.bytes()..self.block.blocks(to);
         let mut seen = self.check(at, range.clone(), buffer);

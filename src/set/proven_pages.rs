@@ -5,6 +5,7 @@
 //! the group, which are not proven either, let its blocks be.
 
 use crate::format::hashes::{PAGE, Value, fold_page};
+use crate::media::buffer::Buffer;
 use crate::set::blocks::Blocks;
 use crate::set::pages::{Page, Prover};
 use crate::set::part::At;
@@ -183,11 +184,11 @@ impl Blocks<'_> {
     fn page_by(&self, at: At, page: usize, fill: impl Fn(Range<u64>, &mut [u8]) -> Option<()>) -> Option<Page> {
         let first = (page * PAGE) as u64;
         let last = first + self.values_in(at, page) as u64;
-        let (mut values, mut buffer, run) = (Vec::new(), Vec::new(), self.block.within(RUN));
+        let (mut values, mut buffer, run) = (Vec::new(), Buffer::default(), self.block.within(RUN));
         for start in (first..last).step_by(run as usize) {
             let range = start..(start + run).min(last);
             let (from, to) = self.bytes_of(at, &range);
-            buffer.resize((to - from) as usize, 0);
+            buffer.resize((to - from) as usize);
             fill(range, &mut buffer)?;
             let blocks = buffer.chunks(self.block.size()).enumerate();
             values.extend(blocks.map(|(i, b)| self.block.value(start + i as u64, b, self.volume(at).bytes)));

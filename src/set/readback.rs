@@ -1,6 +1,7 @@
 //! Read-back of one file: what was written is read from the drive again and compared.
 
 use crate::error::{ANOTHER_DRIVE, Error, Result};
+use crate::media::buffer::Buffer;
 use crate::media::cache;
 use crate::media::dir::Location;
 use crate::media::disk::Opened;
@@ -8,6 +9,9 @@ use crate::progress::Progress;
 use crate::stages::runs::run_bytes;
 use std::ops::Range;
 use std::path::PathBuf;
+
+/// Bytes that are read at a time.
+const PIECE: usize = 256 << 10;
 
 /// Where the bytes came from when they were read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub(crate) fn compare_in_turn(
     advance: impl Fn(u64),
 ) -> Result<bool> {
     let mut readings = files.iter().map(|(file, ..)| Reading::begin(file)).collect::<Result<Vec<_>>>()?;
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = Buffer::new(PIECE);
     let longest = files.iter().map(|(_, len, _)| *len).max().unwrap_or(0);
     let runs = (0..longest.div_ceil(run)).map(|nth| nth * run..(nth + 1) * run);
     let mut turns = runs.flat_map(|run| (0..files.len()).map(move |file| (file, run.clone()))).peekable();

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::format::hashes::BlockSize;
 use crate::format::names;
+use crate::media::buffer::Buffer;
 use crate::media::dir::{Dir, Location};
 use crate::media::disk::{Opened, is_failure};
 use crate::media::drive;
@@ -125,7 +126,7 @@ impl Part {
         if len > limit {
             return None;
         }
-        let mut buffer = vec![0; (RUN * METADATA.size()).min(len as usize)];
+        let mut buffer = Buffer::new((RUN * METADATA.size()).min(len as usize));
         for first in (0..METADATA.blocks(len)).step_by(RUN) {
             let piece = (len - first * METADATA.bytes()).min(buffer.len() as u64) as usize;
             if !self.read_blocks(&source, &mut buffer[..piece], first, &|_| true).iter().all(|read| *read) {

@@ -1,6 +1,7 @@
 //! Rows of a group: as many blocks read as needed, the others computed from them.
 
 use crate::error::{Error, Result};
+use crate::media::buffer::Buffer;
 use crate::set::blocks::{Blocks, Seen};
 use crate::set::part::At;
 use crate::stages::parity::Found;
@@ -11,14 +12,14 @@ pub struct Rows {
     range: Range<u64>,
     /// Bytes of a block.
     size: usize,
-    bytes: Vec<Vec<u8>>,
+    bytes: Vec<Buffer>,
     seen: Vec<Vec<Seen>>,
 }
 
 impl Rows {
     fn new(volumes: usize, range: Range<u64>, size: usize) -> Rows {
         let count = (range.end - range.start) as usize;
-        Rows { range, size, bytes: vec![Vec::new(); volumes], seen: vec![vec![Seen::Unread; count]; volumes] }
+        Rows { range, size, bytes: vec![Buffer::default(); volumes], seen: vec![vec![Seen::Unread; count]; volumes] }
     }
 
     /// The blocks of a volume that was asked for; zeros after its end.
@@ -42,7 +43,7 @@ impl Rows {
     /// Volumes that were not read have no bytes yet.
     fn make_room(&mut self, index: usize) {
         let len = self.seen[index].len() * self.size;
-        self.bytes[index].resize(len, 0);
+        self.bytes[index].resize(len);
     }
 }
 
@@ -104,16 +105,16 @@ impl Blocks<'_> {
             if (0..count).all(|row| rows.count_good(row) >= k) {
                 break;
             }
-            let mut bytes = Vec::new();
+            let mut bytes = Buffer::default();
             rows.seen[index] = self.padded(At { group, index }, range.clone(), &mut bytes);
-            bytes.resize(count * rows.size, 0);
+            bytes.resize(count * rows.size);
             rows.bytes[index] = bytes;
         }
         rows
     }
 
     /// Like [`Blocks::check`], but past its end a volume reads as zeros, which are good.
-    fn padded(&self, at: At, range: Range<u64>, out: &mut Vec<u8>) -> Vec<Seen> {
+    fn padded(&self, at: At, range: Range<u64>, out: &mut Buffer) -> Vec<Seen> {
         let last = self.count(at).clamp(range.start, range.end);
         let mut seen = self.check(at, range.start..last, out);
         seen.resize((range.end - range.start) as usize, Seen::Good);
