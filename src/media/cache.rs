@@ -1,6 +1,7 @@
 //! What the kernel is asked to do with the contents of files: to forget them, since what is read back after writing should come from the
 //! drive, not from memory; to fetch or to write them; to find a place for them.
 
+use crate::media::kind::Kind;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::File;
@@ -29,6 +30,16 @@ pub fn begin_writing(file: &File, from: u64, bytes: u64) {
 /// Asks the file system for a place for the first `bytes` bytes of a file, which then read as zeros. Some cannot do that.
 pub fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
     Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+}
+
+/// Asks the file system for a place in one piece for what is written next, so that it gives no more: ext4 and XFS leave room behind each
+/// stretch for what may follow it in its file, over which a disk has to go. Others find a place when they write, or fill it with
+/// zeros, and are not asked.
+pub fn place(file: &File, from: u64, bytes: u64) {
+    if Kind::of(file).gives_places_when_asked() {
+        // Without a place it is written all the same, or there is an error then.
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, from, bytes);
+    }
 }
 
 /// Asks the kernel to forget the pages of a file that has been synced.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::media::cache;
 use crate::media::dir::Dir;
 use crate::media::disk::is_failure;
+use crate::media::kind::Kind;
 use crate::media::pace::Reach;
 use crate::media::unfinished::Note;
 use crate::threads::FirstError;
@@ -177,11 +178,16 @@ impl Partial {
         self.dir.disk().sync(&self.file, &self.path())
     }
 
-    /// Gives back what it has and does not need, whoever gave it; returns whether that was anything.
+    /// Whether it has more than it needs, whoever gave it that.
+    fn is_too_long(&self) -> Result<bool> {
+        let has = self.file.metadata().map_err(Error::on_drive("look at", self.path()))?.len();
+        Ok(has > self.end.load(Ordering::Relaxed))
+    }
+
+    /// Gives back what it has and does not need; returns whether that was anything.
     pub fn cut(&self) -> Result<bool> {
         let end = self.end.load(Ordering::Relaxed);
-        let has = self.file.metadata().map_err(Error::on_drive("look at", self.path()))?.len();
-        if has <= end {
+        if !self.is_too_long()? {
             return Ok(false);
         }
         self.dir.disk().resize(&self.file, &self.path(), end).map_err(Error::on_drive("cut", self.path()))?;
@@ -216,6 +222,11 @@ impl Partial {
         })?;
         self.end.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The bytes from `from` to `to` are written next, and get one place.
+    pub fn place(&self, from: u64, to: u64) {
+        cache::place(&self.file, from, to - from);
     }
 
     /// Has the drive begin to write the bytes from `from` to `to`, and these before others that it is told of later.
@@ -289,26 +300,34 @@ pub fn finish_all(files: Vec<Partial>) -> Result<()> {
 
 /// The contents of files on one file system. Nothing is given back before all have their places: it would be the next place to be taken.
 fn make_durable(files: &[&Partial]) -> Result<()> {
-    sync_all(files)?;
-    let mut cut = Vec::new();
-    for file in files {
-        if file.cut()? {
-            cut.push(*file);
-        }
+    let too_long: Vec<_> = files.iter().map(|file| file.is_too_long()).collect::<Result<_>>()?;
+    if too_long.contains(&true) {
+        let without_place: Vec<_> = files.iter().copied().filter(|file| !file.placed).collect();
+        begin_writing(&without_place)?;
+        files.iter().try_for_each(|file| file.cut().map(drop))?;
     }
-    sync_all(&cut)
+    sync_all(files)
 }
 
-/// All files on one file system: in one go where it can; then each says whether that went well.
+/// All files on one file system: in one go, then each says whether that went well. The last one comes first: at its end those before it
+/// have come to theirs, and have nothing left to do.
 #[track_caller]
-fn sync_all(files: &[&Partial]) -> Result<()> {
-    if let [first, _, ..] = files {
-        first.dir.disk().sync_file_system(&first.file, &first.path()).map_err(Error::on_drive("sync", first.path()))?;
+pub fn sync_all(files: &[&Partial]) -> Result<()> {
+    if files.len() > 1 {
+        begin_writing(files)?;
     }
-    for file in files {
-        file.sync()?;
+    files.iter().rev().try_for_each(|file| file.sync())
+}
+
+/// What was written to files on one file system has its place then, and is on its way there.
+fn begin_writing(files: &[&Partial]) -> Result<()> {
+    match files {
+        [first, ..] if !Kind::of(&first.file).gives_places_when_asked() => first.sync_file_system(),
+        _ => {
+            files.iter().for_each(|file| file.begin_writing(0, file.len()));
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Whether there is no room, or none for this user.

@@ -15,6 +15,7 @@ pub mod errand;
 pub(crate) mod extents;
 pub mod fence;
 pub(crate) mod guarded;
+pub(crate) mod kind;
 pub mod lock;
 pub mod memory;
 pub(crate) mod modes;

@@ -4,7 +4,8 @@
 //! For each file system that is written to, a thread has it make durable what was written, in steps of a second of its own speed,
 //! or a quarter of one. Who writes waits when a whole step has come together while another is under way.
 
-use rustix::fs::{fstat, fstatfs, syncfs};
+use crate::media::kind::Kind;
+use rustix::fs::{fstat, syncfs};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -33,8 +34,8 @@ const LEAST_STEP: u64 = 512 << 10;
 const MOST_STEP: u64 = 512 << 20;
 /// How many steps are judged at a time.
 const SOME: usize = 4;
-/// What a file system is whose driver is a process (FUSE_SUPER_MAGIC of linux/magic.h).
-const FUSE: u64 = 0x6573_5546;
+/// No more files are made durable one by one.
+const FEW: usize = 32;
 
 /// The paces of all file systems that are written to.
 #[derive(Default)]
@@ -54,13 +55,13 @@ impl Paces {
     /// Takes note of `bytes` that have been written to `file`; waits while too much is on its way. The error is that of an earlier
     /// step.
     pub fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
-        let device = fstat(file)?.st_dev;
-        let pace = guard(&self.of).entry(device).or_default().clone();
+        let told = fstat(file)?;
+        let pace = guard(&self.of).entry(told.st_dev).or_default().clone();
         if self.is_over() {
             guard(&pace.state).reach.written += bytes;
             return Ok(());
         }
-        let is_quick = pace.wrote(file, bytes)?;
+        let is_quick = pace.wrote(file, told.st_ino, bytes)?;
         self.is_quick.store(is_quick, Ordering::Relaxed);
         Ok(())
     }
@@ -141,8 +142,51 @@ struct State {
     last: [Step; 2 * SOME],
     /// What the last one said, if it failed: an error number.
     failed: Option<i32>,
+    /// What the next step is for.
+    files: Files,
     /// The thread that takes steps, once there was one to take.
-    thread: Option<Sender<(File, u64)>>,
+    thread: Option<Sender<(Files, u64)>>,
+}
+
+/// The files that were written to since a step began, in the order in which each was for the first time.
+#[derive(Default)]
+struct Files {
+    by_inode: Vec<(u64, File)>,
+    /// There are more, which only the whole file system knows.
+    and_more: bool,
+}
+
+impl Files {
+    fn note(&mut self, file: &File, inode: u64) {
+        if self.and_more || self.by_inode.iter().any(|(known, _)| *known == inode) {
+            return;
+        }
+        let are_few = match self.by_inode.first() {
+            Some((_, first)) => Kind::of(first) == Kind::Ext4 && self.by_inode.len() < FEW,
+            None => true,
+        };
+        match are_few.then(|| file.try_clone()) {
+            Some(Ok(handle)) => self.by_inode.push((inode, handle)),
+            _ => self.and_more = true,
+        }
+    }
+
+    /// All of the file system at once where that is no detour: file by file, each would cost it the same ways. ext4 then also writes to
+    /// their places what it has in its journal; there the file comes first that was written to last, for the end of which those before it
+    /// have come to theirs, and one entry in the journal does for all. A driver that is a process hears of no call for all, but of one
+    /// for a file, and most then make all durable.
+    fn make_durable(&self) -> io::Result<()> {
+        let Some((_, first)) = self.by_inode.first() else { return Ok(()) };
+        match Kind::of(first) {
+            Kind::Ext4 if !self.and_more => self.by_inode.iter().rev().try_for_each(|(_, file)| file.sync_data()),
+            kind => {
+                if kind == Kind::Fuse {
+                    first.sync_data()?;
+                }
+                Ok(syncfs(first)?)
+            }
+        }
+    }
 }
 
 /// What was made durable at a time, and how long it took.
@@ -164,6 +208,7 @@ impl Default for State {
             wanted: false,
             last: Default::default(),
             failed: None,
+            files: Files::default(),
             thread: None,
         }
     }
@@ -171,8 +216,9 @@ impl Default for State {
 
 impl Pace {
     /// Says whether its drive takes long pieces, as far as that is known.
-    fn wrote(self: &Arc<Pace>, file: &File, bytes: u64) -> io::Result<bool> {
+    fn wrote(self: &Arc<Pace>, file: &File, inode: u64, bytes: u64) -> io::Result<bool> {
         let mut state = guard(&self.state);
+        state.files.note(file, inode);
         state.written += bytes;
         state.reach.written += bytes;
         // After waiting no step is begun before more is written: who has been told to stop does not write more.
@@ -188,7 +234,7 @@ impl Pace {
         let due = state.written >= state.step || (state.wanted && !state.under_way);
         if due && !waited {
             state.wanted = false;
-            self.begin(state, file);
+            self.begin(state);
         }
         Ok(is_quick)
     }
@@ -202,9 +248,11 @@ impl Pace {
     }
 
     /// Begins a step. Where there is no thread or no descriptor to be had, the end of the file will make all durable.
-    fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>, file: &File) {
-        let Ok(handle) = file.try_clone() else { return };
-        let step = (handle, std::mem::take(&mut state.written));
+    fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>) {
+        if state.files.by_inode.is_empty() {
+            return;
+        }
+        let step = (std::mem::take(&mut state.files), std::mem::take(&mut state.written));
         state.going = state.reach.written;
         let sent = match &state.thread {
             Some(thread) => thread.send(step).is_ok(),
@@ -217,15 +265,15 @@ impl Pace {
         state.under_way = sent;
     }
 
-    fn start(self: &Arc<Pace>) -> Option<Sender<(File, u64)>> {
-        let (to, steps) = channel::<(File, u64)>();
+    fn start(self: &Arc<Pace>) -> Option<Sender<(Files, u64)>> {
+        let (to, steps) = channel::<(Files, u64)>();
         // It ends when nobody writes any more: what it is told with is in the state, which it does not keep alive.
         let pace = Arc::downgrade(self);
         let take = move || {
-            for (file, bytes) in steps {
+            for (files, bytes) in steps {
                 let begun = Instant::now();
-                let done = make_durable(&file);
-                drop(file);
+                let done = files.make_durable();
+                drop(files);
                 match pace.upgrade() {
                     Some(pace) => pace.end(bytes, begun.elapsed(), done),
                     None => return,
@@ -271,15 +319,6 @@ fn next_step(last: &[Step; 2 * SOME]) -> u64 {
     let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
     let time = if rate >= FAST { STEP_TIME } else { SHORT_STEP_TIME };
     ((rate * time.as_secs_f64()) as u64).min(largest).clamp(LEAST_STEP, MOST_STEP)
-}
-
-/// All of the file system at once: file by file, each would cost it the same ways. A driver that is a process hears of no such
-/// call, but of one for a file, and most then make all durable.
-fn make_durable(file: &File) -> io::Result<()> {
-    if fstatfs(file).is_ok_and(|told| u64::try_from(told.f_type) == Ok(FUSE)) {
-        file.sync_data()?;
-    }
-    Ok(syncfs(file)?)
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -341,7 +380,7 @@ mod tests {
         drop(state);
         let waiting = std::thread::spawn({
             let (pace, file) = (pace.clone(), file.clone());
-            move || pace.wrote(&file, 1)
+            move || pace.wrote(&file, 1, 1)
         });
         while guard(&pace.state).written < FIRST_STEP {
             std::thread::yield_now();
@@ -349,7 +388,7 @@ mod tests {
         pace.end(FIRST_STEP, Duration::from_secs(1), Ok(()));
         assert!(!waiting.join().unwrap().unwrap());
         assert!(guard(&pace.state).thread.is_none(), "who was told to stop meanwhile has to wait for another");
-        pace.wrote(&file, 1).unwrap();
+        pace.wrote(&file, 1, 1).unwrap();
         assert!(guard(&pace.state).thread.is_some());
     }
 

@@ -6,7 +6,7 @@ use crate::format::hashes::Value;
 use crate::format::header::Header;
 use crate::format::manifest::{Group, Listed, Span, Volume, volume_name};
 use crate::format::names;
-use crate::media::durable::{Partial, finish_all};
+use crate::media::durable::{Partial, finish_all, sync_all};
 use crate::media::pace::Reach;
 use crate::media::underway::Underway;
 use crate::pack::directories::SetDirs;
@@ -361,25 +361,30 @@ impl Writer<'_> {
         underway: &Underway<(u64, u64)>,
         end: u64,
     ) -> Result<()> {
+        let is_alone = open.len() == 1;
         for (i, (volume, file)) in open.iter().enumerate() {
+            // The header page gets its place with the first run.
+            let from = if gathered.begins().is_some() { 0 } else { gathered.written() };
+            let comes = gathered.show(*volume, end, |_, _| Ok(()))?;
+            if !is_alone && comes > 0 {
+                file.place(from, gathered.written() + comes);
+            }
             if let Some(group) = gathered.begins() {
                 // Not before there is more to write: it would lie apart.
                 file.write_at(&self.template.at(group, *volume as u16).encode(), 0)?;
                 underway.wrote((self.template.block.bytes(), 0), file.reach(), |bytes| self.count(bytes));
             }
-            let mut last = 0;
             let write = |bytes: &[u8], offset| {
                 self.may_go_on()?;
                 for (at, piece) in bytes.chunks(COUNTED).enumerate() {
                     file.write_at(piece, offset + (at * COUNTED) as u64)?;
                     underway.wrote((piece.len() as u64, 0), file.reach(), |bytes| self.count(bytes));
                 }
-                last = offset + bytes.len() as u64;
                 Ok(())
             };
             let wrote = gathered.show(*volume, end, write)?;
-            if open.len() > 1 && wrote > 0 {
-                file.begin_writing(last - wrote, last);
+            if !is_alone && wrote > 0 {
+                file.begin_writing(from, gathered.written() + wrote);
             }
             self.pass(wrote, &open[..=i])?;
         }
@@ -393,7 +398,7 @@ impl Writer<'_> {
         let (before, middle) = (self.written.get(), self.dirs.sizes().middle(self.drive));
         self.written.set(before + bytes);
         if before < middle && middle <= before + bytes {
-            open.iter().try_for_each(|(_, file)| file.sync())?;
+            sync_all(&open.iter().map(|(_, file)| file).collect::<Vec<_>>())?;
             self.dirs.reserve_third(self.drive)?;
         }
         Ok(())
