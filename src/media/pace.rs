@@ -96,6 +96,13 @@ impl Paces {
         }
     }
 
+    /// Somebody else has made a file durable, which need not be done once more; nobody waits for its descriptor to be closed, either.
+    pub fn synced_file(&self, device: u64, inode: u64) {
+        if let Some(pace) = guard(&self.of).get(&device) {
+            guard(&pace.state).files.by_inode.retain(|(known, _)| *known != inode);
+        }
+    }
+
     /// Waits until nothing is under way on a file system. The error is that of the last step, which nobody may have been told.
     pub fn settle(&self, device: u64) -> io::Result<()> {
         let pace = guard(&self.of).get(&device).cloned();
@@ -132,6 +139,8 @@ struct State {
     going: u64,
     /// Bytes written since the last step began.
     written: u64,
+    /// What they were written to.
+    files: Files,
     /// Bytes at which a step begins.
     step: u64,
     /// Whether one is under way.
@@ -142,48 +151,65 @@ struct State {
     last: [Step; 2 * SOME],
     /// What the last one said, if it failed: an error number.
     failed: Option<i32>,
-    /// What the next step is for.
-    files: Files,
     /// The thread that takes steps, once there was one to take.
-    thread: Option<Sender<(Files, u64)>>,
+    thread: Option<Sender<(Due, u64)>>,
 }
 
-/// The files that were written to since a step began, in the order in which each was for the first time.
+/// What was written to since a step began.
 #[derive(Default)]
 struct Files {
+    /// That of the file system, once it is known.
+    kind: Option<Kind>,
+    /// On ext4, the files, in the order in which each was written to for the first time.
     by_inode: Vec<(u64, File)>,
-    /// There are more, which only the whole file system knows.
-    and_more: bool,
+    /// There were more than a few.
+    are_many: bool,
 }
 
 impl Files {
     fn note(&mut self, file: &File, inode: u64) {
-        if self.and_more || self.by_inode.iter().any(|(known, _)| *known == inode) {
+        let kind = *self.kind.get_or_insert_with(|| Kind::of(file));
+        if kind != Kind::Ext4 || self.are_many || self.by_inode.iter().any(|(known, _)| *known == inode) {
             return;
         }
-        let are_few = match self.by_inode.first() {
-            Some((_, first)) => Kind::of(first) == Kind::Ext4 && self.by_inode.len() < FEW,
-            None => true,
-        };
-        match are_few.then(|| file.try_clone()) {
+        match (self.by_inode.len() < FEW).then(|| file.try_clone()) {
             Some(Ok(handle)) => self.by_inode.push((inode, handle)),
-            _ => self.and_more = true,
+            _ => {
+                self.are_many = true;
+                self.by_inode.clear();
+            }
         }
     }
 
+    /// What a step that begins when `file` was written to makes durable.
+    fn take(&mut self, file: &File) -> io::Result<Due> {
+        let are_many = std::mem::take(&mut self.are_many);
+        match std::mem::take(&mut self.by_inode) {
+            few if !are_many && !few.is_empty() => Ok(Due::Files(few)),
+            _ => Ok(Due::FileSystem(file.try_clone()?, self.kind)),
+        }
+    }
+}
+
+/// What a step makes durable.
+enum Due {
+    Files(Vec<(u64, File)>),
+    FileSystem(File, Option<Kind>),
+}
+
+impl Due {
     /// All of the file system at once where that is no detour: file by file, each would cost it the same ways. ext4 then also writes to
-    /// their places what it has in its journal; there the file comes first that was written to last, for the end of which those before it
+    /// their places what it has in its journal; there the file comes first that was written to last, for at its end those before it
     /// have come to theirs, and one entry in the journal does for all. A driver that is a process hears of no call for all, but of one
     /// for a file, and most then make all durable.
     fn make_durable(&self) -> io::Result<()> {
-        let Some((_, first)) = self.by_inode.first() else { return Ok(()) };
-        match Kind::of(first) {
-            Kind::Ext4 if !self.and_more => self.by_inode.iter().rev().try_for_each(|(_, file)| file.sync_data()),
-            kind => {
-                if kind == Kind::Fuse {
-                    first.sync_data()?;
+        match self {
+            Due::Files(files) => files.iter().rev().try_for_each(|(_, file)| file.sync_data()),
+            Due::FileSystem(file, kind) => {
+                if *kind == Some(Kind::Fuse) {
+                    file.sync_data()?;
                 }
-                Ok(syncfs(first)?)
+                Ok(syncfs(file)?)
             }
         }
     }
@@ -234,7 +260,7 @@ impl Pace {
         let due = state.written >= state.step || (state.wanted && !state.under_way);
         if due && !waited {
             state.wanted = false;
-            self.begin(state);
+            self.begin(state, file);
         }
         Ok(is_quick)
     }
@@ -248,11 +274,9 @@ impl Pace {
     }
 
     /// Begins a step. Where there is no thread or no descriptor to be had, the end of the file will make all durable.
-    fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>) {
-        if state.files.by_inode.is_empty() {
-            return;
-        }
-        let step = (std::mem::take(&mut state.files), std::mem::take(&mut state.written));
+    fn begin(self: &Arc<Pace>, mut state: MutexGuard<State>, file: &File) {
+        let Ok(due) = state.files.take(file) else { return };
+        let step = (due, std::mem::take(&mut state.written));
         state.going = state.reach.written;
         let sent = match &state.thread {
             Some(thread) => thread.send(step).is_ok(),
@@ -265,15 +289,15 @@ impl Pace {
         state.under_way = sent;
     }
 
-    fn start(self: &Arc<Pace>) -> Option<Sender<(Files, u64)>> {
-        let (to, steps) = channel::<(Files, u64)>();
+    fn start(self: &Arc<Pace>) -> Option<Sender<(Due, u64)>> {
+        let (to, steps) = channel::<(Due, u64)>();
         // It ends when nobody writes any more: what it is told with is in the state, which it does not keep alive.
         let pace = Arc::downgrade(self);
         let take = move || {
-            for (files, bytes) in steps {
+            for (due, bytes) in steps {
                 let begun = Instant::now();
-                let done = files.make_durable();
-                drop(files);
+                let done = due.make_durable();
+                drop(due);
                 match pace.upgrade() {
                     Some(pace) => pace.end(bytes, begun.elapsed(), done),
                     None => return,
