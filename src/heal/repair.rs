@@ -7,7 +7,7 @@ use crate::heal::findings::{Audit, FileState, State};
 use crate::heal::metadata::renew;
 use crate::heal::volumes::{Made, Target, Why, finish_file, rebuild};
 use crate::media::dir::{Dir, Location};
-use crate::media::drive::{self, Drive};
+use crate::media::drive::{self, Drive, PER_FILE};
 use crate::media::durable::{self, PARTIAL_SUFFIX, Partial};
 use crate::media::lock::WriteLock;
 use crate::progress::{Phase, Progress};
@@ -15,9 +15,6 @@ use crate::set::{At, Blocks, Origin, Part, Set};
 use crate::text::human_bytes;
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a file system needs for a file besides its bytes.
-const PER_FILE: u64 = 128 << 10;
 
 /// Metadata in the order in which it is put on a new drive: whether the set can be opened at all first, the manifest last.
 const ORDER: [&str; 7] = [
