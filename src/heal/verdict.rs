@@ -5,6 +5,7 @@ use crate::heal::diagnose::diagnose;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
 use crate::set::{At, Bits, Blocks, Part, could_help};
+use crate::text::printable;
 use rustix::fs::FileType;
 use std::ops::Range;
 
@@ -70,7 +71,19 @@ impl VolumeState {
             Some(file) => {
                 set.source(&file.at, blocks.block_size()).and_then(|s| diagnose(set, blocks, at, &s, &file.bad))
             }
-            None => Some("not in its own place, only elsewhere".into()),
+            None => self.strayed(),
+        }
+    }
+
+    /// What is said of a volume that is whole, but not everywhere where it should be.
+    fn strayed(&self) -> Option<String> {
+        let told = |at: &Location| printable(at.dir.path().as_os_str().as_encoded_bytes());
+        let there = told(&self.files.first()?.at);
+        match self.homes.iter().find(|home| !self.is_whole_at(home)) {
+            Some(lacking) if self.homes.iter().any(|home| self.is_whole_at(home)) => {
+                Some(format!("whole in {there}, but not in {}", told(lacking)))
+            }
+            _ => Some(format!("whole, but not on its drive: it is in {there}, and would be lost with that")),
         }
     }
 }

@@ -48,6 +48,7 @@ mod segments;
 mod signers;
 mod stopped;
 mod swap;
+mod strayed;
 mod target;
 mod terminal;
 mod trees;
