@@ -4,9 +4,8 @@ use crate::format::names;
 use crate::heal::diagnose::diagnose;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
-use crate::set::{At, Bits, Blocks, Part, could_help};
+use crate::set::{At, Bits, Blocks, Part, could_help, instead_of_file};
 use crate::text::printable;
-use rustix::fs::FileType;
 use std::ops::Range;
 
 /// The verdict on a set.
@@ -60,9 +59,11 @@ impl VolumeState {
     }
 
     pub(crate) fn diagnosis(&self, set: &Part, blocks: &Blocks, at: At) -> Option<String> {
-        let link = |home: &Location| matches!(home.dir.kind(&home.name), Ok(Some(FileType::Symlink)));
-        if self.state != State::Ok && self.homes.iter().any(link) {
-            return Some("a symbolic link, which is not followed".into());
+        let other = |home: &Location| instead_of_file(&home.dir, &home.name);
+        if self.state != State::Ok
+            && let Some(other) = self.homes.iter().find_map(other)
+        {
+            return Some(other);
         }
         if self.state != State::Damaged {
             return None;

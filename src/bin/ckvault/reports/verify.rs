@@ -36,8 +36,7 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
             continue;
         }
         let program = file.state == "damaged" && file.path.ends_with("/ckvault");
-        let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
-        say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
+        say!("{:8} {}{}{}", file.state, file.path, why(&file.diagnosis), if program { ": do not run it" } else { "" });
     }
     report.absent.iter().for_each(|drive| absent(report, *drive));
     if is_verbose {
