@@ -6,6 +6,7 @@ use ckvault::format::deal::Shape;
 use ckvault::format::filter::Filter;
 use ckvault::format::hashes::BlockSize;
 use ckvault::format::inventory::{self, Entry, Head, Inventory, Kind, Name, Reader};
+use ckvault::media::buffer::Buffer;
 use ckvault::media::disk::Disk;
 use ckvault::pack::Source;
 use ckvault::pack::{Walk, walk};
@@ -61,7 +62,7 @@ fn source(bytes: usize, dir: &tempfile::TempDir) -> Source {
 fn a_read_and_hash_of_files(bencher: Bencher) {
     let dir = tempfile::tempdir().unwrap();
     let source = source(8 * SEGMENT, &dir);
-    let mut buffer = Vec::new();
+    let mut buffer = Buffer::default();
     bencher.counter(BytesCount::new(8 * SEGMENT)).bench_local(|| {
         for segment in 0..8 {
             black_box(source.read(segment, &mut buffer).unwrap());

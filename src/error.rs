@@ -1,5 +1,6 @@
 //! What can go wrong, what to do about it, and the exit code that says so.
 
+use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +108,25 @@ pub enum Error {
     Internal(String),
 }
 
+/// What to do where something of which nobody knows what it is has a name of ours.
+pub const IN_THE_WAY: &str = "look at what it is and who put it there, and move it away, then run the command again";
+
+/// Whether an error is one of the drive, its cable or its file system, and not of what is there.
+pub fn is_failure(error: &io::Error) -> bool {
+    let failures = [
+        Errno::IO,
+        Errno::NODEV,
+        Errno::NXIO,
+        Errno::NOTCONN,
+        Errno::STALE,
+        Errno::UCLEAN,
+        Errno::REMOTEIO,
+        Errno::TIMEDOUT,
+        Errno::BADMSG,
+    ];
+    failures.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// What hints end with.
 const AGAIN: &str = "run the command again";
 /// What to do where there is no room.
@@ -170,12 +190,20 @@ impl Error {
                 }
                 io::ErrorKind::NotFound => "check the path, and that the drive is mounted",
                 io::ErrorKind::ReadOnlyFilesystem => "mount the drive for writing",
-                // What we make is a file or a directory.
-                io::ErrorKind::InvalidData => "look at what it is and who put it there, and move it away",
+                // What we make is a file or a directory, and something else has its place.
+                io::ErrorKind::InvalidData
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::DirectoryNotEmpty => IN_THE_WAY,
                 io::ErrorKind::PermissionDenied => {
                     "mount the drive so that you may read and write it, or change the permissions of the files"
                 }
-                _ => "check the cable and the drive (dmesg), then run the command again",
+                // What does not come from the system is about bytes that did not come.
+                _ if is_failure(&source) || source.raw_os_error().is_none() => {
+                    "check the cable and the drive (dmesg), then run the command again"
+                }
+                _ => "the system may say more of it (dmesg): mend that, then run the command again",
             };
             Error::drive(format!("cannot {action} {}: {source}", path.as_ref().display()), hint)
         }
@@ -305,6 +333,12 @@ mod tests {
             of(io::ErrorKind::ReadOnlyFilesystem.into()),
             format!("mount the drive for writing; then {goes_on}")
         );
+        assert!(of(io::ErrorKind::AlreadyExists.into()).ends_with(&format!("move it away, then {goes_on}")));
+        // What no cable can mend.
+        let blames = |errno: Errno| of(errno.into()).contains("cable");
+        assert!([Errno::IO, Errno::NODEV, Errno::TIMEDOUT].into_iter().all(blames));
+        let others = [Errno::NOTDIR, Errno::ISDIR, Errno::NOTEMPTY, Errno::EXIST, Errno::BUSY, Errno::INVAL];
+        assert!(!others.into_iter().any(blames));
         assert_eq!(Error::Interrupted.resumable("x --resume").hint(), goes_on);
     }
 }

@@ -8,7 +8,9 @@ use crate::format::limits::MOST_DRIVES;
 use crate::media::device::Device;
 use crate::media::disk::Disk;
 use crate::media::drive::Drive;
-use crate::pack::{Estimate, Links, Noticed, Plan, Request, Source, Walk, estimate, plan, survives};
+use crate::pack::{
+    Aside, Estimate, Expected, Links, Noticed, Plan, Request, Source, Walk, estimate, expected, plan, survives,
+};
 use crate::progress::{Phase, Progress};
 use crate::text::human_bytes;
 use serde::Serialize;
@@ -99,6 +101,8 @@ pub struct PlannedDrive {
     pub needed: u64,
     /// Bytes that are expected there.
     pub expected: u64,
+    /// Bytes that must be free there for who relies on what is expected.
+    pub enough: u64,
     /// How many volumes of each group it holds.
     pub volumes_per_group: usize,
 }
@@ -134,49 +138,50 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
     let (walked, tar_bytes) = survey(&options.disk, &options.sources, &how, progress)?;
     require_something(&walked)?;
     progress.stage(Phase::Prepare);
-    let metadata = metadata_estimate(&walked, None);
+    let aside = Aside::of(&walked.entries, None, metadata_estimate(&walked, None));
     let (entries, bytes_in) = (walked.entries.len() as u64, walked.entries.iter().map(|e| e.stored()).sum());
     // How long segments are depends little on the drives, and what they become depends little on that.
     let segment_bytes = {
-        let paper = Paper { options, entries: &walked.entries, tar_bytes, metadata };
+        let paper = Paper { options, entries: &walked.entries, tar_bytes, aside };
         paper.on(&paper.free_of(options.drives.least()))?.segment_bytes
     };
     let noticed = walked.noticed.clone();
     let source = Source::new(&options.disk, walked, tar_bytes, segment_bytes);
     let estimate = estimate(&source, options.request.compression, progress)?;
-    let paper = Paper { options, entries: source.entries(), tar_bytes, metadata };
+    let paper = Paper { options, entries: source.entries(), tar_bytes, aside };
     let free = match &options.drives {
         Drives::These(free) => free.clone(),
-        Drives::AsManyOf(each) => paper.fewest(*each, estimate)?,
+        Drives::AsManyOf(each) => paper.fewest(*each, &estimate)?,
     };
     let plan = paper.on(&free)?;
-    let (groups, expected) = paper.expected(&plan, &free, estimate);
+    let expected = paper.expected(&plan, &estimate);
     let drives: Vec<PlannedDrive> = (0..free.len())
         .map(|i| PlannedDrive {
             drive: i as u32 + 1,
             free: free[i],
             needed: plan.needed[i],
-            expected: expected[i],
+            expected: expected.on_drives[i],
+            enough: expected.enough[i],
             volumes_per_group: plan.volumes_on(i),
         })
         .collect();
-    let fits = paper.fits(&plan, &free, estimate);
-    let fullest = expected.iter().max().copied().unwrap_or(0);
+    let fits = paper.fits(&plan, &free, &estimate);
+    let fullest = expected.on_drives.iter().max().copied().unwrap_or(0);
     let passes = if options.read_back { 2 } else { 1 };
     Ok(Report {
         entries,
         bytes_in,
-        judged: Judged::of(estimate, fits),
+        judged: Judged::of(&estimate, fits),
         drives,
         in_parts: fits && plan.in_parts,
         k: plan.k,
         m: plan.m,
-        groups,
+        groups: expected.groups,
         volume_bytes: plan.volume_bytes,
         block_bytes: plan.block.bytes(),
         segment_bytes: plan.segment_bytes,
-        survives: sentence(&plan, free.len(), groups),
-        with_more: paper.with_more(&free, estimate),
+        survives: sentence(&plan, free.len(), expected.groups),
+        with_more: paper.with_more(&free, &estimate),
         noticed,
         seconds: options.rate.map(|rate| (fullest * passes).div_ceil(rate)),
     })
@@ -197,7 +202,7 @@ struct Paper<'a> {
     options: &'a Options,
     entries: &'a [Entry],
     tar_bytes: u64,
-    metadata: u64,
+    aside: Aside,
 }
 
 impl Paper<'_> {
@@ -224,23 +229,27 @@ impl Paper<'_> {
         };
         let drives: Vec<Drive> = free.iter().enumerate().map(drive).collect();
         let request = Request { may_go_on: true, ..self.options.request.clone() };
-        let mut plan = plan(&request, &drives, self.tar_bytes, self.metadata)?;
+        let mut plan = plan(&request, &drives, self.tar_bytes, self.aside.most)?;
         check_inventory(self.entries, self.tar_bytes.div_ceil(plan.segment_bytes.into()), &mut plan, true)?;
         Ok(plan)
     }
 
-    fn expected(&self, plan: &Plan, free: &[u64], estimate: Estimate) -> (u64, Vec<u64>) {
-        plan.expected(free.len(), self.tar_bytes, estimate.frames, self.metadata)
+    fn expected(&self, plan: &Plan, estimate: &Estimate) -> Expected {
+        expected(plan, plan.needed.len(), self.tar_bytes, estimate, &self.aside)
     }
 
-    fn fits(&self, plan: &Plan, free: &[u64], estimate: Estimate) -> bool {
-        let expected = || self.expected(plan, free, estimate).1;
-        let wanted = if self.options.request.trust_estimate { expected() } else { plan.needed.clone() };
-        wanted.iter().zip(free).all(|(wanted, free)| wanted <= free)
+    fn fits(&self, plan: &Plan, free: &[u64], estimate: &Estimate) -> bool {
+        if !self.options.request.trust_estimate {
+            return fits(&plan.needed, free);
+        }
+        // Where not even frames and parity fit, nothing need be dealt.
+        let data = u128::from(estimate.frames) * (u128::from(plan.k) + u128::from(plan.m)) / u128::from(plan.k);
+        let all: u128 = free.iter().map(|free| u128::from(*free)).sum();
+        data <= all && fits(&self.expected(plan, estimate).enough, free)
     }
 
     /// As few drives as all fits on.
-    fn fewest(&self, each: u64, estimate: Estimate) -> Result<Vec<u64>> {
+    fn fewest(&self, each: u64, estimate: &Estimate) -> Result<Vec<u64>> {
         let least = self.free_of(&[each]).len();
         for count in least..=MOST_DRIVES as usize {
             let free = vec![each; count];
@@ -254,18 +263,22 @@ impl Paper<'_> {
         ))
     }
 
-    fn with_more(&self, free: &[u64], estimate: Estimate) -> Vec<More> {
+    fn with_more(&self, free: &[u64], estimate: &Estimate) -> Vec<More> {
         let with = |more: usize| {
             let last = free.last()?;
             let free: Vec<u64> = free.iter().chain(std::iter::repeat_n(last, more)).copied().collect();
             // What cannot be with more drives, as a parity that was given, is not told.
             let plan = self.on(&free).ok()?;
-            let (groups, expected) = self.expected(&plan, &free, estimate);
-            let fullest = expected.into_iter().max()?;
-            Some(More { of_drives: free.len(), fullest, survives: sentence(&plan, free.len(), groups) })
+            let expected = self.expected(&plan, estimate);
+            let fullest = expected.on_drives.into_iter().max()?;
+            Some(More { of_drives: free.len(), fullest, survives: sentence(&plan, free.len(), expected.groups) })
         };
         (1..=MORE).filter_map(with).collect()
     }
+}
+
+fn fits(wanted: &[u64], free: &[u64]) -> bool {
+    wanted.iter().zip(free).all(|(wanted, free)| wanted <= free)
 }
 
 fn sentence(plan: &Plan, drives: usize, groups: u64) -> String {

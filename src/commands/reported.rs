@@ -75,7 +75,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    pub(super) fn of(estimate: Estimate, fits: bool) -> Judged {
+    pub(super) fn of(estimate: &Estimate, fits: bool) -> Judged {
         Judged { sampled: estimate.read, packed: estimate.frames, fits }
     }
 }

@@ -3,11 +3,11 @@
 use crate::commands::reported::{About, ReportedDrive};
 use crate::error::{Error, Result};
 use crate::heal::{self, Audit, FileState, State, Verdict, VolumeState};
+use crate::media::dir::LINK;
 use crate::pack::{Places, survives_as_placed};
 use crate::progress::Progress;
-use crate::set::{self, Part, Set, Where};
+use crate::set::{self, Part, Set, Where, instead_of_file};
 use crate::text::printable;
-use rustix::fs::FileType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -101,11 +101,8 @@ pub struct ReportedFile {
     pub state: &'static str,
     /// What kind of damage it is, as far as that can be told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub diagnosis: Option<&'static str>,
+    pub diagnosis: Option<String>,
 }
-
-/// What is said of a link where a file or a directory of a set belongs.
-const LINK: &str = "a symbolic link, which is not followed";
 
 impl Report {
     /// The exit code of this verdict.
@@ -218,7 +215,7 @@ fn files(found: &Audit) -> Vec<ReportedFile> {
     let file = |f: &FileState| ReportedFile {
         path: printable(f.dir.show(&f.name).as_os_str().as_encoded_bytes()),
         state: state(f.state),
-        diagnosis: matches!(f.dir.kind(&f.name), Ok(Some(FileType::Symlink))).then_some(LINK),
+        diagnosis: instead_of_file(&f.dir, &f.name),
     };
     found.files.iter().filter(|f| f.state != State::Ok).map(file).collect()
 }
@@ -226,7 +223,7 @@ fn files(found: &Audit) -> Vec<ReportedFile> {
 /// A link in the place of a directory of the set.
 fn linked(path: &Path) -> ReportedFile {
     let path = printable(path.as_os_str().as_encoded_bytes());
-    ReportedFile { path, state: state(State::Damaged), diagnosis: Some(LINK) }
+    ReportedFile { path, state: state(State::Damaged), diagnosis: Some(LINK.to_owned()) }
 }
 
 fn bytes_read(part: &Part, found: &Audit) -> u64 {

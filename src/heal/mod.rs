@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::media::dir::Dir;
 use crate::media::disk::Disk;
 use crate::media::drive;
-use crate::media::lock::{WriteLock, is_being_written};
+use crate::media::lock::{self, WriteLock, is_being_written};
 use crate::progress::{Lane, Phase, Progress};
 use crate::set::{Blocks, Part, Set, exhausted, name_drives};
 use std::collections::BTreeMap;
@@ -105,8 +105,9 @@ pub fn repair(set: &Set, disk: &Disk, to: &[PathBuf], progress: &dyn Progress) -
 
 /// Two repairs of one set would be in each other's way, and so would a repair and an export.
 fn lock_all(set: &Set) -> Result<Vec<WriteLock>> {
-    let lock =
-        |dir: &Dir| WriteLock::take(dir).map_err(Error::on_drive("lock", dir.path()))?.ok_or_else(|| repair::busy(dir));
+    let lock = |dir: &Dir| {
+        WriteLock::take(dir).map_err(Error::on_drive("lock", dir.show(lock::name())))?.ok_or_else(|| repair::busy(dir))
+    };
     let locks = set.parts.iter().flat_map(|p| &p.dirs).map(lock).collect::<Result<_>>()?;
     set.parts.iter().for_each(repair::sweep);
     Ok(locks)

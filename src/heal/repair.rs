@@ -7,17 +7,14 @@ use crate::heal::findings::{Audit, FileState, State};
 use crate::heal::metadata::renew;
 use crate::heal::volumes::{Made, Target, Why, finish_file, rebuild};
 use crate::media::dir::{Dir, Location};
-use crate::media::drive::{self, Drive};
+use crate::media::drive::{self, Drive, PER_FILE};
 use crate::media::durable::{self, PARTIAL_SUFFIX, Partial};
-use crate::media::lock::WriteLock;
+use crate::media::lock::{self, WriteLock};
 use crate::progress::{Phase, Progress};
 use crate::set::{At, Blocks, Origin, Part, Set};
 use crate::text::human_bytes;
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a file system needs for a file besides its bytes.
-const PER_FILE: u64 = 128 << 10;
 
 /// Metadata in the order in which it is put on a new drive: whether the set can be opened at all first, the manifest last.
 const ORDER: [&str; 7] = [
@@ -164,7 +161,7 @@ impl Remedy {
         for (drive, to) in own {
             let dir = durable::ensure_dir(to, &name)?;
             names::COPIES.iter().try_for_each(|sub| durable::ensure_dir(&dir, sub).map(drop))?;
-            let locked = WriteLock::take(&dir).map_err(Error::on_drive("lock", dir.path()))?;
+            let locked = WriteLock::take(&dir).map_err(Error::on_drive("lock", dir.show(lock::name())))?;
             let lock = locked.ok_or_else(|| busy(&dir))?;
             sweep_dir(part, &dir);
             let own = manifest.volumes().filter(|(_, _, _, v)| v.drive == drive);

@@ -4,8 +4,8 @@ use crate::format::names;
 use crate::heal::diagnose::diagnose;
 use crate::heal::findings::{Audit, FileState, NEEDED, State, VolumeFile, VolumeState};
 use crate::media::dir::{Dir, Location};
-use crate::set::{At, Bits, Blocks, Part, could_help};
-use rustix::fs::FileType;
+use crate::set::{At, Bits, Blocks, Part, could_help, instead_of_file};
+use crate::text::printable;
 use std::ops::Range;
 
 /// The verdict on a set.
@@ -59,9 +59,11 @@ impl VolumeState {
     }
 
     pub(crate) fn diagnosis(&self, set: &Part, blocks: &Blocks, at: At) -> Option<String> {
-        let link = |home: &Location| matches!(home.dir.kind(&home.name), Ok(Some(FileType::Symlink)));
-        if self.state != State::Ok && self.homes.iter().any(link) {
-            return Some("a symbolic link, which is not followed".into());
+        let other = |home: &Location| instead_of_file(&home.dir, &home.name);
+        if self.state != State::Ok
+            && let Some(other) = self.homes.iter().find_map(other)
+        {
+            return Some(other);
         }
         if self.state != State::Damaged {
             return None;
@@ -70,7 +72,19 @@ impl VolumeState {
             Some(file) => {
                 set.source(&file.at, blocks.block_size()).and_then(|s| diagnose(set, blocks, at, &s, &file.bad))
             }
-            None => Some("not in its own place, only elsewhere".into()),
+            None => self.strayed(),
+        }
+    }
+
+    /// What is said of a volume that is whole, but not everywhere where it should be.
+    fn strayed(&self) -> Option<String> {
+        let told = |at: &Location| printable(at.dir.path().as_os_str().as_encoded_bytes());
+        let there = told(&self.files.first()?.at);
+        match self.homes.iter().find(|home| !self.is_whole_at(home)) {
+            Some(lacking) if self.homes.iter().any(|home| self.is_whole_at(home)) => {
+                Some(format!("whole in {there}, but not in {}", told(lacking)))
+            }
+            _ => Some(format!("whole, but not on its drive: it is in {there}, and would be lost with that")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Volumes made anew: what is good of them is copied through its hashes, the rest is computed from the other volumes of the
 //! group. A file gets its name only after it has been read back from the drive.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IN_THE_WAY, Result};
 use crate::format::names;
 use crate::media::buffer::Buffer;
 use crate::media::cache;
@@ -105,7 +105,8 @@ struct Making<'a> {
 
 impl<'a> Making<'a> {
     fn begin(target: &'a Target) -> Making<'a> {
-        let made = Partial::replacing(&target.dir, &target.name).map(Partial::fleeting);
+        let free = require_place(&target.dir, &target.name);
+        let made = free.and_then(|()| Partial::replacing(&target.dir, &target.name)).map(Partial::fleeting);
         let (file, failed) = match made {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error.into())),
@@ -178,16 +179,28 @@ fn confirm(
 fn install(file: Partial, last: &str) -> Result<()> {
     let (dir, partial) = (file.dir().clone(), file.partial_name());
     if dir.has_dir(last) {
-        let removed = dir.remove_dir(last).map_err(|e| {
-            let what = format!("{} is a directory, where a file belongs: {e}", dir.show(last).display());
-            Error::drive(what, "move it away, then run the command again")
-        });
-        if let Err(error) = removed {
+        let removed = dir.remove_dir(last);
+        if let Err(error) = require_place(&dir, last).and(removed.map_err(Error::on_drive("remove", dir.show(last)))) {
             file.discard();
             return Err(error);
         }
     }
     file.finish().inspect_err(|_| drop(dir.remove(&partial)))
+}
+
+/// What is foreign is not removed: nothing is begun where a directory with something in it has the place of a file.
+fn require_place(dir: &Dir, name: &str) -> Result<()> {
+    let holds = |there: Dir| there.entries().is_ok_and(|entries| !entries.is_empty());
+    match dir.has_dir(name) && dir.dir(name).is_ok_and(holds) {
+        false => Ok(()),
+        true => Err(Error::drive(
+            format!(
+                "{} is a directory with something in it, where a file belongs: it is left as it is",
+                dir.show(name).display()
+            ),
+            IN_THE_WAY,
+        )),
+    }
 }
 
 /// Makes a metadata file: `write` writes it, and it must then have this length and hash.
@@ -197,6 +210,7 @@ pub fn make_file(
     (len, hash): (u64, [u8; 32]),
     write: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
 ) -> Result<Origin> {
+    require_place(dir, name)?;
     let mut file = Partial::replacing(dir, name)?.fleeting();
     if name == names::PROGRAM {
         file = file.executable();

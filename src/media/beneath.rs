@@ -1,8 +1,9 @@
 //! Opening what lies beneath a directory that is held, without following a link and without leaving it.
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -49,7 +50,49 @@ pub(super) fn told(error: Errno) -> io::Error {
 
 /// What there is to say of a link.
 pub(super) fn is_link() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "is a symbolic link, which is not followed")
+    io::Error::new(io::ErrorKind::InvalidData, format!("is {LINK}"))
+}
+
+/// What is said of a link where something of ours belongs.
+pub const LINK: &str = "a symbolic link, which is not followed";
+
+/// What something is called that has a name.
+pub fn what(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a fifo",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something unknown",
+    }
+}
+
+/// Why a file could not be opened. What is none may say so with an error that drives have (NXIO of a socket).
+pub(super) fn why_not(dir: &OwnedFd, name: &OsStr, error: Errno) -> io::Error {
+    let kind = || {
+        let (parent, last) = parent_of(dir, name).ok()?;
+        let found = rustix::fs::statat(parent.as_fd(), last, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(FileType::from_raw_mode(found.st_mode))
+    };
+    let is_other = |kind: &FileType| ![FileType::RegularFile, FileType::Symlink].contains(kind);
+    match error {
+        Errno::NOENT | Errno::EXIST => told(error),
+        _ => kind().filter(is_other).map_or_else(|| told(error), no_file),
+    }
+}
+
+/// What was opened, if that is a file.
+pub(super) fn only_file(opened: File) -> io::Result<File> {
+    match FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) {
+        FileType::RegularFile => Ok(opened),
+        other => Err(no_file(other)),
+    }
+}
+
+fn no_file(kind: FileType) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}, and no regular file", what(kind)))
 }
 
 /// Opens a directory beneath another one. The system calls a link no directory; it is told apart.

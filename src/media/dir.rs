@@ -6,7 +6,8 @@
 //! does not know how, each component is opened by itself. Paths are kept to be shown, and not used again.
 
 use super::act::Act;
-use super::beneath::{beneath, dir_beneath, is_link, parent_of, told};
+pub use super::beneath::{LINK, what};
+use super::beneath::{beneath, dir_beneath, is_link, only_file, parent_of, told, why_not};
 use super::disk::{Disk, Opened, Operation};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -241,11 +242,8 @@ impl Dir {
         // A fifo that nobody writes to must not keep us waiting.
         let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = beneath(&self.0.fd, name, flags, Mode::from_raw_mode(mode));
-        let file = File::from(opened.map_err(|e| self.full(told(e)))?);
-        match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
-        }
+        let opened = opened.map_err(|e| self.full(why_not(&self.0.fd, name, e)))?;
+        only_file(File::from(opened))
     }
 
     /// What has a name in it; `None` if nothing has.

@@ -103,22 +103,6 @@ pub trait Media: Send + Sync {
     }
 }
 
-/// Whether opening failed because of the drive, and not because of what is there.
-pub fn is_failure(error: &io::Error) -> bool {
-    let failures = [
-        Errno::IO,
-        Errno::NODEV,
-        Errno::NXIO,
-        Errno::NOTCONN,
-        Errno::STALE,
-        Errno::UCLEAN,
-        Errno::REMOTEIO,
-        Errno::TIMEDOUT,
-        Errno::BADMSG,
-    ];
-    failures.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
 struct System;
 
 impl Media for System {}

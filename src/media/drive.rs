@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 const FAT_LONGEST: u64 = u32::MAX as u64;
 /// What stands for the free bytes of a file system that does not tell its size.
 pub const UNTOLD: u64 = u64::MAX >> 1;
+/// What a file system itself needs for a file at most: a cluster of a large FAT, and some for its directory.
+pub const PER_FILE: u64 = 128 << 10;
 
 /// A destination directory and the file system that it is on.
 #[derive(Debug, Clone)]

@@ -1,9 +1,8 @@
 //! Files that are complete or not there: written as `.partial`, fsynced, renamed, the directory fsynced.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_failure};
 use crate::media::cache;
 use crate::media::dir::Dir;
-use crate::media::disk::is_failure;
 use crate::media::kind::Kind;
 use crate::media::pace::Reach;
 use crate::media::unfinished::Note;

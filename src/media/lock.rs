@@ -2,9 +2,9 @@
 //! a process that may merely read the drive cannot make a set look as if it were being written.
 
 use super::dir::Dir;
-use super::disk::is_failure;
 use super::durable::PARTIAL_SUFFIX;
 use super::mounts::mount_holding;
+use crate::error::is_failure;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};

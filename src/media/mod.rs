@@ -4,7 +4,7 @@
 pub mod accounts;
 pub mod act;
 mod beneath;
-pub(crate) mod buffer;
+pub mod buffer;
 pub(crate) mod cache;
 pub mod device;
 pub(crate) mod dir;

@@ -1,8 +1,8 @@
 //! Finding the directories of sets on the drives given.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_failure};
 use crate::media::dir::Dir;
-use crate::media::disk::{Disk, is_failure};
+use crate::media::disk::Disk;
 use crate::text::printable;
 use rustix::fs::FileType;
 use std::collections::HashSet;
@@ -20,6 +20,9 @@ pub struct Layout {
     /// The directories with further copies.
     pub copies: &'static [&'static str],
 }
+
+/// What can be given.
+const GIVE: &str = "give the mount point that holds a *.ckvault directory, or that directory itself";
 
 /// What stands for the name of directories of which nobody knows what they hold.
 const UNKNOWN: &str = "(unknown)";
@@ -120,10 +123,7 @@ fn nothing(drives: &[PathBuf], wanted: Option<&str>, links: &[PathBuf]) -> Error
     let link = links.first().map(|link| {
         format!(" ({} is a symbolic link, which is not followed)", printable(link.as_os_str().as_encoded_bytes()))
     });
-    Error::drive(
-        format!("no set{which} in {places}{}", link.unwrap_or_default()),
-        "give the mount point that holds a *.ckvault directory, or that directory itself",
-    )
+    Error::drive(format!("no set{which} in {places}{}", link.unwrap_or_default()), GIVE)
 }
 
 /// Every set on the drives, and links that are named like one.
@@ -135,7 +135,10 @@ fn all(
 ) -> Result<(Vec<Found>, Vec<PathBuf>)> {
     let (mut dirs, mut links) = (Vec::new(), Vec::new());
     for drive in drives {
-        let drive = Dir::given(disk, drive).map_err(Error::on_drive("read", drive))?;
+        let drive = Dir::given(disk, drive).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotADirectory => Error::usage(format!("{} is not a directory", drive.display()), GIVE),
+            _ => Error::on_drive("read", drive)(e),
+        })?;
         dirs.extend(on_drive(&drive, layout, &mut links)?);
     }
     let mut seen = HashSet::new();

@@ -3,8 +3,8 @@
 use crate::format::hashes::BlockSize;
 use crate::format::inventory::{self, Entry, Kind};
 use crate::media::drive::Drive;
-use crate::pack::plan::{FOR_FILES, PER_FILE, PER_VOLUME, Plan};
-use crate::pack::sizes::second_hashes;
+use crate::pack::margins::{self, Beside};
+use crate::pack::plan::Plan;
 
 /// What the file systems of the drives can take.
 pub struct Room {
@@ -96,16 +96,17 @@ impl Room {
         let n = self.devices.iter().map(|d| d.volumes.len()).sum::<usize>();
         let values = 32 * (closed.blocks + (0..n).map(|v| self.block.blocks(len(v))).sum::<u64>());
         let volumes = closed.volumes + n as u64;
-        // Beside the volumes, spans: one for 2048 values.
-        let listed = volumes * PER_VOLUME + values / 512;
-        // What is given is given back only when all has been written.
-        let (hashes, manifest) = self.given;
-        let metadata = self.metadata + segments * self.per_segment;
-        let second = second_hashes(values, self.devices.iter().map(|d| d.drives).sum()).max(hashes);
-        let each = 2 * metadata + values + second + 3 * listed.max(manifest) + FOR_FILES;
+        let beside = Beside {
+            metadata: self.metadata + segments * self.per_segment,
+            values,
+            volumes,
+            drives: self.devices.iter().map(|d| d.drives).sum(),
+            given: self.given,
+        };
+        let each = beside.bytes();
         let room = |device: &Device| {
-            let volume =
-                |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v) + (closed.groups + 1) * PER_FILE;
+            let bytes = |v: &usize| closed.bytes.get(*v).copied().unwrap_or(0) + len(*v);
+            let volume = |v: &usize| margins::of_volumes(bytes(v), closed.groups + 1);
             device.volumes.iter().map(volume).sum::<u64>() + device.drives * each <= device.free
         };
         segments <= self.segments && volumes <= self.groups.saturating_mul(n as u64) && self.devices.iter().all(room)

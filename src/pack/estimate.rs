@@ -7,19 +7,32 @@ use crate::pack::source::Source;
 use crate::progress::{Phase, Progress};
 use crate::stages::compress::{Compression, Compressor};
 use crate::stages::seal::{SetIdentity, SetRecipient};
-use crate::threads::{FirstError, workers};
+use crate::threads::{FirstError, lock, workers};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The most segments that are looked at: of 1 MiB each that takes a second or two, and of one that has no more all are.
 const SAMPLES: u64 = 256;
 
 /// What was measured, and what follows for the whole stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Estimate {
     /// Bytes of the stream that were read, compressed and sealed.
     pub read: u64,
     /// Bytes of all frames, in proportion.
     pub frames: u64,
+    /// Of each sample, in the order of the stream: its bytes in the stream, and those of its frame.
+    samples: Vec<(u64, u64)>,
+}
+
+impl Estimate {
+    /// About how long the frame of a segment of `bytes` bytes becomes: as that of the sample in its share of all `segments`.
+    pub fn frame(&self, segment: u64, segments: u64, bytes: u64) -> u64 {
+        let share = u128::from(segment) * self.samples.len() as u128 / u128::from(segments.max(1));
+        let (plain, packed) = self.samples.get(share as usize).copied().unwrap_or((1, 1));
+        (u128::from(bytes) * u128::from(packed)).div_ceil(u128::from(plain.max(1))) as u64
+    }
 }
 
 /// Reads segments that are spread evenly over the stream, and packs them as an export does.
@@ -30,8 +43,7 @@ pub fn estimate(source: &Source, compression: Compression, progress: &dyn Progre
         to: SetIdentity::generate().recipient(),
         samples: source.segments().min(SAMPLES),
         next: AtomicU64::new(0),
-        read: AtomicU64::new(0),
-        packed: AtomicU64::new(0),
+        packed: Mutex::default(),
         progress,
     };
     let bytes = (0..sampling.samples).map(|sample| sampling.length(sampling.segment(sample))).sum();
@@ -43,9 +55,10 @@ pub fn estimate(source: &Source, compression: Compression, progress: &dyn Progre
         }
     });
     failure.check()?;
-    let (read, packed) = (sampling.read.into_inner(), sampling.packed.into_inner());
+    let samples: Vec<(u64, u64)> = lock(&sampling.packed).values().copied().collect();
+    let (read, packed) = samples.iter().fold((0, 0), |(read, packed), of| (read + of.0, packed + of.1));
     let frames = u128::from(packed) * u128::from(source.tar_bytes()) / u128::from(read.max(1));
-    Ok(Estimate { read, frames: u64::try_from(frames).unwrap_or(u64::MAX) })
+    Ok(Estimate { read, frames: u64::try_from(frames).unwrap_or(u64::MAX), samples })
 }
 
 /// What the workers share.
@@ -55,8 +68,8 @@ struct Sampling<'a> {
     to: SetRecipient,
     samples: u64,
     next: AtomicU64,
-    read: AtomicU64,
-    packed: AtomicU64,
+    /// By sample, what it was and what it became.
+    packed: Mutex<BTreeMap<u64, (u64, u64)>>,
     progress: &'a dyn Progress,
 }
 
@@ -86,8 +99,7 @@ impl Sampling<'_> {
             compressor.compress(&plain, &mut packed)?;
             sealed.clear();
             self.to.seal(&packed, &mut sealed).map_err(|e| Error::Internal(format!("age: {e}")))?;
-            self.read.fetch_add(plain.len() as u64, Ordering::Relaxed);
-            self.packed.fetch_add((frame::HEADER + sealed.len()) as u64, Ordering::Relaxed);
+            lock(&self.packed).insert(sample, (plain.len() as u64, (frame::HEADER + sealed.len()) as u64));
             self.progress.advance(plain.len() as u64);
         }
     }

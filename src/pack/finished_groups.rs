@@ -1,11 +1,10 @@
 //! What an interrupted export has written counts if what is on the drives is still that: groups that were completed, and the one that
 //! was begun. Volumes that are not, or that went with a drive, are made again from the others, where parity suffices.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_failure};
 use crate::format::hashes::{BlockSize, Value};
 use crate::format::manifest::{Group, Volume, volume_name};
 use crate::media::dir::Location;
-use crate::media::disk::is_failure;
 use crate::media::durable::{Partial, finish_all};
 use crate::pack::begun_group;
 use crate::pack::capacity::Closed;

@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::format::deal::Shape;
 use crate::format::hashes::BlockSize;
 use crate::format::manifest::{Group, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
-use crate::format::names;
 use crate::media::drive::{Drive, UNTOLD};
+use crate::pack::margins::{self, Beside, PER_VOLUME};
 use crate::pack::one_place::{self, Places};
 use crate::pack::sizes;
 use crate::stages::compress::Compression;
@@ -15,12 +15,6 @@ use serde::{Deserialize, Serialize};
 const DEFAULT_PARITY: (u16, u16) = (16, 2);
 /// The most volumes in a group that `--survive-drives` makes.
 const SURVIVING_GROUP: usize = 24;
-/// What the file system itself needs for a file: a cluster of a large FAT, and some for its directory.
-pub const PER_FILE: u64 = 128 << 10;
-/// What it needs for the metadata files of a drive, their copies, and for room that is given to some of them before they have contents.
-pub(crate) const FOR_FILES: u64 = (3 * names::METADATA.len() + names::SMALL.len()) as u64 * PER_FILE;
-/// What the manifest and `B3SUMS` say of a volume, without its spans.
-pub(crate) const PER_VOLUME: u64 = 200;
 /// What helps where there is not enough room.
 const MORE_ROOM: &str = "free some space, use larger or more drives (--to again) or less parity, or let --next-drive-command put in the next drive";
 /// What the manifest says of a span.
@@ -202,40 +196,40 @@ impl Plan {
 
     /// How many segments each volume of a group has room for, if none becomes shorter.
     fn in_volume(&self) -> u64 {
-        self.frames_in_volume(self.longest_frame())
-    }
-
-    fn frames_in_volume(&self, frame: u64) -> u64 {
-        (self.volume_bytes - self.block.bytes()) / frame
+        (self.volume_bytes - self.block.bytes()) / self.longest_frame()
     }
 
     fn measure(&mut self, drives: usize, tar_bytes: u64, metadata: u64) {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
         self.most_groups = segments.div_ceil(self.in_volume() * u64::from(self.k));
-        self.needed = self.bytes_on(drives, segments, self.longest_frame(), metadata);
+        let per_volume = self.most_per_volume(segments);
+        let beside = self.beside(drives, tar_bytes, metadata);
+        let on_drive = |d| self.volumes_on(d) as u64 * margins::of_volumes(per_volume, self.most_groups) + beside;
+        self.needed = (0..drives).map(on_drive).collect();
     }
 
-    /// How many groups there will be, and how many bytes on each drive, if all frames together have `frames` bytes.
-    pub fn expected(&self, drives: usize, tar_bytes: u64, frames: u64, metadata: u64) -> (u64, Vec<u64>) {
+    /// The most bytes of a volume of each group together, in the order of the groups, if all frames are as long as can be.
+    fn most_per_volume(&self, segments: u64) -> u64 {
+        let (groups, frame) = (self.most_groups, self.longest_frame());
+        let last = segments - (groups - 1) * self.in_volume() * u64::from(self.k);
+        (groups - 1) * self.volume_bytes + self.block.bytes() + last.div_ceil(self.k.into()) * frame
+    }
+
+    /// The most that each drive needs besides its volumes.
+    pub(crate) fn beside(&self, drives: usize, tar_bytes: u64, metadata: u64) -> u64 {
         let segments = tar_bytes.div_ceil(self.segment_bytes.into());
-        let frame = frames.div_ceil(segments).clamp(1, self.longest_frame());
-        let groups = segments.div_ceil(self.frames_in_volume(frame) * u64::from(self.k));
-        (groups, self.bytes_on(drives, segments, frame, metadata))
-    }
-
-    /// Bytes on each drive, if each of so many frames is so long.
-    fn bytes_on(&self, drives: usize, segments: u64, frame: u64, metadata: u64) -> Vec<u64> {
-        let in_group = self.frames_in_volume(frame) * u64::from(self.k);
-        let groups = segments.div_ceil(in_group);
-        let volumes = groups * self.placement.len() as u64;
-        let last = segments - (groups - 1) * in_group;
-        let last_volume = self.block.bytes() + last.div_ceil(self.k.into()) * frame;
-        let per_volume = (groups - 1) * self.volume_bytes + last_volume;
-        let values = self.block.blocks(per_volume) * self.placement.len() as u64 * 32;
-        let hashes = values + sizes::second_hashes(values, drives as u64);
-        let fixed = 2 * (metadata + segments * self.per_segment()) + hashes + 3 * volumes * PER_VOLUME + FOR_FILES;
-        let on_drive = |d| self.volumes_on(d) as u64 * (per_volume + groups * PER_FILE) + fixed;
-        (0..drives).map(on_drive).collect()
+        let volumes = self.most_groups * self.placement.len() as u64;
+        let in_volumes = self.most_per_volume(segments) * self.placement.len() as u64;
+        let beside = Beside {
+            metadata: metadata + segments * self.per_segment(),
+            values: (self.block.blocks(in_volumes) + volumes) * 32,
+            volumes,
+            drives: drives as u64,
+            given: (0, 0),
+        };
+        // Files are given room by all that there may be on the drives, which is somewhat more.
+        let all = margins::of_volumes(in_volumes, volumes) + drives as u64 * (beside.bytes() + (1 << 20));
+        Beside { given: margins::given(all, volumes, drives as u64, self.block), ..beside }.bytes()
     }
 
     /// The volumes of so many groups a manifest may name.
@@ -287,20 +281,21 @@ impl Plan {
         self.placement.iter().filter(|d| **d == drive).count()
     }
 
-    /// Requires room for all of it: as if nothing could be compressed, or for the bytes that are expected on each drive if those are to be
-    /// relied on. Where it may not be enough, the set goes on on the next drives: if there is somebody who puts them in, or nobody is
+    /// Requires room for all of it: as if nothing could be compressed, or, if what is expected is to be relied on, for what is enough then
+    /// on each drive. Where it may not be enough, the set goes on on the next drives: if there is somebody who puts them in, or nobody is
     /// expected to have to.
-    pub fn require_room(&mut self, request: &Request, drives: &[Drive], expected: Option<&[u64]>) -> Result<()> {
+    pub fn require_room(&mut self, request: &Request, drives: &[Drive], enough: Option<&[u64]>) -> Result<()> {
         let Some(short) = lacking(drives, &self.needed) else { return Ok(()) };
-        let lack = expected.and_then(|expected| lacking(drives, expected));
-        let is_expected = expected.is_some() && lack.is_none();
+        let lack = enough.and_then(|enough| lacking(drives, enough));
+        let is_expected = enough.is_some() && lack.is_none();
         if request.may_go_on || request.trust_estimate && is_expected {
             self.in_parts = true;
             return Ok(());
         }
         let short = lack.unwrap_or(short);
         let there = |wanted: &[u64]| human_bytes(on_device_of(short, drives, wanted));
-        let expected = expected.map(|e| format!(", and is expected to need {}", there(e))).unwrap_or_default();
+        let expected =
+            enough.map(|e| format!(", and is expected to need no more than {}", there(e))).unwrap_or_default();
         Err(Error::drive(
             format!(
                 "{} has {} free, and the set may need {} there{expected}",
@@ -506,7 +501,7 @@ pub(crate) mod tests {
             [(&trusting, Some(&[4 * GIB + 1][..])), (&trusting, None), (&Request::default(), Some(&[4 * GIB]))]
         {
             let refused = judged(request, expected).unwrap_err();
-            assert_eq!(refused.contains("is expected to need 4.00 GiB"), expected.is_some(), "{refused}");
+            assert_eq!(refused.contains("is expected to need no more than 4.00 GiB"), expected.is_some(), "{refused}");
             assert!(refused.contains("4.00 GiB free") && refused.contains("may need 6."), "{refused}");
         }
         // Who has somebody to put in the next drives need not rely on anything.

@@ -7,9 +7,9 @@ use crate::media::dir::Dir;
 use crate::media::drive::{Drive, UNTOLD};
 use crate::media::durable::{LEAST_ROOM, Partial};
 use crate::media::process::open_files;
+use crate::pack::margins;
 use crate::pack::one_place::LEAST_APART;
-use crate::pack::plan::{PER_VOLUME, Plan};
-use crate::pack::sizes::second_hashes;
+use crate::pack::plan::Plan;
 use crate::threads::lock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,18 +40,17 @@ impl Sizes {
     pub fn of(plan: &Plan, drives: &[Drive], lines: u64) -> Sizes {
         let holds = |(drive, needed): (&Drive, &u64)| drive.free.min(*needed);
         let held: Vec<u64> = drives.iter().zip(&plan.needed).map(holds).collect();
-        let hashes = at_hand(plan, drives) / (plan.block.bytes() / 32);
         let volumes = plan.most_groups_on(drives).saturating_mul(plan.placement.len() as u64);
+        let (hashes, manifest) = margins::given(at_hand(plan, drives), volumes, drives.len() as u64, plan.block);
         let many = PER_DRIVE * drives.len() > open_files() / 4;
         let spare = |drive: &Drive, needed: u64| drive.free != UNTOLD && drive.free.saturating_sub(needed) >= PLENTY;
         let third = |(drive, needed): (&Drive, &u64)| if spare(drive, *needed) { THIRD } else { 0 };
         let most = |drive: &Drive| if drive.free == UNTOLD || many { 0 } else { (drive.free / 64).max(LEAST_ROOM) };
         Sizes {
-            // Beside the volumes, spans: one for 2048 values.
-            manifest: LEAST_ROOM + volumes.saturating_mul(PER_VOLUME) + hashes / 512,
+            manifest,
             // What is in those lines and does not repeat, names and hashes, is less than half of them.
             inventory: LEAST_ROOM + lines / 2,
-            hashes: second_hashes(LEAST_ROOM + hashes, drives.len() as u64),
+            hashes,
             most: drives.iter().map(most).collect(),
             // In the first half: frames may be much shorter than segments.
             middle: held.iter().map(|held| (held / 4).max(LEAST_APART)).collect(),
@@ -156,6 +155,7 @@ mod tests {
     use crate::format::hashes::BlockSize;
     use crate::format::limits::MOST_VOLUMES;
     use crate::media::device::Device;
+    use crate::pack::margins::PER_VOLUME;
 
     const MIB: u64 = 1 << 20;
 

@@ -58,20 +58,31 @@ impl Part {
         (1..).zip(known).filter(|(_, sums)| read.is_some() && said == **sums).map(|(drive, _)| drive).collect()
     }
 
-    /// The drives that a directory is the copy of: it has their `B3SUMS`, or the headers of half of their volumes. One
-    /// volume alone, copied to another drive, does not make its own drive present.
-    fn drives_of(&self, dir: &Dir) -> BTreeSet<u16> {
-        let b3sums = names::copies(names::B3SUMS).map(|name| dir.at(name));
-        let said: BTreeSet<u16> = b3sums.flat_map(|file| self.drives_said(&file)).collect();
-        let mut volumes = vec![(0u32, 0u32); usize::from(self.manifest.drives) + 1];
-        // A large set has thousands of volumes: none of a drive that is known to be here is opened.
-        for (group, index, name, volume) in self.manifest.volumes().filter(|v| !said.contains(&v.3.drive)) {
-            let (here, all) = &mut volumes[usize::from(volume.drive)];
-            *all += 1;
-            *here += u32::from(self.has_header(&dir.at(name), group, index));
+    /// The drives that a directory names: it has their `B3SUMS`.
+    fn named_by(&self, dir: &Dir) -> BTreeSet<u16> {
+        names::copies(names::B3SUMS).flat_map(|name| self.drives_said(&dir.at(name))).collect()
+    }
+
+    /// The drives of which a directory is the copy though none names them, since it has the headers of half of their volumes. One volume
+    /// alone, copied to another drive, does not make its own drive present. Nor do all of them that were copied to another drive: only
+    /// where that is all that is here, so that nothing else could be lost, several drives have been copied into one directory.
+    fn held_by(&self, dir: &Dir, names_another: bool, named: &BTreeSet<u16>) -> BTreeSet<u16> {
+        if names_another && self.dirs.len() > 1 {
+            return BTreeSet::new();
         }
-        let half = |d: &u16| matches!(volumes[usize::from(*d)], (here, all) if here > 0 && 2 * here >= all);
-        (1..=self.manifest.drives).filter(|d| half(d) || said.contains(d)).collect()
+        let mut volumes = vec![(0u32, 0u32, 0u32); usize::from(self.manifest.drives) + 1];
+        // A large set has thousands of volumes: none of a drive that is known to be here is opened.
+        for (group, index, name, volume) in self.manifest.volumes().filter(|v| !named.contains(&v.3.drive)) {
+            let (begun, there, all) = &mut volumes[usize::from(volume.drive)];
+            *all += 1;
+            *there += u32::from(dir.has_file(&name));
+            *begun += u32::from(self.has_header(&dir.at(name), group, index));
+        }
+        let half = |d: &u16| {
+            let (begun, there, all) = volumes[usize::from(*d)];
+            begun > 0 && 2 * begun >= all && (there == all || !names_another)
+        };
+        (1..=self.manifest.drives).filter(half).collect()
     }
 
     /// Whether a file begins as the volume does, up to the hash of the header page; what it is filled up with may be damaged.
@@ -96,7 +107,11 @@ impl Part {
     /// For each directory, the drives that it is the copy of. Found out once, since it may read headers.
     pub fn holdings(&self) -> &[BTreeSet<u16>] {
         self.holdings.get_or_init(|| {
-            let mut held: Vec<BTreeSet<u16>> = self.dirs.iter().map(|dir| self.drives_of(dir)).collect();
+            let mut held: Vec<BTreeSet<u16>> = self.dirs.iter().map(|dir| self.named_by(dir)).collect();
+            let named: BTreeSet<u16> = held.iter().flatten().copied().collect();
+            for (dir, held) in self.dirs.iter().zip(&mut held) {
+                held.append(&mut self.held_by(dir, !held.is_empty(), &named));
+            }
             share_out(&self.manifest, &mut held);
             held
         })

@@ -10,6 +10,7 @@ mod entry_key;
 mod failing_drives;
 mod foreign;
 mod homes;
+mod in_place;
 mod mended;
 mod metadata_copies;
 mod opened;
@@ -41,6 +42,7 @@ pub(crate) use contents::{Contents, agree, read_contents};
 pub(crate) use entry_key::fixed;
 pub(crate) use foreign::{foreign, header_of, is_of_set};
 pub(crate) use homes::said_homes;
+pub(crate) use in_place::instead_of_file;
 pub(crate) use metadata_copies::{Combined, confidentiality};
 pub(crate) use opened::Set;
 pub(crate) use part::{At, Part, name_drives};
@@ -64,7 +66,7 @@ use crate::progress::{Ask, Phase, Progress};
 use crate::stages::refusal::{breaks, draft};
 use crate::stages::seal::SetIdentity;
 use crate::stages::seal::identities::Identities;
-use crate::text::for_shell;
+use crate::text::{for_shell, printable};
 use contents::open_slot;
 use opened::belong_together;
 use std::path::PathBuf;
@@ -139,6 +141,10 @@ pub(crate) fn unlock(
         place.disk.confine(needs);
     }
     let set = open(place, progress)?;
+    set.parts.iter().flat_map(Part::occupied).for_each(|(at, what)| {
+        let path = printable(at.path().as_os_str().as_encoded_bytes());
+        progress.warn(&format!("{path} is {what}, and counts as missing: move it away, then `ckvault repair`"));
+    });
     // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
     set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     progress.stage(Phase::Unlock);

@@ -5,6 +5,7 @@ use crate::format::manifest::{self, Manifest};
 use crate::media::dir::{Dir, Identity, Location};
 use crate::media::disk::Disk;
 use crate::set::failing_drives::Failing;
+use crate::set::in_place::instead_of_file;
 use crate::set::trust::{Signer, Trust};
 use crate::set::trusted_manifest::Signed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,6 +115,16 @@ impl Part {
         // A directory or a link in its place is no volume.
         let there = |at: &Location| !self.is_gone(&at.dir) && at.dir.has_file(&at.name);
         self.dirs.iter().map(|d| d.at(&name)).filter(there).collect()
+    }
+
+    /// Where something else has the place of a file, and what.
+    pub fn occupied(&self) -> Vec<(Location, String)> {
+        let volumes = self.manifest.volumes().map(|(_, _, name, _)| name);
+        let metadata = self.manifest.metadata().flat_map(|name| self.manifest.places(name));
+        let all: Vec<String> = metadata.chain(volumes).collect();
+        let places =
+            self.dirs.iter().filter(|dir| !self.is_gone(dir)).flat_map(|dir| all.iter().map(|name| dir.at(name)));
+        places.filter_map(|at| instead_of_file(&at.dir, &at.name).map(|what| (at, what))).collect()
     }
 }
 

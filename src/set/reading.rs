@@ -1,11 +1,11 @@
 //! Reading files of a set from drives that may fail: what could not be read is noted, and not asked for again.
 
-use crate::error::Error;
+use crate::error::{Error, is_failure};
 use crate::format::hashes::BlockSize;
 use crate::format::names;
 use crate::media::buffer::Buffer;
 use crate::media::dir::{Dir, Location};
-use crate::media::disk::{Opened, is_failure};
+use crate::media::disk::Opened;
 use crate::media::drive;
 use crate::media::process::open_files;
 use crate::set::part::Part;

@@ -7,6 +7,7 @@ use crate::format::signature::{self, Message, Signature, TrustError};
 use crate::media::dir::Dir;
 use crate::media::lock::is_being_written;
 use crate::media::sets::FoundPart;
+use crate::set::in_place::instead_of_file;
 use crate::set::trust::{Signer, Trust};
 use crate::text::printable;
 use std::collections::{BTreeSet, HashSet};
@@ -121,11 +122,13 @@ pub fn trusted_manifest(found: &FoundPart, trust: &Trust) -> Result<Signed> {
             return Err(being_written(dir));
         }
         let what = if any { "signature" } else { "manifest" };
+        let file = if any { names::SIGNATURE } else { names::MANIFEST };
+        let other = found.dirs.iter().find_map(|dir| Some((dir, instead_of_file(dir, file)?)));
+        let why = other.map_or("the export was interrupted, or the drive is damaged".to_owned(), |(dir, other)| {
+            format!("{} is {other}", printable(dir.show(file).as_os_str().as_encoded_bytes()))
+        });
         return Err(Error::untrusted(
-            format!(
-                "{} has no {what}: the export was interrupted, or the drive is damaged",
-                printable(found.name.as_bytes())
-            ),
+            format!("{} has no {what}: {why}", printable(found.name.as_bytes())),
             "bring another drive of the set; if this is what an interrupted export left, go on with `ckvault export --resume` where it was begun, or begin anew there with --discard",
         ));
     }

@@ -19,8 +19,8 @@ use crate::media::drive::{self, Drive};
 use crate::media::guarded;
 use crate::media::process::require_open_files;
 use crate::pack::{
-    Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, estimate, has_room, load_signing_key, plan,
-    snapshot,
+    Aside, Begun, Export, Plan, Request, Source, State, Walk, Walked, cannot_hold, estimate, expected, has_room,
+    load_signing_key, plan, snapshot,
 };
 use crate::progress::{Ask, Phase, Progress};
 use crate::set::program_to_travel;
@@ -88,8 +88,9 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let request = Request { may_go_on: ask.can_change_drives(), ..options.request.clone() };
     let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
-    let forecast = forecast(options, &request, &plan, (&source, &drives, metadata), progress)?;
-    plan.require_room(&request, &drives, forecast.as_ref().map(|f| &f.on_drives[..]))?;
+    let aside = || Aside::of(source.entries(), program.as_ref(), metadata);
+    let forecast = forecast(options, &request, &plan, (&source, &drives, &aside), progress)?;
+    plan.require_room(&request, &drives, forecast.as_ref().map(|f| &f.expected.enough[..]))?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
     check_inventory(source.entries(), source.segments(), &mut plan, request.may_go_on)?;
@@ -116,7 +117,7 @@ fn forecast(
     options: &Options,
     request: &Request,
     plan: &Plan,
-    (source, drives, metadata): (&Source, &[Drive], u64),
+    (source, drives, aside): (&Source, &[Drive], &dyn Fn() -> Aside),
     progress: &dyn Progress,
 ) -> Result<Option<Forecast>> {
     if !options.dry_run && (!request.trust_estimate || request.may_go_on || has_room(drives, &plan.needed)) {
@@ -126,8 +127,8 @@ fn forecast(
         options.disk.confine(&only_read());
     }
     let estimate = estimate(source, plan.compression, progress)?;
-    let (groups, on_drives) = plan.expected(drives.len(), source.tar_bytes(), estimate.frames, metadata);
-    Ok(Some(Forecast { estimate, groups, on_drives }))
+    let expected = expected(plan, drives.len(), source.tar_bytes(), &estimate, &aside());
+    Ok(Some(Forecast { estimate, expected }))
 }
 
 /// A set without any file of which something was left out is not what was meant.

@@ -6,7 +6,7 @@ use crate::commands::reported::{self, Judged, ReportedDrive, ReportedGroup, Repo
 use crate::format::sealed::Confidentiality;
 use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::{Estimate, Noticed, Plan, Walked, WrittenPart, has_room, survives, survives_as_placed};
+use crate::pack::{Estimate, Expected, Noticed, Plan, Walked, WrittenPart, has_room, survives, survives_as_placed};
 use crate::set::Origin;
 use crate::stages::seal::recipients::Named;
 use serde::Serialize;
@@ -89,6 +89,9 @@ pub struct Destination {
     /// In a dry run only, the bytes that are expected there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
+    /// In a dry run only, the bytes that must be free there for who relies on what is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enough: Option<u64>,
     /// How many volumes of each group it holds.
     pub volumes_per_group: usize,
 }
@@ -96,10 +99,7 @@ pub struct Destination {
 /// What comes of it, judged by some of it.
 pub(super) struct Forecast {
     pub(super) estimate: Estimate,
-    /// Groups.
-    pub(super) groups: u64,
-    /// Bytes on each drive.
-    pub(super) on_drives: Vec<u64>,
+    pub(super) expected: Expected,
 }
 
 /// What goes in.
@@ -138,11 +138,12 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], forecast
         let known = number.at(&drive.path, None, drive.known.clone());
         Destination {
             needed: plan.needed[i],
-            expected: Some(forecast.on_drives[i]),
+            expected: Some(forecast.expected.on_drives[i]),
+            enough: Some(forecast.expected.enough[i]),
             ..destination(known, i, drive, plan)
         }
     };
-    let wanted = if options.request.trust_estimate { &forecast.on_drives } else { &plan.needed };
+    let wanted = if options.request.trust_estimate { &forecast.expected.enough } else { &plan.needed };
     Report {
         set: None,
         label: options.label.clone(),
@@ -152,8 +153,8 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], forecast
         last: !plan.in_parts,
         drives: drives.iter().enumerate().map(drive).collect(),
         groups: (0..plan.most_groups).map(|_| group()).collect(),
-        expected_groups: Some(forecast.groups),
-        judged: Some(Judged::of(forecast.estimate, has_room(drives, wanted))),
+        expected_groups: Some(forecast.expected.groups),
+        judged: Some(Judged::of(&forecast.estimate, has_room(drives, wanted))),
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
@@ -232,6 +233,7 @@ fn destination(known: ReportedDrive, i: usize, drive: &Drive, plan: &Plan) -> De
         free: (drive.free < UNTOLD).then_some(drive.free),
         needed: plan.needed[i].min(drive.free),
         expected: None,
+        enough: None,
         volumes_per_group: plan.volumes_on(i),
     }
 }

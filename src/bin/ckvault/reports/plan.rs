@@ -32,7 +32,7 @@ pub fn plan(report: &Report) {
     match (report.judged.fits, report.in_parts) {
         (true, false) => say!("all of it fits on {}", counted(report.drives.len() as u64, "drive", "drives")),
         (true, true) => say!("all of it fits, in several parts: one manifest cannot name so much"),
-        (false, _) if report.drives.iter().all(|drive| drive.expected <= drive.free) => {
+        (false, _) if report.drives.iter().all(|drive| drive.enough <= drive.free) => {
             say!("it is expected to fit, but need not: --trust-estimate relies on that")
         }
         (false, _) => {

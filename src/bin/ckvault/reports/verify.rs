@@ -3,6 +3,7 @@
 use super::{chain, counted, here, rate, read_errors, title};
 use crate::cli::again;
 use crate::ui::say;
+use ckvault::commands::ReportedDrive;
 use ckvault::commands::verify::{JudgedVolume, Report, ReportedFile};
 use ckvault::format::names;
 use indicatif::HumanBytes;
@@ -35,15 +36,9 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
             continue;
         }
         let program = file.state == "damaged" && file.path.ends_with("/ckvault");
-        let why = file.diagnosis.map(|d| format!(": {d}")).unwrap_or_default();
-        say!("{:8} {}{why}{}", file.state, file.path, if program { ": do not run it" } else { "" });
+        say!("{:8} {}{}{}", file.state, file.path, why(&file.diagnosis), if program { ": do not run it" } else { "" });
     }
-    for drive in &report.absent {
-        match report.volumes.iter().filter(|v| v.drive == *drive).count() as u64 {
-            0 => say!("absent   drive {drive}"),
-            held => say!("absent   drive {drive}, with {}", counted(held, "volume", "volumes")),
-        }
-    }
+    report.absent.iter().for_each(|drive| absent(report, *drive));
     if is_verbose {
         let told = |v: &&JudgedVolume| v.state == "ok" || (v.state == "missing" && is_absent(v.drive));
         for volume in report.volumes.iter().filter(told) {
@@ -65,7 +60,10 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         "repairable" if report.this_drive && !report.absent.is_empty() => {
             say!("not all that should be here is whole: what is missing takes the other drives, all in one command")
         }
-        "intact" => say!("whole, it {}", report.survives.as_deref().unwrap_or_default()),
+        "intact" => {
+            say!("whole, it {}", report.survives.as_deref().unwrap_or_default());
+            together(&report.drives);
+        }
         "repairable" => say!(
             "everything can be recovered from what is here: `{}` does, and `{}` makes the drives whole",
             again::with_verb("import", " --to DIR"),
@@ -83,4 +81,29 @@ pub fn verify(report: &Report, time: Duration, is_verbose: bool) {
         "not judged: what is inside, and whether the signer packed it; `ckvault import` judges that, with an identity"
     );
     say!("{}", rate(report.bytes, time));
+}
+
+/// A drive that is not here, and what of it is here all the same.
+fn absent(report: &Report, drive: u32) {
+    let held = || report.volumes.iter().filter(|v| v.drive == drive);
+    let strayed = match held().filter(|v| v.state == "ok").count() {
+        0 => String::new(),
+        whole => format!(": {whole} of them whole on another drive, and with that they would be lost"),
+    };
+    match held().count() as u64 {
+        0 => say!("absent   drive {drive}"),
+        held => say!("absent   drive {drive}, with {}{strayed}", counted(held, "volume", "volumes")),
+    }
+}
+
+/// Several drives may have been copied into one directory.
+fn together(drives: &[ReportedDrive]) {
+    for (at, first) in drives.iter().enumerate().filter(|(_, drive)| drive.directory.is_some()) {
+        let same = |other: &&ReportedDrive| other.directory == first.directory;
+        let numbers: Vec<String> = drives.iter().filter(same).map(|drive| drive.drive.to_string()).collect();
+        if numbers.len() == 1 || drives[..at].iter().any(|other| same(&other)) {
+            continue;
+        }
+        say!("but drives {} are in one directory, and would be lost together", numbers.join(", "));
+    }
 }
