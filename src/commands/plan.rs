@@ -1,7 +1,7 @@
 //! `ckvault plan`: what drives an export would need, before there are any.
 
 use super::export::{check_inventory, metadata_estimate, only_read, require_something, survey};
-use super::reported::Judged;
+use super::reported::{self, Judged};
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::limits::MOST_DRIVES;
@@ -161,8 +161,6 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         })
         .collect();
     let fits = paper.fits(&plan, &free, estimate);
-    let fullest = expected.iter().max().copied().unwrap_or(0);
-    let passes = if options.read_back { 2 } else { 1 };
     Ok(Report {
         entries,
         bytes_in,
@@ -178,7 +176,9 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         survives: sentence(&plan, free.len(), groups),
         with_more: paper.with_more(&free, estimate),
         noticed,
-        seconds: options.rate.map(|rate| (fullest * passes).div_ceil(rate)),
+        seconds: options
+            .rate
+            .and_then(|rate| reported::seconds(expected.iter().map(|bytes| (*bytes, rate)), options.read_back)),
     })
 }
 
