@@ -33,13 +33,13 @@ pub fn speeds(held: &[Dir], drives: &[Drive], needed: &[u64], progress: &dyn Pro
         needed.min(drives[d].free / PART_OF_FREE).clamp(PIECE as u64, MOST)
     };
     let (failure, found) = (FirstError::default(), Vec::from_iter(drives.iter().map(|_| AtomicU64::new(0))));
-    let is_stopped = || {
-        progress.cancelled() && {
+    let is_over = || {
+        let is_stopped = progress.cancelled();
+        if is_stopped {
             progress.tidies();
-            true
         }
+        is_stopped || !failure.is_none()
     };
-    let is_over = || is_stopped() || !failure.is_none();
     std::thread::scope(|scope| {
         for d in (0..drives.len()).filter(|d| first(*d) == *d) {
             let (dir, most, found, failure) = (&held[d], most(d), &found[d], &failure);

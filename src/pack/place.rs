@@ -37,7 +37,7 @@ pub fn place((k, m): (u16, u16), survive: Option<u16>, drives: &[Drive]) -> Resu
     // A drive that does not tell its room gets as much as the emptiest that does.
     let emptiest = drives.iter().map(|d| d.free).filter(|f| *f != UNTOLD).max().unwrap_or(1);
     let fullness = |counts: &[usize], d: usize| share(counts[d], free(d).min(emptiest));
-    surviving((k, m), lost, drives.len(), |_| true, fullness).ok_or_else(|| {
+    surviving((k, m), lost, drives.len(), |_, _| true, fullness).ok_or_else(|| {
         Error::usage(
             format!(
                 "{k}+{m} volumes on {} drives do not survive the loss of {lost} of them and one volume more",
@@ -60,7 +60,7 @@ pub fn by_speed(
     let lost = usize::from(survive.unwrap_or(0));
     let mut limits = vec![usize::MAX; drives.len()];
     loop {
-        let within = |counts: &[usize]| (0..drives.len()).all(|d| on_device_of(d, drives, counts) <= limits[d]);
+        let within = |counts: &[usize], d: usize| on_device_of(d, drives, counts) <= limits[d];
         let time = |counts: &[usize], d: usize| (share(on_device_of(d, drives, counts), speeds[d]), counts[d]);
         let placement = surviving(parity, lost, drives.len(), within, time)?;
         let (counts, bytes) = (counted(&placement, drives.len()), needed(&placement));
@@ -92,20 +92,20 @@ fn share(count: usize, size: u64) -> u128 {
     (count as u128 + 1) * u128::from(u64::MAX) / u128::from(size.max(1))
 }
 
-/// Deals within these limits, so that any `lost` drives may be lost.
+/// Deals within the limits of each drive, so that any `lost` of them may be lost.
 fn surviving<K: Ord>(
     (k, m): (u16, u16),
     lost: usize,
     drives: usize,
-    within: impl Fn(&[usize]) -> bool,
+    within: impl Fn(&[usize], usize) -> bool,
     next: impl Fn(&[usize], usize) -> K,
 ) -> Option<Vec<usize>> {
     let (n, spare) = (usize::from(k + m), usize::from(m - 1));
     if lost == 0 {
         return deal(n, drives, within, next);
     }
-    let together = deal(n, drives, |counts| most(counts, lost) <= spare && within(counts), &next);
-    let alike = |counts: &[usize]| counts.iter().all(|c| *c <= spare / lost) && within(counts);
+    let together = deal(n, drives, |counts, d| most(counts, lost) <= spare && within(counts, d), &next);
+    let alike = |counts: &[usize], d: usize| counts[d] <= spare / lost && within(counts, d);
     together.or_else(|| deal(n, drives, alike, &next))
 }
 
@@ -113,7 +113,7 @@ fn surviving<K: Ord>(
 fn deal<K: Ord>(
     n: usize,
     drives: usize,
-    may: impl Fn(&[usize]) -> bool,
+    may: impl Fn(&[usize], usize) -> bool,
     next: impl Fn(&[usize], usize) -> K,
 ) -> Option<Vec<usize>> {
     let mut counts = vec![0usize; drives];
@@ -122,7 +122,7 @@ fn deal<K: Ord>(
         let open = (0..drives).filter(|d| {
             let mut then = counts.clone();
             then[*d] += 1;
-            may(&then)
+            may(&then, *d)
         });
         let drive = open.min_by_key(|d| next(&counts, *d))?;
         counts[drive] += 1;

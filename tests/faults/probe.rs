@@ -108,20 +108,3 @@ fn who_does_not_wait_finds_nothing_on_the_drive() {
     assert_eq!(seen.lock().unwrap()[..2], [1, 0]);
     assert!(names_in(&place.path("usb")).is_empty());
 }
-
-#[test]
-fn what_is_gone_on_with_is_not_tried_again() {
-    let place = Place::new(1_000_000);
-    place.anew(&["usb"]);
-    let full = Disk::new(Watched(Box::new(|path| match path.to_string_lossy().ends_with(".ckv.partial") {
-        true => Err(io::ErrorKind::StorageFull.into()),
-        false => Ok(()),
-    })));
-    let error = export::run(&options(&place, full, &["usb"]), Nobody, &Silent::default()).unwrap_err();
-    assert!(error.hint().contains("--resume"), "{error}: {}", error.hint());
-    let again = trying(|path| panic!("{} is written", path.display()));
-    let again = Options { resume: Some(None), ..options(&place, again, &[]) };
-    let report = export::run(&again, Nobody, &Silent::default()).unwrap();
-    assert!(report.seconds.is_none() && report.drives[0].speed.is_none());
-    place.restores(&["usb"]);
-}
