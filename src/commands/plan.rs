@@ -1,7 +1,7 @@
 //! `ckvault plan`: what drives an export would need, before there are any.
 
 use super::export::{check_inventory, metadata_estimate, only_read, require_something, survey};
-use super::reported::Judged;
+use super::reported::{self, Judged};
 use crate::error::{Error, Result};
 use crate::format::inventory::Entry;
 use crate::format::limits::MOST_DRIVES;
@@ -166,8 +166,6 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         })
         .collect();
     let fits = paper.fits(&plan, &free, &estimate);
-    let fullest = expected.on_drives.iter().max().copied().unwrap_or(0);
-    let passes = if options.read_back { 2 } else { 1 };
     Ok(Report {
         entries,
         bytes_in,
@@ -183,7 +181,9 @@ pub fn run(options: &Options, progress: &dyn Progress) -> Result<Report> {
         survives: sentence(&plan, free.len(), expected.groups),
         with_more: paper.with_more(&free, &estimate),
         noticed,
-        seconds: options.rate.map(|rate| (fullest * passes).div_ceil(rate)),
+        seconds: options.rate.and_then(|rate| {
+            reported::seconds(expected.on_drives.iter().map(|bytes| (*bytes, rate)), options.read_back)
+        }),
     })
 }
 

@@ -80,6 +80,12 @@ impl Judged {
     }
 }
 
+/// Seconds after which the slowest of drives is done, each with so many bytes at so many a second: twice as many if all is read back.
+pub(super) fn seconds(drives: impl IntoIterator<Item = (u64, u64)>, read_back: bool) -> Option<u64> {
+    let passes = if read_back { 2 } else { 1 };
+    drives.into_iter().map(|(bytes, rate)| bytes.saturating_mul(passes).div_ceil(rate.max(1))).max()
+}
+
 /// What a trusted set says of itself, and which of its drives are here.
 #[derive(Debug, Serialize)]
 pub struct About {

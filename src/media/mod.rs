@@ -21,6 +21,7 @@ pub mod memory;
 pub(crate) mod modes;
 mod mounts;
 pub(crate) mod pace;
+pub(crate) mod probe;
 pub mod process;
 pub mod processor;
 pub mod program;

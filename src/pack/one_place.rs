@@ -12,8 +12,8 @@ const SHORTEST: u64 = 8 << 10;
 /// What is known of the places that a drive gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Places {
-    /// Nothing: copies of metadata may lie side by side, and a piece of one volume beside another. So it is after an interruption too:
-    /// of what was removed then, a file system gives the room in pieces and in another order.
+    /// Nothing: copies of metadata may lie side by side, and a piece of one volume beside another. So it is after an interruption too, and
+    /// where drives were tried: of what was removed then, a file system gives the room in pieces and in another order.
     Unknown,
     /// Copies have the volumes between them, and all lies in the order in which it was written.
     InOrder,

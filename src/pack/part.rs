@@ -54,6 +54,8 @@ pub struct Export {
     pub(super) near: bool,
     /// Whether it goes on after an interruption.
     pub(super) goes_on: bool,
+    /// Whether its drives were tried: the room of what was removed then is given like that of an interruption.
+    pub tried: bool,
     /// Whether its drives are elsewhere than it is remembered.
     pub moved: bool,
     /// Positions of drives that are lost, with what they had of this part.
@@ -138,6 +140,7 @@ impl Export {
             at,
             near: false,
             goes_on: false,
+            tried: false,
             moved: false,
             replaced: Vec::new(),
             held,
@@ -276,7 +279,7 @@ impl Export {
 
     /// What is known of the places that drives gave so far.
     pub(super) fn places(&self) -> Places {
-        if self.near || self.goes_on { Places::Unknown } else { Places::InOrder }
+        if self.near || self.goes_on || self.tried { Places::Unknown } else { Places::InOrder }
     }
 
     pub(super) fn header(&self) -> Header {

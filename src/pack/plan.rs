@@ -4,9 +4,10 @@ use crate::error::{Error, Result};
 use crate::format::deal::Shape;
 use crate::format::hashes::BlockSize;
 use crate::format::manifest::{Group, LONGEST, MOST_DRIVES, MOST_VOLUMES, Manifest};
-use crate::media::drive::{Drive, UNTOLD};
+use crate::media::drive::Drive;
 use crate::pack::margins::{self, Beside, PER_VOLUME};
 use crate::pack::one_place::{self, Places};
+use crate::pack::place::{self, cannot_survive, most, on_device_of, place};
 use crate::pack::sizes;
 use crate::stages::compress::Compression;
 use crate::text::human_bytes;
@@ -77,7 +78,7 @@ pub fn plan(request: &Request, drives: &[Drive], tar_bytes: u64, metadata: u64) 
     let block = sizes::block_size(request.block_bytes, volumes, bytes)?;
     let volume_bytes = sizes::volume_bytes(request.volume_bytes, drives, (volumes, bytes), block)?;
     let segment_bytes = sizes::segment_bytes(request.segment_bytes, (k, m), (volume_bytes, block), tar_bytes)?;
-    let placement = place(k, m, request.survive, drives)?;
+    let placement = place((k, m), request.survive, drives)?;
     let mut plan = Plan {
         k,
         m,
@@ -121,61 +122,6 @@ fn surviving_parity(drives: usize, lost: usize) -> Result<(u16, u16)> {
     }
 }
 
-fn cannot_survive(drives: usize, lost: usize) -> Error {
-    Error::usage(
-        format!("no parity survives the loss of {lost} of {drives} drives and one volume more"),
-        "use more drives, or survive fewer losses",
-    )
-}
-
-/// Deals the volumes of a group to drives so that the fullest N never hold more than M − 1 of them: in proportion to free
-/// space if that can be, else with the same limit for each.
-fn place(k: u16, m: u16, survive: Option<u16>, drives: &[Drive]) -> Result<Vec<usize>> {
-    let (n, lost) = (usize::from(k + m), usize::from(survive.unwrap_or(0)));
-    if lost == 0 {
-        return Ok(deal(n, drives, |_| true).unwrap_or_default());
-    }
-    if lost >= drives.len() {
-        return Err(cannot_survive(drives.len(), lost));
-    }
-    let spare = usize::from(m - 1);
-    let proportional = deal(n, drives, |counts| most(counts, lost) <= spare);
-    let placed = proportional.or_else(|| deal(n, drives, |counts| counts.iter().all(|c| *c <= spare / lost)));
-    placed.ok_or_else(|| {
-        Error::usage(
-            format!(
-                "{k}+{m} volumes on {} drives do not survive the loss of {lost} of them and one volume more",
-                drives.len()
-            ),
-            "leave --parity out, or give more parity or more drives",
-        )
-    })
-}
-
-/// Gives each of `n` volumes to the drive that is then the least full for its free space (highest averages), among those that
-/// may take it.
-fn deal(n: usize, drives: &[Drive], may: impl Fn(&[usize]) -> bool) -> Option<Vec<usize>> {
-    let mut counts = vec![0usize; drives.len()];
-    let mut placement = Vec::with_capacity(n);
-    // Directories on one file system have the same room: it was measured for one after the other, and may have changed.
-    let free = |d: usize| drives.iter().find(|other| other.device == drives[d].device).map_or(0, |first| first.free);
-    // A drive that does not tell its room gets as much as the emptiest that does.
-    let emptiest = drives.iter().map(|d| d.free).filter(|f| *f != UNTOLD).max().unwrap_or(1);
-    for _ in 0..n {
-        let open = (0..drives.len()).filter(|d| {
-            let mut then = counts.clone();
-            then[*d] += 1;
-            may(&then)
-        });
-        let fullness =
-            |d: &usize| (counts[*d] as u128 + 1) * u128::from(u64::MAX) / u128::from(free(*d).min(emptiest).max(1));
-        let drive = open.min_by_key(fullness)?;
-        counts[drive] += 1;
-        placement.push(drive);
-    }
-    Some(placement)
-}
-
 impl Plan {
     /// What the places of frames depend on.
     pub fn shape(&self) -> Shape {
@@ -206,6 +152,30 @@ impl Plan {
         let beside = self.beside(drives, tar_bytes, metadata);
         let on_drive = |d| self.volumes_on(d) as u64 * margins::of_volumes(per_volume, self.most_groups) + beside;
         self.needed = (0..drives).map(on_drive).collect();
+    }
+
+    /// Places the volumes of a set that has room here, and does not go on elsewhere, anew: by the bytes that drives take in a second, so
+    /// that the slowest is done as early as can be. Where no such placement has room for sure, they stay where they are.
+    pub fn favour(
+        &mut self,
+        request: &Request,
+        (drives, speeds): (&[Drive], &[u64]),
+        (tar_bytes, metadata): (u64, u64),
+    ) {
+        if self.in_parts {
+            return;
+        }
+        let placed = |placement: &[usize]| {
+            let mut plan = Plan { placement: placement.to_vec(), ..self.clone() };
+            plan.measure(drives.len(), tar_bytes, metadata);
+            plan
+        };
+        let needed = |placement: &[usize]| placed(placement).needed;
+        let parity = (self.k, self.m);
+        let found = place::by_speed(parity, request.survive, (drives, speeds), needed);
+        if let Some(plan) = found.map(|placement| placed(&placement)) {
+            *self = plan;
+        }
     }
 
     /// The most bytes of a volume of each group together, in the order of the groups, if all frames are as long as can be.
@@ -311,12 +281,6 @@ impl Plan {
     }
 }
 
-/// Bytes that are wanted of the file system of a drive: directories on one share its free space.
-fn on_device_of(drive: usize, drives: &[Drive], wanted: &[u64]) -> u64 {
-    let together = drives.iter().zip(wanted).filter(|(d, _)| d.device == drives[drive].device);
-    together.map(|(_, bytes)| bytes).sum()
-}
-
 /// Whether drives have so much free as is wanted of each.
 pub fn has_room(drives: &[Drive], wanted: &[u64]) -> bool {
     lacking(drives, wanted).is_none()
@@ -388,19 +352,11 @@ pub fn survives_as_placed(parts: &[&Manifest], places: Places) -> String {
     }
 }
 
-/// How many volumes the `lost` fullest drives hold together.
-fn most(counts: &[usize], lost: usize) -> usize {
-    let mut sorted = counts.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    sorted.iter().take(lost).sum()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::format::manifest::tests::sample;
     use crate::media::device::Device;
-    use proptest::prelude::*;
 
     pub(crate) fn drives(free: &[u64]) -> Vec<Drive> {
         let drive = |(i, free): (usize, &u64)| Drive {
@@ -425,26 +381,6 @@ pub(crate) mod tests {
     fn one_drive_gets_sixteen_and_two() {
         let plan = plan(&Request::default(), &drives(&[100 * GIB]), 10 * GIB, 0).unwrap();
         assert_eq!((plan.k, plan.m, plan.segment_bytes, plan.volume_bytes), (16, 2, 1 << 20, GIB));
-    }
-
-    #[test]
-    fn directories_on_one_file_system_are_dealt_to_equally_whatever_was_written_while_it_was_measured() {
-        let mut drives = drives(&[40 << 20, 40 << 20, 39 << 20, 39 << 20, 20 << 20]);
-        drives.iter_mut().take(4).for_each(|drive| drive.device = 7);
-        let request = Request { parity: Some((7, 2)), ..Request::default() };
-        assert_eq!(plan(&request, &drives, 1 << 20, 0).unwrap().placement, [0, 1, 2, 3, 0, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn unequal_drives_get_unequal_numbers() {
-        let plan = plan(&Request::default(), &drives(&[100 * GIB, 50 * GIB]), 10 * GIB, 0).unwrap();
-        assert_eq!(counts(&plan, 2), [12, 6]);
-    }
-
-    #[test]
-    fn a_drive_that_does_not_tell_its_room_gets_no_more_than_others() {
-        let plan = plan(&Request::default(), &drives(&[100 * GIB, UNTOLD]), 10 * GIB, 0).unwrap();
-        assert_eq!(counts(&plan, 2), [9, 9]);
     }
 
     #[test]
@@ -552,18 +488,5 @@ pub(crate) mod tests {
             survives(4, 4, &[vec![4, 4], vec![4, 4]], None)
                 .starts_with("survives the loss of any 1 of 2 drives and nothing more")
         );
-    }
-
-    proptest! {
-        #[test]
-        fn the_fullest_drives_never_hold_too_much(free in prop::collection::vec(1u64..1000, 2..9), lost in 1u16..4) {
-            let drives = drives(&free.iter().map(|f| f * GIB).collect::<Vec<_>>());
-            if let Ok((k, m)) = surviving_parity(drives.len(), lost.into()) {
-                let placement = place(k, m, Some(lost), &drives).unwrap();
-                let mut counts = vec![0; drives.len()];
-                placement.iter().for_each(|d| counts[*d] += 1);
-                prop_assert!(most(&counts, lost.into()) < usize::from(m));
-            }
-        }
     }
 }

@@ -13,6 +13,8 @@ pub enum Phase {
     Prepare,
     /// Segments are packed to see how long they become.
     Estimate,
+    /// Drives are tried for how fast they are.
+    Probe,
     /// Reading, sealing and writing segments.
     Export,
     /// Reading again what was written before an interruption.
@@ -49,12 +51,13 @@ pub enum Phase {
 
 impl Phase {
     /// All there are.
-    pub const ALL: [Phase; 21] = [
+    pub const ALL: [Phase; 22] = [
         Phase::Start,
         Phase::Walk,
         Phase::Remove,
         Phase::Prepare,
         Phase::Estimate,
+        Phase::Probe,
         Phase::Export,
         Phase::Recheck,
         Phase::Metadata,
@@ -81,6 +84,7 @@ impl Phase {
             Phase::Remove => "remove",
             Phase::Prepare => "prepare",
             Phase::Estimate => "estimate",
+            Phase::Probe => "probe",
             Phase::Export => "export",
             Phase::Recheck => "recheck",
             Phase::Metadata => "metadata",

@@ -37,6 +37,7 @@ mod oneport;
 mod oracle;
 mod parts;
 mod plan;
+mod probe;
 mod program;
 mod quantum;
 mod repair;

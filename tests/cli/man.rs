@@ -163,7 +163,7 @@ fn every_field_of_the_reports_is_documented() {
     vault.tool("mkfifo", "model/fifo").run().ok();
     let json = |who: &str, typed: &str| vault.call(who, &format!("{typed} --json")).run().json();
     let export = "export model --to usb1 --to usb2 --parity 2+2 --recipients keys.txt --skip-special";
-    let exports = [json("sender", &format!("{export} --dry-run")), json("sender", export)];
+    let exports = [json("sender", &format!("{export} --dry-run --probe")), json("sender", export)];
     every_field("plan", &[json("sender", "plan model --drives 2x1G --rate 100M --skip-special")], &["path", "why"]);
     every_field("export", &exports, &["blake3", "program", "path_bytes", "directory_bytes", "why"]);
     every_field("list", &[json("receiver", "list usb1 usb2")], &["path_bytes", "directory_bytes", "sparse", "why"]);

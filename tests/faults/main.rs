@@ -11,4 +11,5 @@ mod media;
 mod only;
 mod people;
 mod power;
+mod probe;
 mod swap;

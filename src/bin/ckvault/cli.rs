@@ -153,6 +153,9 @@ pub struct Export {
     /// Take several directories on one file system for drives, though they are lost together
     #[arg(long)]
     same_device_ok: bool,
+    /// Try for two seconds how fast each drive is: faster ones get more volumes, as far as they have room, and the time is told
+    #[arg(long)]
+    probe: bool,
     /// Go on with an interrupted export: the only one, or the one whose id begins with ID; --to, --signing-key and --with-tool if they have moved, and anything else only as it was
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["discard", "dry_run"])]
     resume: Option<Option<String>>,
@@ -171,7 +174,7 @@ pub struct Export {
     /// Run by `sh -c` when the next drive is needed: mounts drive $CKVAULT_DRIVE_NUMBER at $CKVAULT_DRIVE
     #[arg(long, value_name = "CMD")]
     next_drive_command: Option<String>,
-    /// Print the plan, write nothing
+    /// Print the plan, write nothing (with --probe, a file that is removed again)
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object

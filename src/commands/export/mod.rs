@@ -2,6 +2,7 @@
 
 mod job;
 mod options;
+mod probed;
 mod report;
 mod resume;
 
@@ -16,6 +17,7 @@ use crate::format::inventory::Kind;
 use crate::format::signature::{SigningKey, public_line};
 use crate::media::dir::Dir;
 use crate::media::drive::{self, Drive};
+use crate::media::fence::Needs;
 use crate::media::guarded;
 use crate::media::process::require_open_files;
 use crate::pack::{
@@ -89,30 +91,43 @@ fn begin(options: &Options, ask: impl Ask + Clone + 'static, progress: &dyn Prog
     let mut plan = plan(&request, &drives, tar_bytes, metadata)?;
     let source = Source::new(&options.disk, walked, tar_bytes, plan.segment_bytes);
     let aside = || Aside::of(source.entries(), program.as_ref(), metadata);
-    let forecast = forecast(options, &request, &plan, (&source, &drives, &aside), progress)?;
+    let mut forecast = forecast(options, &request, &plan, (&source, &drives, &aside), progress)?;
     plan.require_room(&request, &drives, forecast.as_ref().map(|f| &f.expected.enough[..]))?;
     // All volumes of a group, and of each drive itself, its directories and its lock.
     require_open_files(plan.placement.len() + 4 * drives.len())?;
     check_inventory(source.entries(), source.segments(), &mut plan, request.may_go_on)?;
-    let totals = Totals::of(source.walked(), recipients.named(), &options.own, &key.public(), &slot.bytes);
+    let mut totals = Totals::of(source.walked(), recipients.named(), &options.own, &key.public(), &slot.bytes);
+    if !options.dry_run {
+        if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
+            return Err(cannot_hold(drive, plan.volume_bytes));
+        }
+        // Only now: nothing of an earlier export is lost to a mistake in this command.
+        progress.stage(Phase::Remove);
+        in_the_way.remove()?;
+    }
+    // Only now: that was in the way of a test, too.
+    if let Some(forecast) = forecast.as_mut().filter(|_| options.probe) {
+        totals = totals.with(probed::probed(
+            options,
+            &mut plan,
+            forecast,
+            (&held, (&source, &drives[..], metadata)),
+            progress,
+        )?);
+    }
     if let Some(forecast) = forecast.filter(|_| options.dry_run) {
         return Ok(report::planned(options, &plan, &drives, &forecast, totals));
     }
-    if let Some((_, drive)) = held.iter().zip(&drives).find(|(dir, d)| !d.can_hold(plan.volume_bytes, Some(dir))) {
-        return Err(cannot_hold(drive, plan.volume_bytes));
-    }
-    // Only now: nothing of an earlier export is lost to a mistake in this command.
-    progress.stage(Phase::Remove);
-    in_the_way.remove()?;
     let mounted = held.iter().map(Dir::is_mount_point).collect();
     let begun = Begun { mounted, ..begun(options, &plan, (&recipients, slot), &key, key_file, source.walked())? };
     let state = State::create(&options.host, &options.state_dir, &begun)?;
     let held = held.into_iter().map(Some).collect();
-    let export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
+    let mut export = Export::new((&options.disk, held), begun, source, key, state, (program, metadata))?;
+    export.tried = options.probe;
     finish(options, export, totals, &ask, progress)
 }
 
-/// What all is expected to become, where that is wanted: in a dry run, and where it decides whether there is room.
+/// What all is expected to become, where that is wanted: in a dry run, for how long it takes, and where it decides whether there is room.
 fn forecast(
     options: &Options,
     request: &Request,
@@ -120,15 +135,19 @@ fn forecast(
     (source, drives, aside): (&Source, &[Drive], &dyn Fn() -> Aside),
     progress: &dyn Progress,
 ) -> Result<Option<Forecast>> {
-    if !options.dry_run && (!request.trust_estimate || request.may_go_on || has_room(drives, &plan.needed)) {
+    let decides = request.trust_estimate && !request.may_go_on && !has_room(drives, &plan.needed);
+    if !options.dry_run && !options.probe && !decides {
         return Ok(None);
     }
     if options.dry_run {
-        options.disk.confine(&only_read());
+        let drives = options.drives.iter().filter(|_| options.probe);
+        let write = drives.map(absolute).collect::<Result<_>>()?;
+        options.disk.confine(&Needs { write, ..only_read() });
     }
     let estimate = estimate(source, plan.compression, progress)?;
-    let expected = expected(plan, drives.len(), source.tar_bytes(), &estimate, &aside());
-    Ok(Some(Forecast { estimate, expected }))
+    let aside = aside();
+    let expected = expected(plan, drives.len(), source.tar_bytes(), &estimate, &aside);
+    Ok(Some(Forecast { estimate, aside, expected }))
 }
 
 /// A set without any file of which something was left out is not what was meant.

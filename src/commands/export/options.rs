@@ -54,6 +54,8 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// Take several directories on one file system for drives that can be lost one by one.
     pub same_device_ok: bool,
+    /// Try how fast the drives are, and place volumes by that.
+    pub probe: bool,
     /// Plan only.
     pub dry_run: bool,
     /// On resuming, drives by their numbers that are lost: what they had is made again on those that are given in their places.

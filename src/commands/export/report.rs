@@ -6,7 +6,9 @@ use crate::commands::reported::{self, Judged, ReportedDrive, ReportedGroup, Repo
 use crate::format::sealed::Confidentiality;
 use crate::format::signature::{KeyData, fingerprint};
 use crate::media::drive::{Drive, UNTOLD};
-use crate::pack::{Estimate, Expected, Noticed, Plan, Walked, WrittenPart, has_room, survives, survives_as_placed};
+use crate::pack::{
+    Aside, Estimate, Expected, Noticed, Plan, Walked, WrittenPart, has_room, survives, survives_as_placed,
+};
 use crate::set::Origin;
 use crate::stages::seal::recipients::Named;
 use serde::Serialize;
@@ -37,6 +39,9 @@ pub struct Report {
     /// In a dry run only, how long it becomes, and whether it fits.
     #[serde(flatten)]
     pub judged: Option<Judged>,
+    /// With `--probe` only, about how many seconds it takes, as fast as the drives were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
     /// K of each group.
     pub k: u16,
     /// M of each group.
@@ -92,6 +97,9 @@ pub struct Destination {
     /// In a dry run only, the bytes that must be free there for who relies on what is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enough: Option<u64>,
+    /// With `--probe` only, bytes that it took in a second; of the drives of later parts that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<u64>,
     /// How many volumes of each group it holds.
     pub volumes_per_group: usize,
 }
@@ -99,7 +107,19 @@ pub struct Destination {
 /// What comes of it, judged by some of it.
 pub(super) struct Forecast {
     pub(super) estimate: Estimate,
+    /// What is known of metadata.
+    pub(super) aside: Aside,
+    /// What is to be expected.
     pub(super) expected: Expected,
+}
+
+/// How fast drives were, and what follows from that.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Measured {
+    /// Bytes a second that each takes; none if they were not tried.
+    pub(super) speeds: Vec<u64>,
+    /// How long it takes until all is written, and read back.
+    pub(super) seconds: Option<u64>,
 }
 
 /// What goes in.
@@ -112,6 +132,7 @@ pub(super) struct Totals {
     only_own: bool,
     confidentiality: Confidentiality,
     signer: String,
+    measured: Measured,
 }
 
 impl Totals {
@@ -124,7 +145,13 @@ impl Totals {
             only_own: !recipients.is_empty() && recipients.iter().all(|named| own.is(&named.recipient)),
             confidentiality: Confidentiality::of_slot(slot),
             signer: fingerprint(signer),
+            measured: Measured::default(),
         }
+    }
+
+    /// With what the drives were found to be.
+    pub(super) fn with(self, measured: Measured) -> Totals {
+        Totals { measured, ..self }
     }
 }
 
@@ -140,6 +167,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], forecast
             needed: plan.needed[i],
             expected: Some(forecast.expected.on_drives[i]),
             enough: Some(forecast.expected.enough[i]),
+            speed: totals.measured.speeds.get(i).copied(),
             ..destination(known, i, drive, plan)
         }
     };
@@ -155,6 +183,7 @@ pub(super) fn planned(options: &Options, plan: &Plan, drives: &[Drive], forecast
         groups: (0..plan.most_groups).map(|_| group()).collect(),
         expected_groups: Some(forecast.expected.groups),
         judged: Some(Judged::of(&forecast.estimate, has_room(drives, wanted))),
+        seconds: totals.measured.seconds,
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
@@ -187,10 +216,11 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
         dry_run: false,
         parts: (1..=last.part).collect(),
         last: true,
-        drives: parts.iter().flat_map(|p| drives(p, plan)).collect(),
+        drives: parts.iter().flat_map(|p| drives(p, plan, &totals.measured)).collect(),
         groups: parts.iter().flat_map(|p| reported::groups(&p.manifest)).collect(),
         expected_groups: None,
         judged: None,
+        seconds: totals.measured.seconds,
         k: plan.k,
         m: plan.m,
         volume_bytes: plan.volume_bytes,
@@ -219,10 +249,12 @@ pub(super) fn written(parts: &[WrittenPart], plan: &Plan, totals: Totals) -> Rep
     }
 }
 
-fn drives(part: &WrittenPart, plan: &Plan) -> Vec<Destination> {
+fn drives(part: &WrittenPart, plan: &Plan, measured: &Measured) -> Vec<Destination> {
     let written = reported::drives(&part.manifest, std::iter::empty());
     let drive = |(i, (drive, known)): (usize, (&Drive, ReportedDrive))| {
-        destination(known.at(&drive.path, Some(&part.dirs[i]), drive.known.clone()), i, drive, plan)
+        let known = known.at(&drive.path, Some(&part.dirs[i]), drive.known.clone());
+        let speed = measured.speeds.get(i).copied().filter(|_| part.manifest.part == 1);
+        Destination { speed, ..destination(known, i, drive, plan) }
     };
     part.drives.iter().zip(written).enumerate().map(drive).collect()
 }
@@ -234,6 +266,7 @@ fn destination(known: ReportedDrive, i: usize, drive: &Drive, plan: &Plan) -> De
         needed: plan.needed[i].min(drive.free),
         expected: None,
         enough: None,
+        speed: None,
         volumes_per_group: plan.volumes_on(i),
     }
 }

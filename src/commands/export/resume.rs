@@ -22,6 +22,9 @@ const MOST_SHOWN: usize = 20;
 /// Goes on with an interrupted export.
 pub(super) fn run(options: &Options, which: Option<&str>, ask: &impl Ask, progress: &dyn Progress) -> Result<Report> {
     let (state, mut unfinished) = take_up(options, which)?;
+    if options.probe {
+        progress.warn("--probe: where volumes go was settled when the export was begun, and nothing is tried again");
+    }
     let mut begun = unfinished.begun.clone();
     require_same(options, &begun, progress)?;
     let held = relocate(&mut begun, options)?;

@@ -20,6 +20,7 @@ pub const SITES: &[(&str, &[&str], &str)] = &[
     ("media/durable.rs finish_all: dir.sync()", &["export", "export --resume", "repair", "repair --to"], ""),
     ("media/durable.rs begin_writing: first.sync_file_system()", &[], PLACE),
     ("media/durable.rs make_durable: sync_all(files)", &["export", "export --resume"], ""),
+    ("media/probe.rs measure: file.sync()", &[], SPEED),
     ("media/staging/claim.rs begin_journal: dir.sync()", &["import", "import into what stays"], ""),
     ("media/staging/claim.rs begin_journal: disk.sync(&journal, &path)", &["import", "import into what stays"], ""),
     ("media/staging/commit.rs commit: place.sync()", &["import", "import into what stays", "import --resume"], ""),
@@ -44,6 +45,8 @@ pub const SITES: &[(&str, &[&str], &str)] = &[
 
 /// File systems that choose places when they write are to do that now.
 const PLACE: &str = "it has its place before others get theirs";
+/// It is removed then.
+const SPEED: &str = "only what is durable says how fast a drive is";
 /// What lies before a mark is compared when it is gone on behind it.
 const MARKED: &str = "more of what was written before an error is gone on with";
 const READ_BACK: &str = "it is read back from the drive, and not from memory";

@@ -159,6 +159,7 @@ impl Export {
             same_device_ok: self.same_device_ok,
             read_back: !self.no_read_back,
             program: self.with_tool,
+            probe: self.probe,
             dry_run: self.dry_run,
             replaced: self.replace_drive,
             resume: self.resume,

@@ -1,8 +1,8 @@
 //! What `export` has written, or would write.
 
-use super::{MEANINGFUL, becoming, counted, named, quantum, rate, share_of, title, unplugging};
+use super::{MEANINGFUL, becoming, counted, human_time, named, quantum, rate, share_of, title, unplugging};
 use crate::ui::say;
-use ckvault::commands::export::Report;
+use ckvault::commands::export::{Destination, Report};
 use ckvault::pack::{Noted, Noticed};
 use ckvault::text::{for_shell, printable};
 use indicatif::HumanBytes;
@@ -31,7 +31,7 @@ pub fn export(report: &Report, time: Duration) {
     );
     for written in &report.drives {
         let volumes = counted(written.drive.volumes, "volume", "volumes");
-        say!("{}, {volumes}, {}", named(&written.drive), HumanBytes(written.drive.bytes));
+        say!("{}, {volumes}, {}{}", named(&written.drive), HumanBytes(written.drive.bytes), speed(written));
     }
     if let Some(program) = &report.program {
         say!("with the program ckvault, {}, BLAKE3 {}", HumanBytes(program.bytes), program.blake3);
@@ -48,7 +48,10 @@ pub fn export(report: &Report, time: Duration) {
     people(report);
     noticed(&report.noticed);
     unplugging(report.safe_to_unplug);
-    say!("{}", rate(report.bytes_in, time));
+    let foretold = report
+        .seconds
+        .map(|seconds| format!("; about {} was to be expected", human_time(Duration::from_secs(seconds))));
+    say!("{}{}", rate(report.bytes_in, time), foretold.unwrap_or_default());
 }
 
 /// What was only planned.
@@ -70,16 +73,25 @@ fn would(report: &Report) {
     );
     for planned in &report.drives {
         let bytes = (planned.expected.unwrap_or(planned.needed), planned.needed);
-        say!("{}: {}", named(&planned.drive), share_of(planned.volumes_per_group, bytes, planned.free));
+        let share = share_of(planned.volumes_per_group, bytes, planned.free);
+        say!("{}: {share}{}", named(&planned.drive), speed(planned));
     }
     match (report.last, report.judged.is_some_and(|judged| judged.fits)) {
         (true, _) => {}
         (false, true) => say!("it is expected to fit, but need not: then it goes on on the next drives"),
         (false, false) => say!("it may not fit: then it goes on on the next drives"),
     }
+    if let Some(seconds) = report.seconds {
+        say!("as fast as the drives are, about {}", human_time(Duration::from_secs(seconds)));
+    }
     say!("the set {}", report.survives);
     people(report);
     noticed(&report.noticed);
+}
+
+/// How fast a drive was found to be, if it was tried.
+fn speed(drive: &Destination) -> String {
+    drive.speed.map(|bytes| format!(", {}/s when it was tried", HumanBytes(bytes))).unwrap_or_default()
 }
 
 /// The command that judges what was written. With one port, the drives take turns at one place.

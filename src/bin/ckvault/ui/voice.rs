@@ -111,6 +111,7 @@ pub fn name(phase: Phase) -> &'static str {
         Phase::Remove => "removing what was left",
         Phase::Prepare => "preparing what is written to",
         Phase::Estimate => "packing samples",
+        Phase::Probe => "trying how fast the drives are",
         Phase::Export => "exporting",
         Phase::Recheck => "checking what is there",
         Phase::Metadata => "writing metadata",
