@@ -204,7 +204,7 @@ impl Due {
     /// for a file, and most then make all durable.
     fn make_durable(&self) -> io::Result<()> {
         match self {
-            Due::Files(files) => files.iter().rev().try_for_each(|(_, file)| file.sync_data()),
+            Due::Files(files) => files.iter().rev().try_for_each(|(_, each)| each.sync_data()),
             Due::FileSystem(file, kind) => {
                 if *kind == Some(Kind::Fuse) {
                     file.sync_data()?;

@@ -398,7 +398,8 @@ impl Writer<'_> {
         let (before, middle) = (self.written.get(), self.dirs.sizes().middle(self.drive));
         self.written.set(before + bytes);
         if before < middle && middle <= before + bytes {
-            sync_all(&open.iter().map(|(_, file)| file).collect::<Vec<_>>())?;
+            let files: Vec<&Partial> = open.iter().map(|(_, file)| file).collect();
+            sync_all(&files)?;
             self.dirs.reserve_third(self.drive)?;
         }
         Ok(())

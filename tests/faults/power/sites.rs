@@ -34,7 +34,7 @@ pub const SITES: &[(&str, &[&str], &str)] = &[
     ("media/statefile.rs create: state.dir.sync()", &["export"], ""),
     ("media/statefile.rs remove: self.dir.sync()", &["export", "export --resume"], ""),
     ("pack/directories.rs tidy: place.sync()", &["export --resume"], ""),
-    ("pack/writers.rs pass: sync_all(&open.iter().map(|(_, file)| file).collect::<Vec<_>>())", &[], PLACE),
+    ("pack/writers.rs pass: sync_all(&files)", &[], PLACE),
     ("pack/writers.rs save: file.sync_file_system()", &[], MARKED),
     (
         "restore/journal.rs sync: self.at.dir.disk().sync(&self.file, &path)",
@@ -61,6 +61,7 @@ const WAYS: &[&str] = &[
     "media/durable.rs sync_all: file.sync()",
     "media/durable.rs sync_file_system: disk.sync_file_system(&self.file, &self.path())",
     "media/durable.rs sync_file_system: self.sync()",
+    "media/pace.rs make_durable: each.sync_data()",
     "media/pace.rs make_durable: file.sync_data()",
     "media/pace.rs make_durable: syncfs(file)",
     "restore/journal.rs again: self.sync()",
