@@ -91,8 +91,10 @@ pub trait Media: Send + Sync {
     /// Told that what was written to a file system up to there is durable.
     fn synced(&self, _device: u64, _written: u64) {}
 
-    /// Told that a file is durable.
-    fn synced_file(&self, _device: u64, _inode: u64) {}
+    /// Told that a file is durable. The error is what was said of it before, and to nobody.
+    fn synced_file(&self, _device: u64, _inode: u64) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Told what is needed from now on: a fence may be raised around that.
     fn confine(&self, _needs: &Needs) {}
@@ -157,8 +159,8 @@ impl<M: Media> Media for Paced<M> {
     fn synced(&self, device: u64, written: u64) {
         self.paces.synced(device, written);
     }
-    fn synced_file(&self, device: u64, inode: u64) {
-        self.paces.synced_file(device, inode);
+    fn synced_file(&self, device: u64, inode: u64) -> io::Result<()> {
+        self.paces.synced_file(device, inode)
     }
     fn confine(&self, needs: &Needs) {
         self.media.confine(needs);
@@ -304,7 +306,7 @@ impl Disk {
         let settled = self.settle(file);
         file.sync_all()?;
         let told = fstat(file)?;
-        self.0.synced_file(told.st_dev, told.st_ino);
+        self.0.synced_file(told.st_dev, told.st_ino)?;
         self.did(&Act::Synced(file.as_fd(), Location::caller()));
         settled
     }

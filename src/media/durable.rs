@@ -39,6 +39,8 @@ pub struct Partial {
     /// It was given a place before it had contents, and where these end.
     placed: bool,
     end: AtomicU64,
+    /// An earlier run began it, and may have been given room behind what it wrote.
+    goes_on: bool,
     /// Keeps it noted as long as it is unfinished.
     _note: Option<Note>,
 }
@@ -64,6 +66,7 @@ impl Partial {
             file,
             placed: false,
             end: AtomicU64::new(0),
+            goes_on: false,
             _note: None,
         })
     }
@@ -88,7 +91,15 @@ impl Partial {
         let known = file.metadata()?;
         let ours = known.nlink() == 1 && known.len() >= least;
         let end = AtomicU64::new(0);
-        Ok(ours.then(|| Partial { dir: dir.clone(), name: name.to_owned(), file, placed: true, end, _note: None }))
+        Ok(ours.then(|| Partial {
+            dir: dir.clone(),
+            name: name.to_owned(),
+            file,
+            placed: true,
+            end,
+            goes_on: false,
+            _note: None,
+        }))
     }
 
     /// Its length.
@@ -112,7 +123,7 @@ impl Partial {
             return failed(e);
         }
         match Partial::at_its_place(dir, name, 0) {
-            Ok(file) => Ok(file.map(|file| Partial { placed: false, ..file })),
+            Ok(file) => Ok(file.map(|file| Partial { placed: false, goes_on: true, ..file })),
             Err(e) => failed(e),
         }
     }
@@ -177,10 +188,10 @@ impl Partial {
         self.dir.disk().sync(&self.file, &self.path())
     }
 
-    /// Whether it has more than it needs, whoever gave it that.
+    /// Whether it has more than it needs, whoever gave it that, or may have room behind its end.
     fn is_too_long(&self) -> Result<bool> {
         let has = self.file.metadata().map_err(Error::on_drive("look at", self.path()))?.len();
-        Ok(has > self.end.load(Ordering::Relaxed))
+        Ok(has + u64::from(self.goes_on) > self.end.load(Ordering::Relaxed))
     }
 
     /// Gives back what it has and does not need; returns whether that was anything.

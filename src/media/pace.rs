@@ -85,7 +85,11 @@ impl Paces {
     /// Somebody else has made durable what was written up to here.
     pub fn synced(&self, device: u64, written: u64) {
         if let Some(pace) = guard(&self.of).get(&device) {
-            guard(&pace.state).reach.is_durable(written);
+            let mut state = guard(&pace.state);
+            state.reach.is_durable(written);
+            if state.reach.written == written {
+                state.files.forget();
+            }
         }
     }
 
@@ -96,10 +100,15 @@ impl Paces {
         }
     }
 
-    /// Somebody else has made a file durable, which need not be done once more; nobody waits for its descriptor to be closed, either.
-    pub fn synced_file(&self, device: u64, inode: u64) {
-        if let Some(pace) = guard(&self.of).get(&device) {
-            guard(&pace.state).files.by_inode.retain(|(known, _)| *known != inode);
+    /// Somebody else has made a file durable, which need not be done once more; nobody waits for its descriptor to be closed, either. The
+    /// error is that of an earlier step, which the system does not tell a second time.
+    pub fn synced_file(&self, device: u64, inode: u64) -> io::Result<()> {
+        let Some(pace) = guard(&self.of).get(&device).cloned() else { return Ok(()) };
+        let files = &mut guard(&pace.state).files;
+        files.by_inode.retain(|(known, _)| *known != inode);
+        match files.failed.iter().position(|(failed, _)| *failed == inode) {
+            Some(at) => Err(io::Error::from_raw_os_error(files.failed.swap_remove(at).1)),
+            None => Ok(()),
         }
     }
 
@@ -162,8 +171,10 @@ struct Files {
     kind: Option<Kind>,
     /// On ext4, the files, in the order in which each was written to for the first time.
     by_inode: Vec<(u64, File)>,
-    /// There were more than a few.
+    /// There were more than a few, or not all of them are known: the next step is for all of the file system.
     are_many: bool,
+    /// Those that could not be made durable, with what was said. Each is told of that once, and whoever has it open must be.
+    failed: Vec<(u64, i32)>,
 }
 
 impl Files {
@@ -183,11 +194,25 @@ impl Files {
 
     /// What a step that begins when `file` was written to makes durable.
     fn take(&mut self, file: &File) -> io::Result<Due> {
-        let are_many = std::mem::take(&mut self.are_many);
-        match std::mem::take(&mut self.by_inode) {
-            few if !are_many && !few.is_empty() => Ok(Due::Files(few)),
-            _ => Ok(Due::FileSystem(file.try_clone()?, self.kind)),
+        if !self.are_many && !self.by_inode.is_empty() {
+            return Ok(Due::Files(std::mem::take(&mut self.by_inode)));
         }
+        let handle = file.try_clone()?;
+        self.forget();
+        Ok(Due::FileSystem(handle, self.kind))
+    }
+
+    /// All that was written is durable.
+    fn forget(&mut self) {
+        self.are_many = false;
+        self.by_inode.clear();
+    }
+
+    /// A step was not taken, or failed with some file: nobody knows which of the others are durable.
+    fn note_failed(&mut self, file: Option<u64>, error: &io::Error) {
+        self.are_many = true;
+        self.by_inode.clear();
+        self.failed.extend(file.zip(error.raw_os_error()));
     }
 }
 
@@ -199,17 +224,19 @@ enum Due {
 
 impl Due {
     /// All of the file system at once where that is no detour: file by file, each would cost it the same ways. ext4 then also writes to
-    /// their places what it has in its journal; there the file comes first that was written to last, for at its end those before it
-    /// have come to theirs, and one entry in the journal does for all. A driver that is a process hears of no call for all, but of one
+    /// their places what it has in its journal; there the file comes first that was the last to be written to, for at its end those before
+    /// it have mostly come to theirs, and one entry in the journal does for all. A driver that is a process hears of no call for all, but of one
     /// for a file, and most then make all durable.
-    fn make_durable(&self) -> io::Result<()> {
+    fn make_durable(&self) -> Result<(), (Option<u64>, io::Error)> {
         match self {
-            Due::Files(files) => files.iter().rev().try_for_each(|(_, each)| each.sync_data()),
+            Due::Files(files) => {
+                files.iter().rev().try_for_each(|(inode, each)| each.sync_data().map_err(|e| (Some(*inode), e)))
+            }
             Due::FileSystem(file, kind) => {
                 if *kind == Some(Kind::Fuse) {
-                    file.sync_data()?;
+                    file.sync_data().map_err(|e| (None, e))?;
                 }
-                Ok(syncfs(file)?)
+                syncfs(file).map_err(|e| (None, e.into()))
             }
         }
     }
@@ -287,6 +314,9 @@ impl Pace {
             }),
         };
         state.under_way = sent;
+        if !sent {
+            state.files.are_many = true;
+        }
     }
 
     fn start(self: &Arc<Pace>) -> Option<Sender<(Due, u64)>> {
@@ -307,7 +337,7 @@ impl Pace {
         std::thread::Builder::new().name("pace".into()).spawn(take).ok().map(|_| to)
     }
 
-    fn end(&self, bytes: u64, took: Duration, done: io::Result<()>) {
+    fn end(&self, bytes: u64, took: Duration, done: Result<(), (Option<u64>, io::Error)>) {
         let mut state = guard(&self.state);
         state.under_way = false;
         state.last.rotate_right(1);
@@ -318,7 +348,10 @@ impl Pace {
                 let going = state.going;
                 state.reach.is_durable(going);
             }
-            Err(error) => state.failed = error.raw_os_error(),
+            Err((file, error)) => {
+                state.failed = error.raw_os_error();
+                state.files.note_failed(file, &error);
+            }
         }
         self.ended.notify_all();
     }
@@ -417,6 +450,41 @@ mod tests {
     }
 
     #[test]
+    fn a_few_files_of_ext4_are_made_durable_one_by_one_and_after_an_error_all_are() {
+        let made: Vec<File> = (0..=FEW).map(|_| tempfile::tempfile().unwrap()).collect();
+        let mut files = Files { kind: Some(Kind::Ext4), ..Files::default() };
+        let taken = |files: &mut Files, count: usize, of: &[File]| {
+            of.iter().zip(0..).for_each(|(file, inode)| files.note(file, inode));
+            match files.take(&made[0]).unwrap() {
+                Due::Files(few) => assert_eq!(
+                    few.iter().map(|(inode, _)| *inode).collect::<Vec<_>>(),
+                    (0..count as u64).collect::<Vec<_>>()
+                ),
+                Due::FileSystem(..) => assert_eq!(count, 0),
+            }
+        };
+        taken(&mut files, FEW, &made[..FEW]);
+        taken(&mut files, 0, &made);
+        taken(&mut files, 2, &made[..2]);
+        files.note_failed(Some(1), &io::Error::from_raw_os_error(5));
+        taken(&mut files, 0, &made[..1]);
+        taken(&mut files, 1, &made[..1]);
+        files.kind = Some(Kind::Xfs);
+        taken(&mut files, 0, &made[..1]);
+    }
+
+    #[test]
+    fn what_a_step_was_told_of_a_file_is_told_to_who_has_it_once() {
+        let (file, paces) = (tempfile::tempfile().unwrap(), Paces::default());
+        let told = fstat(&file).unwrap();
+        paces.wrote(&file, 1).unwrap();
+        let pace = guard(&paces.of).values().next().unwrap().clone();
+        pace.end(1, Duration::ZERO, Err((Some(told.st_ino), io::Error::from_raw_os_error(5))));
+        let synced = |inode| paces.synced_file(told.st_dev, inode).map_err(|e| e.raw_os_error());
+        assert_eq!([synced(told.st_ino + 1), synced(told.st_ino), synced(told.st_ino)], [Ok(()), Err(Some(5)), Ok(())]);
+    }
+
+    #[test]
     fn what_a_step_began_with_is_durable_when_it_has_ended_well() {
         let (file, paces) = (tempfile::tempfile().unwrap(), Paces::default());
         let device = fstat(&file).unwrap().st_dev;
@@ -426,7 +494,7 @@ mod tests {
         reach(FIRST_STEP - 1, 0);
         let pace = guard(&paces.of).values().next().unwrap().clone();
         guard(&pace.state).going = 700;
-        pace.end(700, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        pace.end(700, Duration::ZERO, Err((None, io::Error::from_raw_os_error(5))));
         reach(FIRST_STEP - 1, 0);
         pace.end(700, Duration::ZERO, Ok(()));
         reach(FIRST_STEP - 1, 700);
@@ -457,10 +525,10 @@ mod tests {
         let paces = Paces::default();
         paces.wrote(&file, 1).unwrap();
         let pace = guard(&paces.of).values().next().unwrap().clone();
-        pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        pace.end(1, Duration::ZERO, Err((None, io::Error::from_raw_os_error(5))));
         assert_eq!(paces.wrote(&file, 1).unwrap_err().raw_os_error(), Some(5));
         paces.wrote(&file, 1).unwrap();
-        pace.end(1, Duration::ZERO, Err(io::Error::from_raw_os_error(5)));
+        pace.end(1, Duration::ZERO, Err((None, io::Error::from_raw_os_error(5))));
         let device = fstat(&file).unwrap().st_dev;
         assert_eq!(paces.settle(device).unwrap_err().raw_os_error(), Some(5));
         paces.settle(device).unwrap();

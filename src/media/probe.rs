@@ -30,7 +30,7 @@ pub fn speeds(held: &[Dir], drives: &[Drive], needed: &[u64], progress: &dyn Pro
     let first = |d: usize| drives.iter().position(|other| other.device == drives[d].device).unwrap_or(d);
     let most = |d: usize| {
         let needed: u64 = (d..drives.len()).filter(|other| first(*other) == d).map(|other| needed[other]).sum();
-        needed.min(drives[d].free / PART_OF_FREE).clamp(PIECE as u64, MOST)
+        needed.min(drives[d].free / PART_OF_FREE).clamp(1, MOST)
     };
     let (failure, found) = (FirstError::default(), Vec::from_iter(drives.iter().map(|_| AtomicU64::new(0))));
     let is_over = || {

@@ -109,8 +109,10 @@ impl Part {
         self.holdings.get_or_init(|| {
             let mut held: Vec<BTreeSet<u16>> = self.dirs.iter().map(|dir| self.named_by(dir)).collect();
             let named: BTreeSet<u16> = held.iter().flatten().copied().collect();
+            // The B3SUMS of a drive without volumes is empty, as one may be that a power cut has cut off.
+            let with_volumes: BTreeSet<u16> = self.manifest.volumes().map(|(.., volume)| volume.drive).collect();
             for (dir, held) in self.dirs.iter().zip(&mut held) {
-                held.append(&mut self.held_by(dir, !held.is_empty(), &named));
+                held.append(&mut self.held_by(dir, !held.is_disjoint(&with_volumes), &named));
             }
             share_out(&self.manifest, &mut held);
             held

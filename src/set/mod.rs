@@ -141,10 +141,14 @@ pub(crate) fn unlock(
         place.disk.confine(needs);
     }
     let set = open(place, progress)?;
-    set.parts.iter().flat_map(Part::occupied).for_each(|(at, what)| {
+    let occupied: Vec<_> = set.parts.iter().flat_map(Part::occupied).collect();
+    for (at, what) in occupied.iter().take(MOST_TOLD) {
         let path = printable(at.path().as_os_str().as_encoded_bytes());
         progress.warn(&format!("{path} is {what}, and counts as missing: move it away, then `ckvault repair`"));
-    });
+    }
+    if let Some(more) = occupied.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        progress.warn(&format!("{more} more files have something else in their place"));
+    }
     // Before anybody is asked for a passphrase: what nobody here can undo is not opened either.
     set.parts.iter().try_for_each(|part| part.manifest.filter().map(drop)).map_err(breaks(names::MANIFEST))?;
     progress.stage(Phase::Unlock);
@@ -169,6 +173,8 @@ pub(crate) struct SeenPart<T> {
 
 /// Bytes of manifests of which something is kept although nobody vouches for them: nobody bounds how many there are.
 const MOST_UNVERIFIED: u64 = 64 << 20;
+/// So many places of files are named in which something else is.
+const MOST_TOLD: usize = 20;
 
 /// Looks at a set without asking that anybody be trusted: its parts that are here, in order, at least one. Of each manifest only
 /// what `see` makes of it, with the directories that hold it, is kept.
