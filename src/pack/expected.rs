@@ -14,6 +14,8 @@ use std::io::Write;
 /// Entries that are looked at together, since lines are alike that stand beside each other; and how often, spread evenly.
 const TOGETHER: usize = 1 << 10;
 const LOOKS: usize = 64;
+/// What is enough is told in whole steps of so many bytes.
+const ENOUGH: u64 = 1 << 18;
 /// About what the line of a segment becomes.
 const PER_SEGMENT: u64 = 13;
 /// About what the manifest says of a set, of a volume and of a span, and what a line of `B3SUMS` has.
@@ -102,6 +104,8 @@ pub fn expected(plan: &Plan, drives: usize, tar_bytes: u64, estimate: &Estimate,
         let (volumes, most) = dealt.volumes(plan, drive);
         let files = dealt.groups * plan.volumes_on(drive) as u64;
         let enough = margins::of_volumes(margins::for_estimated(most), files) + beside;
+        // Samples are packed with other keys each time, and become some bytes longer or shorter.
+        let enough = enough.next_multiple_of(ENOUGH).max(plan.least_on(drive, drives, aside.most));
         (volumes + everywhere + 2 * files * PER_SUM, enough.min(plan.needed[drive]))
     };
     let (on_drives, enough) = (0..drives).map(of).unzip();

@@ -5,7 +5,6 @@ use crate::format::manifest::set_dir_name;
 use crate::media::dir::Dir;
 use crate::media::drive::{self, Drive};
 use crate::pack::directories;
-use crate::pack::margins::{self, Beside};
 use crate::pack::part::Export;
 use crate::progress::{Ask, DriveWanted, Progress};
 use crate::text::human_bytes;
@@ -135,24 +134,13 @@ impl Export {
             return Err(format!("{place} has only {free} free, and {lost} have to be made again on it"));
         }
         let plan = &self.begun.plan;
-        match plan.in_parts && drive.free < self.least_on(position) {
-            true => Err(format!("{place} has only {} free", human_bytes(drive.free))),
+        let least = plan.least_on(position, self.begun.drives.len(), self.metadata);
+        match plan.in_parts && drive.free < least {
+            true => {
+                let (free, least) = (human_bytes(drive.free), human_bytes(least));
+                Err(format!("{place} has only {free} free, and a part needs at least {least} there"))
+            }
             false => Ok(()),
         }
-    }
-
-    /// What a part needs of a drive at least: for one frame in each data volume, and all that goes with these.
-    fn least_on(&self, position: usize) -> u64 {
-        let (plan, drives) = (&self.begun.plan, self.begun.drives.len() as u64);
-        let (own, volumes) = (plan.volumes_on(position) as u64, plan.placement.len() as u64);
-        let volume = plan.longest_frame() + plan.block.bytes();
-        let beside = Beside {
-            metadata: self.metadata + u64::from(plan.k) * plan.per_segment(),
-            values: 32 * volumes * plan.block.blocks(volume),
-            volumes,
-            drives,
-            given: margins::given(volumes * volume, volumes, drives, plan.block),
-        };
-        margins::of_volumes(own * volume, own) + beside.bytes()
     }
 }

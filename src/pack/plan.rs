@@ -202,6 +202,21 @@ impl Plan {
         Beside { given: margins::given(all, volumes, drives as u64, self.block), ..beside }.bytes()
     }
 
+    /// What a part needs of a drive at least: for one frame in each data volume, and all that goes with these; but no more than all of
+    /// the set does.
+    pub fn least_on(&self, drive: usize, drives: usize, metadata: u64) -> u64 {
+        let (own, volumes, drives) = (self.volumes_on(drive) as u64, self.placement.len() as u64, drives as u64);
+        let volume = self.longest_frame() + self.block.bytes();
+        let beside = Beside {
+            metadata: metadata + u64::from(self.k) * self.per_segment(),
+            values: 32 * volumes * self.block.blocks(volume),
+            volumes,
+            drives,
+            given: margins::given(volumes * volume, volumes, drives, self.block),
+        };
+        (margins::of_volumes(own * volume, own) + beside.bytes()).min(self.needed[drive])
+    }
+
     /// The volumes of so many groups a manifest may name.
     pub fn nameable_groups(&self) -> u64 {
         let spans = match self.volume_bytes.div_ceil(self.block.span()) {
