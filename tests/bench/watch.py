@@ -3,16 +3,15 @@
 
 What somebody sees who exports DIR to a slow drive, verifies it and imports it: a loop device in WORK that the block layer lets take and
 give so many MB a second, and a terminal of 80 columns and 24 lines, on which all runs in colour. Prints the screen every so many
-seconds, and at the end of each verb: its seconds, the longest time in which nothing on the screen moved and in which nothing was on it at
-all, how long it said 100 %, and how far off the time that it foretold after each tenth of it was. Needs root, losetup, cgroups with a
+seconds, and at the end of each verb: its seconds, and the longest time in which nothing on the screen moved, and in which nothing was
+on it at all. Needs root, losetup, cgroups with a
 blkio controller (version 1), mkfs and mount of the file system, and pyte from PyPI.
 """
-import argparse, fcntl, os, pty, re, select, struct, subprocess, sys, tempfile, termios, time
+import argparse, fcntl, os, pty, select, struct, subprocess, sys, tempfile, termios, time
 import pyte
 from drives import Drive
 
 THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.{}_bps_device"
-DURATION = re.compile(r"(?:(\d+) ?h ?)?(?:(\d+) ?min ?)?(?:(\d+) ?s)?$")
 
 
 def throttle(device, rate):
@@ -67,15 +66,10 @@ class Watched:
         first = next((at for at, lines in self.seen if any(lines)), self.seconds)
         return max(first, self.longest(lambda lines: not any(lines)))
 
-    def full(self):
-        """For how long it said that all was done, before it ended."""
-        at = next((at for at, lines in self.seen if any("100%" in line for line in lines)), self.seconds)
-        return self.seconds - at
-
     def report(self, verb):
         print("--- at the end\n" + "\n".join(line for line in self.seen[-1][1] if line))
         print(f"=== {verb}: exit {self.code}, {self.seconds:.1f} s; nothing moved for {self.longest(lambda lines: True):.2f} s at most; "
-              f"blank for {self.blank():.2f} s at most; at 100 % for {self.full():.2f} s", flush=True)
+              f"blank for {self.blank():.2f} s at most", flush=True)
 
 
 def main():
@@ -91,7 +85,7 @@ def main():
     os.environ.update(CKVAULT_HOME=f"{work}/home", XDG_STATE_HOME=f"{work}/state")
     subprocess.run([ckvault, "keygen"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     size = int(subprocess.run(["du", "-sb", source], check=True, capture_output=True, text=True).stdout.split()[0])
-    drive = Drive(given.fs, work, 0, 2 * size + (1 << 30))
+    drive = Drive(given.fs, work, 0, (size >> 19 << 20) + (1 << 30))
     failed = False
     try:
         throttle(drive.device, int(given.rate * 1e6))
