@@ -4,8 +4,7 @@
 What somebody sees who exports DIR to a slow drive, verifies it and imports it: a loop device in WORK that the block layer lets take and
 give so many MB a second, and a terminal of 80 columns and 24 lines, on which all runs in colour. Prints the screen every so many
 seconds, and at the end of each verb: its seconds, and the longest time in which nothing on the screen moved, and in which nothing was
-on it at all. Needs root, losetup, cgroups with a
-blkio controller (version 1), mkfs and mount of the file system, and pyte from PyPI.
+on it at all. Needs root, losetup, cgroups with a blkio controller (version 1), mkfs and mount of the file system, and pyte from PyPI.
 """
 import argparse, fcntl, os, pty, select, struct, subprocess, sys, tempfile, termios, time
 import pyte
