@@ -155,11 +155,12 @@ fn a_sector_that_cannot_be_read_costs_its_block_and_is_counted(block: u64) {
         .iter()
         .for_each(|n| *expected.entry(drive(n)).or_default() += 1);
     assert_eq!(report.read_errors, expected);
-    // Once in a run, once alone, never again.
+    // Once in a run, if there is more than one block in it, once alone, never again.
+    let times = if block > 256 << 10 { 1 } else { 2 };
     let asked = faults.asked.lock().unwrap();
     let most =
         asked.iter().filter(|((path, b), _)| path.ends_with("g00000-d000.ckv") && *b == 3).map(|(_, n)| *n).max();
-    assert_eq!(most, Some(2), "{asked:?}");
+    assert_eq!(most, Some(times), "{asked:?}");
 }
 
 fn import_reads_around_bad_sectors_and_says_which_drives_have_them(block: u64) {
