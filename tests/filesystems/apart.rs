@@ -285,7 +285,7 @@ fn only_what_was_given_its_place_is_promised_to_lie_apart() {
     let vault = Vault::new();
     vault.make(&["source"]);
     fs::write(vault.path("source/model.bin"), noise(1, 3 * MIB as usize / 2)).unwrap();
-    for (kind, promised) in [(Kind::Tmpfs("size=8800k"), true), (Kind::Ramfs, false)] {
+    for (kind, promised) in [(Kind::Tmpfs("size=9200k"), true), (Kind::Ramfs, false)] {
         let Some(_drive) = Mount::new(&vault, "stick", kind) else { return };
         let set = vault.export("source --to stick --parity 2+1");
         let says = text(&set.report["survives"]);
